@@ -1,0 +1,166 @@
+/** Every request, reply, push and document of the wire, once (docs/protocol.md §4, §6, §7). Both programs are checked against it. */
+import { z } from 'zod'
+import { messageSchema } from '../market/envelope.ts'
+import { type Code, isCode } from '../market/errors.ts'
+import { Path, RecordEnvelope, RecordId, Write } from '../market/record.ts'
+import { Hash, Key, Milliseconds, Prices, protocolLimits, Satoshis, Tag } from '../market/units.ts'
+import { DeleteReceipt, Receipt } from './receipt.ts'
+
+export const protocolVersion = 1
+
+/** `<store epoch>.<place>`: opaque to clients, a place valid in any inventory or listen with any filter (§4.4). */
+export const Cursor = z.string().regex(/^[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,15})$/, 'not a cursor')
+export type Cursor = z.infer<typeof Cursor>
+
+const Owners = z.union([
+  Key,
+  z
+    .array(Key)
+    .min(1)
+    .max(protocolLimits.ownersPerInventory)
+    .refine((keys) => new Set(keys).size === keys.length, { error: 'names an owner twice' }),
+])
+
+export const Store = z.strictObject({ type: z.literal('store'), record: RecordEnvelope })
+export const Read = z.strictObject({ type: z.literal('read'), path: Path })
+export const Inventory = z.strictObject({
+  type: z.literal('inventory'),
+  afterTs: Milliseconds.optional(),
+  beforeTs: Milliseconds.optional(),
+  owner: Owners.optional(),
+  tag: Tag.optional(),
+  cursor: Cursor.optional(),
+  limit: z.int().min(1).optional(),
+  detail: z.boolean().optional(),
+})
+export const Listen = z
+  .strictObject({
+    type: z.literal('listen'),
+    afterTs: Milliseconds.optional(),
+    cursor: Cursor.optional(),
+    owner: Owners.optional(),
+    tag: Tag.optional(),
+  })
+  .refine((request) => (request.afterTs === undefined) !== (request.cursor === undefined), {
+    error: 'listen takes exactly one of afterTs and cursor',
+  })
+export const Delete = z.strictObject({ type: z.literal('delete'), recordId: RecordId })
+export const Prove = z.strictObject({ type: z.literal('prove'), path: Path, index: z.int().min(0) })
+export const QuoteRequest = z.strictObject({
+  type: z.literal('quote'),
+  bytes: z.int().min(1),
+  ttl: z.int().min(1),
+  maxPulls: z.int().min(1),
+})
+
+/** A request to a relay other than a bare record. */
+export const Request = z.discriminatedUnion('type', [
+  Store,
+  Read,
+  Inventory,
+  Listen,
+  Delete,
+  Prove,
+  QuoteRequest,
+])
+export type Request = z.infer<typeof Request>
+export const RequestEnvelope = messageSchema(Request)
+export { RecordEnvelope, Write }
+
+export type RequestType = Request['type'] | Write['type']
+export type RequestOf<T extends RequestType> = Extract<Request | Write, { type: T }>
+
+/** One entry of a detailed inventory. */
+export const Entry = z.object({
+  path: Path,
+  at: Milliseconds,
+  bytes: z.int().min(1),
+  tag: Tag,
+  expires: Milliseconds,
+})
+export type Entry = z.infer<typeof Entry>
+
+/** An upper bound that is never exceeded (§4.7). */
+export const Quote = z.object({ satoshis: Satoshis, prices: Prices, expires: Milliseconds })
+export type Quote = z.infer<typeof Quote>
+
+/** A leaf of the stored bytes and its way to the receipt's root. `size` is the length of the whole record. */
+export const Proof = z.object({
+  data: z.string(),
+  index: z.int().min(0),
+  size: z.int().min(1),
+  path: z.array(Hash).max(64),
+})
+export type Proof = z.infer<typeof Proof>
+
+const page = { cursor: Cursor, more: z.boolean() }
+
+/** What stands beside `type` and `re` in the reply to each request that succeeded. A `read` that finds is answered by the record. */
+export const replies = {
+  write: z.object({ result: z.literal(true), receipt: Receipt }),
+  store: z.object({ result: z.literal(true), receipt: Receipt }),
+  read: z.object({ result: z.null() }),
+  inventory: z.object({ result: z.union([z.array(Path), z.array(Entry)]), ...page }),
+  listen: z.object({ result: z.literal(true) }),
+  delete: z.object({ result: z.literal(true), receipt: DeleteReceipt.nullable() }),
+  prove: z.object({ result: Proof }),
+  quote: z.object({ result: Quote }),
+} as const satisfies Record<RequestType, z.ZodType>
+export type ReplyOf<T extends RequestType> = z.infer<(typeof replies)[T]>
+
+/** A code of a later version means no more to this one than that the relay failed. */
+const code = z.string().transform((given): Code => (isCode(given) ? given : 'ERR_INTERNAL'))
+
+/** A refusal: `code` for programs, `error` for people, extras (`retryAfterMs`, `time`, `quote`, `resumeTs`) beside them. */
+export const Refusal = z.looseObject({ error: z.string(), code })
+export type Refusal = z.infer<typeof Refusal>
+
+export const Reply = z.looseObject({ type: z.literal('reply'), re: Hash })
+export const ReplyEnvelope = messageSchema(Reply)
+/** One signature over the answers to a batch, each in its place; an element that cannot be attributed has no `re`. */
+export const BatchReply = z.looseObject({
+  type: z.literal('replies'),
+  re: Hash,
+  replies: z.array(z.looseObject({ re: Hash.optional() })),
+})
+export const BatchReplyEnvelope = messageSchema(BatchReply)
+
+/** The plain, unsigned answer to what cannot be attributed to a sender. */
+export const PlainError = z.looseObject({ status: z.literal('error'), code, description: z.string() })
+
+/** A hint between replies on a WebSocket; not signed, not evidence (§7.2). */
+export const Push = z.object({
+  push: z.union([
+    z.object({ listen: Hash, records: z.array(Path).min(1), cursor: Cursor }),
+    z.object({ listen: Hash, live: z.literal(true), cursor: Cursor }),
+    z.object({ listen: Hash, code, error: z.string(), cursor: Cursor }),
+  ]),
+})
+export type Push = z.infer<typeof Push>
+
+/** `GET /.well-known/relay`: only what this relay enforces (§7.4). */
+export const Info = z.object({
+  key: Key,
+  network: z.enum(['main', 'test', 'regtest', 'devnet']).nullable(),
+  software: z.string(),
+  version: z.string(),
+  protocol: z.literal(protocolVersion),
+  features: z.array(z.string()),
+  limits: z.object({
+    recordBytes: z.int(),
+    ttl: z.int(),
+    page: z.int(),
+    batch: z.int(),
+    bodyBytes: z.int(),
+    replyBytes: z.int(),
+    subscriptions: z.int(),
+    replay: z.int(),
+  }),
+  advert: z.unknown(),
+  contracts: z.unknown(),
+  endpoints: z.record(z.string(), z.string()),
+})
+export type Info = z.infer<typeof Info>
+
+/** What a client may use only where `features` lists it. */
+export const features = ['store', 'batch', 'listen', 'prove', 'quote', 'owner', 'detail', 'maxPulls'] as const
