@@ -1,0 +1,107 @@
+/** `relay`: finds the command, runs it, turns what it throws into a sentence and an exit code. */
+import { parseArgs } from 'node:util'
+import { MarketError } from '../market/errors.ts'
+import { type Command, exitCodes, globalOptions, usageError } from './command.ts'
+import { commands } from './commands/index.ts'
+import { ClientError, codeOf, messageOf, Refused } from './errors.ts'
+import { type GlobalValues, type Io, Session } from './session.ts'
+import { jsonLine, oneLine } from './show.ts'
+import { version } from './version.ts'
+
+/** Runs the program once and returns its exit code; throws nothing. */
+export async function main(argv: readonly string[], io: Io): Promise<number> {
+  let session = new Session(io, {})
+  try {
+    const { values, name, args } = findCommand(argv)
+    session = new Session(io, values)
+    const found = commands.find((one) => one.name === name)
+    if (values.help || name === 'help') return showHelp(io, found)
+    if (values.version) {
+      io.stdout.write(`${version}\n`)
+      return exitCodes.ok
+    }
+    if (name === undefined) throw usageError('which command? relay --help lists them')
+    if (found === undefined) throw usageError(`there is no command ${name}; relay --help lists them`)
+    return await found.run(session, args)
+  } catch (error) {
+    return report(session, error)
+  } finally {
+    session.endBar()
+  }
+}
+
+/** The first word that is not a global option or its value is the command; everything else is the command's. */
+function findCommand(argv: readonly string[]): {
+  values: GlobalValues & Flags
+  name: string | undefined
+  args: string[]
+} {
+  const { tokens, values } = parseArgs({
+    args: [...argv],
+    options: globalOptions,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  })
+  const first = tokens.find((token) => token.kind === 'positional')
+  const args = argv.filter((_, index) => index !== first?.index)
+  return { values: values as GlobalValues & Flags, name: first?.value, args } // `strict` in the command checks their types
+}
+
+interface Flags {
+  readonly help?: boolean
+  readonly version?: boolean
+}
+
+function showHelp(io: Io, found: Command | undefined): number {
+  io.stdout.write(found === undefined ? overviewText() : commandText(found))
+  return exitCodes.ok
+}
+
+function overviewText(): string {
+  const width = Math.max(...commands.map(({ name }) => name.length))
+  return `relay ${version}: messages and files between friends, kept by relays until they are pulled
+
+  relay [--home DIR] COMMAND [options]
+
+${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).join('\n')}
+
+  --home DIR   the identity's home; else RELAY_HOME, else ~/.relay
+  --json       JSON lines, as when piped; --human: tables, as on a terminal
+  --help       this, or the help of a command; --version
+
+  RELAY_PASSPHRASE opens an encrypted key.
+  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found.
+`
+}
+
+function commandText({ name, usage, summary, help }: Command): string {
+  const lines = help.map((line) => `  ${line}\n`).join('')
+  const title = `relay ${name} ${usage}`.trimEnd()
+  return `${title}\n\n  ${summary}\n${lines === '' ? '' : `\n${lines}`}`
+}
+
+/** One sentence with its code on stderr, as an object where results are objects. */
+function report(session: Session, error: unknown): number {
+  const exit = exitCodeOf(error)
+  session.endBar()
+  const message = messageOf(error)
+  const code = isUsage(error) ? 'ERR_USAGE' : (codeOf(error) ?? 'ERR_FAILED')
+  session.io.stderr.write(
+    session.isJson ? jsonLine({ error: message, code, exit }) : `relay: ${oneLine(message)} (${code})\n`,
+  )
+  return exit
+}
+
+/** What node:util says about options it does not know. */
+const isUsage = (error: unknown): boolean =>
+  codeOf(error) === 'ERR_USAGE' ||
+  String((error as { code?: unknown } | null)?.code).startsWith('ERR_PARSE_ARGS')
+
+function exitCodeOf(error: unknown): number {
+  if (isUsage(error)) return exitCodes.usage
+  if (error instanceof ClientError)
+    return error.code === 'ERR_UNREACHABLE' ? exitCodes.unreachable : exitCodes.failed
+  if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exitCodes.notFound
+  return error instanceof Refused ? exitCodes.refused : exitCodes.failed
+}

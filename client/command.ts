@@ -1,0 +1,73 @@
+/** What a command is: its options, its lines of help, and what it does with a session. */
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { ClientError } from './errors.ts'
+import type { Session } from './session.ts'
+
+type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig['options']>
+
+export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, notFound: 5 } as const
+
+export const globalOptions = {
+  home: { type: 'string' },
+  json: { type: 'boolean' },
+  human: { type: 'boolean' },
+  help: { type: 'boolean' },
+  version: { type: 'boolean' },
+} as const satisfies ParseArgsOptionsConfig
+
+export interface Command {
+  readonly name: string
+  /** What follows the name, e.g. `FRIEND --text TEXT`. */
+  readonly usage: string
+  readonly summary: string
+  /** One line for each option. */
+  readonly help: readonly string[]
+  /** Returns the exit code. */
+  run(session: Session, args: readonly string[]): Promise<number>
+}
+
+type Values<O extends ParseArgsOptionsConfig> = ReturnType<typeof parseArgs<{ options: O }>>['values']
+
+/** A command whose `run` gets its options parsed; anything unknown or out of number is a usage error. */
+export function command<O extends ParseArgsOptionsConfig>(definition: {
+  name: string
+  usage: string
+  summary: string
+  help?: readonly string[]
+  options: O
+  positionals: readonly [least: number, most: number]
+  run(session: Session, values: Values<O>, positionals: readonly string[]): Promise<number>
+}): Command {
+  const { name, usage, summary, help = [], options, run } = definition
+  const [least, most] = definition.positionals
+  return {
+    ...{ name, usage, summary, help },
+    run: async (session, args) => {
+      const parsed = parseArgs({
+        args: [...args],
+        options: { ...options, ...globalOptions },
+        allowPositionals: true,
+      })
+      const count = parsed.positionals.length
+      if (count < least || count > most) throw usageError(`usage: relay ${name} ${usage}`.trimEnd())
+      // The options are a superset of O's, so the values are of O too.
+      return run(session, parsed.values as unknown as Values<O>, parsed.positionals)
+    },
+  }
+}
+
+export const usageError = (message: string): ClientError => new ClientError('ERR_USAGE', message)
+
+const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 } as const
+
+/** Seconds of `90s`, `30m`, `12h`, `7d`, `2w`. */
+export function durationSeconds(text: string, option: string): number {
+  const match = /^([1-9][0-9]{0,8})([smhdw])$/.exec(text)
+  if (match === null) throw usageError(`--${option} takes a duration like 90s, 30m, 12h or 7d`)
+  return Number(match[1]) * unitSeconds[match[2] as keyof typeof unitSeconds] // by the pattern
+}
+
+export function positiveInteger(text: string, option: string): number {
+  if (!/^[1-9][0-9]{0,9}$/.test(text)) throw usageError(`--${option} takes a whole number above 0`)
+  return Number(text)
+}

@@ -1,0 +1,27 @@
+/** Every command, in the order of the help. */
+import type { Command } from '../command.ts'
+import { deleteCommand } from './delete.ts'
+import { friendCommand } from './friend.ts'
+import { idCommand } from './id.ts'
+import { inboxCommand } from './inbox.ts'
+import { initCommand } from './init.ts'
+import { listenCommand } from './listen.ts'
+import { outboxCommand } from './outbox.ts'
+import { pingCommand } from './ping.ts'
+import { pullCommand } from './pull.ts'
+import { relaysCommand } from './relays.ts'
+import { sendCommand } from './send.ts'
+
+export const commands: readonly Command[] = [
+  initCommand,
+  idCommand,
+  friendCommand,
+  relaysCommand,
+  sendCommand,
+  pullCommand,
+  listenCommand,
+  inboxCommand,
+  outboxCommand,
+  deleteCommand,
+  pingCommand,
+]

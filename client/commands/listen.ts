@@ -1,0 +1,33 @@
+import { command, durationSeconds, exitCodes, positiveInteger } from '../command.ts'
+import type { Message } from '../inbox.ts'
+import { isShown, show, showFile } from '../messages.ts'
+
+export const listenCommand = command({
+  name: 'listen',
+  usage: '[--for DURATION] [--count N]',
+  summary: 'print messages as they come, until interrupted',
+  help: ['--for DURATION  stop after 90s, 30m, 12h', '--count N       stop after N messages'],
+  options: { for: { type: 'string' }, count: { type: 'string' } },
+  positionals: [0, 0],
+  async run(session, { for: duration, count }) {
+    const client = await session.client()
+    const limit = count === undefined ? Number.POSITIVE_INFINITY : positiveInteger(count, 'count')
+    const enough = new AbortController()
+    const seconds = duration === undefined ? undefined : durationSeconds(duration, 'for')
+    const timer = seconds === undefined ? undefined : setTimeout(() => enough.abort(), seconds * 1000)
+    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    let seen = 0
+    const onMessage = (message: Message) => {
+      show(session, message, names)
+      if (isShown(message) && ++seen >= limit) enough.abort()
+    }
+    await client.listen({
+      signal: AbortSignal.any([session.signal, enough.signal]),
+      onMessage,
+      onLive: (relay) => session.say(`live on ${relay}`),
+      onFile: (file) => showFile(session, file),
+    })
+    clearTimeout(timer)
+    return exitCodes.ok
+  },
+})

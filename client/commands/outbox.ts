@@ -1,0 +1,38 @@
+import { command, exitCodes } from '../command.ts'
+import type { Client } from '../client.ts'
+import type { Sent } from '../overview.ts'
+import { timeText } from '../show.ts'
+import type { Session } from '../session.ts'
+
+export const outboxCommand = command({
+  name: 'outbox',
+  usage: '[--flush]',
+  summary: 'what you sent and where it stands',
+  help: ['--flush  bring up what is queued, and try again what was refused'],
+  options: { flush: { type: 'boolean' } },
+  positionals: [0, 0],
+  async run(session, { flush }) {
+    const client = await session.client()
+    const failures = flush ? await flushNow(session, client) : []
+    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    const rows = (await client.outbox()).map((sent) => row(sent, names.get(sent.to)))
+    session.list(rows, ['sent', 'id', 'friend', 'type', 'state', 'relays', 'summary'], 'nothing sent')
+    const isStuck = failures.length > 0 && rows.some(({ state }) => state === 'queued' || state === 'sending')
+    if (isStuck) throw failures[0]!.error
+    return exitCodes.ok
+  },
+})
+
+async function flushNow(session: Session, client: Client) {
+  const { signal, onProgress } = session
+  const { failures } = await client.flush({ signal, onProgress, retryRefused: true })
+  session.warn(failures.slice(1))
+  return failures
+}
+
+const row = (sent: Sent, name: string | undefined) => ({
+  ...sent,
+  friend: name ?? null,
+  sent: timeText(sent.sentMs),
+  relays: `${sent.accepted.length}/${sent.accepted.length + sent.queued.length + sent.refused.length}`,
+})

@@ -1,0 +1,24 @@
+import { formatAddress } from '../../market/address.ts'
+import { command, exitCodes } from '../command.ts'
+import { codeOf, messageOf } from '../errors.ts'
+
+export const pingCommand = command({
+  name: 'ping',
+  usage: '[RELAY]',
+  summary: 'ask your relays, or one, for a signed answer',
+  options: {},
+  positionals: [0, 1],
+  async run(session, _, [reference]) {
+    const client = await session.client()
+    const pings = await client.ping(reference, { signal: session.signal })
+    const rows = pings.map(({ relay, ms, error }) => ({
+      relay: formatAddress(relay),
+      ms: ms ?? null,
+      ...(error !== undefined && { code: codeOf(error), error: messageOf(error) }),
+    }))
+    session.list(rows, ['relay', 'ms', 'error'], 'no relays yet')
+    const failed = pings.find(({ error }) => error !== undefined)
+    if (failed?.error !== undefined && pings.every(({ error }) => error !== undefined)) throw failed.error
+    return exitCodes.ok
+  },
+})

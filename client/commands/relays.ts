@@ -1,0 +1,37 @@
+import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { command, exitCodes, usageError } from '../command.ts'
+
+export const relaysCommand = command({
+  name: 'relays',
+  usage: 'add ADDRESS | list | remove ADDRESS',
+  summary: 'where your records are put; friends are told of changes',
+  help: [
+    'ADDRESS  http(s)://host[:port][/prefix]#KEY; `add` without #KEY trusts the key found there now, and shows it',
+  ],
+  options: {},
+  positionals: [1, 2],
+  async run(session, _, [action, argument]) {
+    const client = await session.client()
+    const { signal } = session
+    if (action === 'list' && argument === undefined) {
+      session.list((await client.relays()).map(row), ['url', 'key'], 'no relays yet')
+      return exitCodes.ok
+    }
+    if (action === 'add' && argument !== undefined) {
+      const address = await client.addRelay(argument, { signal })
+      const pinned = argument.includes('#')
+        ? ''
+        : ' (trusted on first use: compare the key with its operator)'
+      session.print(row(address), `added ${formatAddress(address)}${pinned}`)
+      return exitCodes.ok
+    }
+    if (action === 'remove' && argument !== undefined) {
+      await client.removeRelay(argument, { signal })
+      session.print({ removed: argument }, `removed ${argument}`)
+      return exitCodes.ok
+    }
+    throw usageError(`usage: relay relays ${relaysCommand.usage}`)
+  },
+})
+
+const row = (relay: RelayAddress) => ({ address: formatAddress(relay), url: relay.url, key: relay.key })

@@ -1,0 +1,55 @@
+/** What every part of the client works with; made once by `Client.open`. */
+import { type RelayAddress, formatAddress, parseAddress } from '../market/address.ts'
+import type { Key } from '../market/units.ts'
+import { Connection } from './connection.ts'
+import type { Home } from './home.ts'
+import type { Wallet } from './wallet.ts'
+
+/** What the user should hear though nothing failed. */
+export type Notice =
+  | { readonly type: 'plain-http'; readonly relay: string }
+  | { readonly type: 'relay-failed'; readonly relay: string; readonly error: Error }
+  | { readonly type: 'record-unread'; readonly path: string; readonly error: Error }
+  | { readonly type: 'transfer-failed'; readonly name: string; readonly error: Error }
+  | { readonly type: 'friend-moved'; readonly friend: Key; readonly relays: readonly string[] }
+  | { readonly type: 'friend-forked'; readonly friend: Key }
+
+export interface Context {
+  readonly home: Home
+  readonly wallet: Wallet
+  /** How many receipts make a record accepted. */
+  readonly quorum: number
+  readonly now: () => number
+  readonly notify: (notice: Notice) => void
+  /** The one connection to an address. */
+  connect(address: RelayAddress): Connection
+}
+
+export type ContextOptions = Omit<Context, 'connect'>
+
+export function createContext(options: ContextOptions): Context {
+  const connections = new Map<string, Connection>()
+  return {
+    ...options,
+    connect(address) {
+      const name = formatAddress(address)
+      const known = connections.get(name)
+      if (known !== undefined) return known
+      const connection = new Connection(address, options.wallet, options.now)
+      connections.set(name, connection)
+      if (address.url.startsWith('http:')) void noticePlainHttp(options, address.url)
+      return connection
+    },
+  }
+}
+
+/** Legal, since everything is signed and encrypted; but paths are there for the network to see. */
+async function noticePlainHttp({ home, notify }: ContextOptions, relay: string): Promise<void> {
+  const isNew = await home.noticeOnce(`plain-http ${relay}`).catch(() => true)
+  if (isNew) notify({ type: 'plain-http', relay })
+}
+
+/** The user's own relays, in the order of the identity file. */
+export async function ownRelays({ home }: Context): Promise<RelayAddress[]> {
+  return (await home.me()).msg.request.relays.map(parseAddress)
+}

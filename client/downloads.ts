@@ -1,0 +1,211 @@
+/** Files that friends send: fetched chunk by chunk, resumed where a kill left them, checked as a whole before they get a name. */
+import { createReadStream } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { constants, type FileHandle, open, stat } from 'node:fs/promises'
+import { z } from 'zod'
+import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
+import { fromUtf8 } from '../market/bytes.ts'
+import { MarketError } from '../market/errors.ts'
+import { type FileHead, payloadLimits, safeName } from '../market/payload.ts'
+import { formatPath, RecordId } from '../market/record.ts'
+import { noteRead } from './acks.ts'
+import type { CallOptions } from './connection.ts'
+import type { Context } from './context.ts'
+import { isMissing, openJournal, readJournal, remove } from './durable.ts'
+import { codeOf } from './errors.ts'
+import { friend } from './friends.ts'
+import { type Arrival, arrival, keepArrival, openArrival } from './inbox.ts'
+import { fileOf, finish, giveName, type Incoming, incoming, waitingFiles } from './incoming.ts'
+import { eachLimited } from './retry.ts'
+import type { TransferOptions } from './transfer.ts'
+
+const inFlight = 4
+
+const Finished = z.strictObject({ index: z.int().min(0) })
+
+/**
+ * Fetches every file that waits, unless another process is at it. What fails is notified and, unless it is final,
+ * tried again next time.
+ */
+export async function fetchFiles(ctx: Context, options: TransferOptions = {}): Promise<Incoming[]> {
+  const { home } = ctx
+  const waiting = await waitingFiles(home)
+  if (waiting.length === 0) return []
+  try {
+    return await home.lock('downloads', () => fetchAll(ctx, waiting, options), { waitMs: 0 })
+  } catch (error) {
+    if (codeOf(error) !== 'ERR_LOCKED') throw error
+    return []
+  }
+}
+
+async function fetchAll(
+  ctx: Context,
+  waiting: readonly Incoming[],
+  options: TransferOptions,
+): Promise<Incoming[]> {
+  const finished: Incoming[] = []
+  for (const { path, name } of waiting) {
+    try {
+      // Looked at again: the process that had the lock before us may have fetched it.
+      const transfer = await incoming(ctx.home, path)
+      if (transfer?.state === 'waiting') finished.push(await fetchFile(ctx, transfer, options))
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      ctx.notify({ type: 'transfer-failed', name, error: error as Error })
+    }
+  }
+  return finished
+}
+
+async function fetchFile(ctx: Context, transfer: Incoming, options: TransferOptions): Promise<Incoming> {
+  const { home } = ctx
+  const { path } = transfer
+  const arrived = await arrival(home, path)
+  if (arrived === undefined) throw new MarketError('ERR_NOT_FOUND', 'its record is not in the inbox')
+  const { payload } = await openArrival(ctx, arrived)
+  if (payload.type !== 'file') throw new MarketError('ERR_MALFORMED', 'its record is not a file')
+  const job: Job = { ctx, arrived, head: payload, sources: await sourcesOf(ctx, arrived, transfer), options }
+  const part = fileOf(home, path, 'part')
+  try {
+    await fetchChunks(job, part)
+    await checkWhole(part, payload)
+  } catch (error) {
+    const isFinal = codeOf(error) === 'ERR_MALFORMED' || arrived.record.expires <= ctx.now()
+    if (!isFinal) throw error
+    return finish(home, { ...transfer, state: 'failed', reason: (error as Error).message })
+  }
+  const file = await giveName(ctx, part, { from: arrived.record.msg.from, name: payload.name })
+  return finish(home, { ...transfer, state: 'saved', file })
+}
+
+interface Job {
+  readonly ctx: Context
+  readonly arrived: Arrival
+  readonly head: FileHead
+  readonly sources: readonly RelayAddress[]
+  readonly options: TransferOptions
+}
+
+/** The relay that had the file's record, then all others of its sender as known now. */
+async function sourcesOf({ home }: Context, { record }: Arrival, { at }: Incoming): Promise<RelayAddress[]> {
+  const others = (await friend(home, record.msg.from))?.relays ?? []
+  const all = [parseAddress(at), ...others]
+  return [...new Map(all.map((address) => [formatAddress(address), address])).values()]
+}
+
+async function fetchChunks(job: Job, part: string): Promise<void> {
+  const { home } = job.ctx
+  const { head, options } = job
+  const ids = await chunkIds(job)
+  if (ids.length !== Math.ceil(head.size / head.chunkBytes)) {
+    throw new MarketError('ERR_MALFORMED', 'its number of chunks does not fit its size')
+  }
+  const log = fileOf(home, job.arrived.record.path, 'log')
+  if (!(await isThere(part))) await remove(log) // finished chunks of a file that somebody took away
+  const done = new Set((await readJournal(log, Finished)).map(({ index }) => index))
+  const bytesOf = (index: number) => Math.min(head.chunkBytes, head.size - index * head.chunkBytes)
+  let doneBytes = [...done].reduce((sum, index) => sum + bytesOf(index), 0)
+  const report = () =>
+    options.onProgress?.({
+      direction: 'fetching',
+      name: safeName(head.name),
+      doneBytes,
+      totalBytes: head.size,
+    })
+  const [target, journal] = await Promise.all([openPart(part), openJournal(log)])
+  try {
+    report()
+    const missing = ids.map((id, index) => ({ id, index })).filter(({ index }) => !done.has(index))
+    await eachLimited(missing, inFlight, async ({ id, index }) => {
+      const bytes = await fetchChunk(job, id, { keep: false })
+      if (bytes.length !== bytesOf(index))
+        throw new MarketError('ERR_MALFORMED', `its chunk ${index} has another size`)
+      await target.write(bytes, 0, bytes.length, index * head.chunkBytes)
+      // The journal must never say more than the disk has.
+      await target.datasync()
+      await journal.appendFile(`${JSON.stringify({ index })}\n`)
+      doneBytes += bytes.length
+      report()
+    })
+    await journal.datasync()
+  } finally {
+    await Promise.all([target.close(), journal.close()])
+  }
+}
+
+async function chunkIds(job: Job): Promise<readonly RecordId[]> {
+  const { chunks, parts } = job.head
+  if (parts === undefined) return chunks ?? []
+  const ids: RecordId[] = []
+  const List = z.array(RecordId).min(1).max(payloadLimits.chunksPerPart)
+  for (const part of parts) {
+    const list = List.safeParse(JSON.parse(fromUtf8(await fetchChunk(job, part, { keep: true }))))
+    if (!list.success) throw new MarketError('ERR_MALFORMED', 'its list of chunks is not one')
+    ids.push(...list.data)
+  }
+  return ids
+}
+
+/** The bytes of one chunk from the first relay that gives it; with `keep`, from the inbox if it ever came. */
+async function fetchChunk(
+  { ctx, arrived, sources, options }: Job,
+  id: RecordId,
+  { keep }: { keep: boolean },
+): Promise<Uint8Array> {
+  const path = formatPath({ owner: arrived.record.msg.from, receiver: ctx.wallet.identity, recordId: id })
+  // A relay that lists no tags makes every chunk come through the inbox.
+  const held = await arrival(ctx.home, path)
+  const chunk = held ?? (await readFrom(ctx, path, sources, options))
+  if (held === undefined) {
+    if ((await friend(ctx.home, arrived.record.msg.from)) !== undefined) await noteRead(ctx, chunk)
+    if (keep) await keepArrival(ctx.home, chunk)
+  }
+  const { payload, bytes } = await openArrival(ctx, chunk)
+  if (payload.type !== 'chunk') throw new MarketError('ERR_MALFORMED', `its chunk ${id} is a ${payload.type}`)
+  return bytes
+}
+
+async function readFrom(
+  ctx: Context,
+  path: string,
+  sources: readonly RelayAddress[],
+  options: CallOptions,
+): Promise<Arrival> {
+  let failure: unknown
+  for (const address of sources) {
+    try {
+      const { record, re } = await ctx.connect(address).call({ type: 'read', path }, options)
+      if (record !== undefined) return { record, re, relay: address.key, receivedMs: ctx.now() }
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      failure = error
+    }
+  }
+  throw failure ?? new MarketError('ERR_NOT_FOUND', 'a chunk is on none of its relays')
+}
+
+async function checkWhole(part: string, { size, sha256 }: FileHead): Promise<void> {
+  const hash = createHash('sha256')
+  let length = 0
+  for await (const bytes of createReadStream(part) as AsyncIterable<Uint8Array>) {
+    hash.update(bytes)
+    length += bytes.length
+  }
+  if (length !== size || hash.digest('hex') !== sha256) {
+    throw new MarketError('ERR_MALFORMED', 'its bytes are not those its sender promised')
+  }
+}
+
+const openPart = (path: string): Promise<FileHandle> =>
+  open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
+  }
+}

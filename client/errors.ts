@@ -1,0 +1,58 @@
+/** What can go wrong on this side of the wire. What a relay says no to is `Refused`, a MarketError. */
+import { type Code, codes, MarketError } from '../market/errors.ts'
+
+export const clientCodes = {
+  /** No relay's answer arrived: no route, no listener, time out, cut off. */
+  ERR_UNREACHABLE: { retryable: true },
+  /** Something answered that is not the pinned relay's answer to what was asked. */
+  ERR_UNTRUSTED: { retryable: false },
+  /** A file of the home does not have the form it was written in. */
+  ERR_DAMAGED: { retryable: false },
+  /** The source of a transfer is no longer the file the transfer began with. */
+  ERR_CHANGED: { retryable: false },
+  /** Another process holds what is needed and does not let go. */
+  ERR_LOCKED: { retryable: true },
+  /** The request makes no sense as given. */
+  ERR_USAGE: { retryable: false },
+} as const
+export type ClientCode = keyof typeof clientCodes
+
+export class ClientError extends Error {
+  readonly code: ClientCode
+
+  constructor(code: ClientCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.name = 'ClientError'
+    this.code = code
+  }
+}
+
+/** A relay's no. `signed` tells whether the relay can be held to it; a clock is only believed when it is. */
+export class Refused extends MarketError {
+  readonly relay: string
+  readonly signed: boolean
+
+  constructor(
+    relay: string,
+    refusal: { code: Code; error: string; signed: boolean; extras: Record<string, unknown> },
+  ) {
+    super(refusal.code, refusal.error, { extras: refusal.extras })
+    this.name = 'Refused'
+    this.relay = relay
+    this.signed = refusal.signed
+  }
+}
+
+/** True when the same call may succeed later without anybody changing anything. */
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof ClientError) return clientCodes[error.code].retryable
+  if (!(error instanceof MarketError)) return false
+  // A limit that names no time is about the request itself (§3: ttl, bytes), not about the moment.
+  if (error.code === 'ERR_LIMIT') return typeof error.extras.retryAfterMs === 'number'
+  return codes[error.code].retryable
+}
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof ClientError || error instanceof MarketError ? error.code : undefined

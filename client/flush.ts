@@ -1,0 +1,112 @@
+/** The queue: what could not be delivered goes up by the first command that finds the relay answering. */
+import { parseAddress } from '../market/address.ts'
+import { MarketError } from '../market/errors.ts'
+import type { RecordId } from '../market/record.ts'
+import type { Key } from '../market/units.ts'
+import type { CallOptions, Connection } from './connection.ts'
+import { type Context, ownRelays } from './context.ts'
+import { codeOf, isRetryable, Refused } from './errors.ts'
+import { outboxLimits, upload } from './outbox.ts'
+import * as files from './outbox-files.ts'
+import { eachLimited } from './retry.ts'
+import { forgetUpload, outgoing, recordsOf } from './sending.ts'
+
+export interface Flushed {
+  readonly delivered: number
+  readonly queued: number
+  readonly failures: readonly { relay: string; error: Error }[]
+}
+
+/**
+ * Brings the queue to the relays, carries out deletions, forgets what expired. Another process doing the same
+ * makes this one leave it to it.
+ */
+export async function flush(
+  ctx: Context,
+  options: CallOptions & { retryRefused?: boolean } = {},
+): Promise<Flushed> {
+  const { home } = ctx
+  try {
+    return await home.lock('flush', () => flushAlone(ctx, options), { waitMs: 0, signal: options.signal })
+  } catch (error) {
+    if (codeOf(error) !== 'ERR_LOCKED') throw error
+    return { delivered: 0, queued: await countQueued(ctx), failures: [] }
+  }
+}
+
+async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: boolean }): Promise<Flushed> {
+  const { home } = ctx
+  const all = await files.entries(home)
+  for (const entry of all.values()) {
+    if (entry.expires <= ctx.now()) await files.forget(home, entry)
+    else if (options.retryRefused && !entry.deleted) await files.requeue(home, entry.id, entry.refused)
+  }
+  const book = [...(await home.retired()).map(parseAddress), ...(await ownRelays(ctx))]
+  const addresses = new Map(book.map((address) => [address.key, address]))
+  const failures: { relay: string; error: Error }[] = []
+  let delivered = 0
+  await Promise.all(
+    [...addresses.values()].map(async (address) => {
+      const connection = ctx.connect(address)
+      try {
+        await eachLimited(await jobsAt(home, address.key), outboxLimits.inFlight, async (entry) => {
+          if (await carryOut(ctx, entry, connection, options)) delivered += 1
+        })
+      } catch (error) {
+        failures.push({ relay: address.url, error: error as Error })
+      }
+    }),
+  )
+  options.signal?.throwIfAborted()
+  return { delivered, queued: await countQueued(ctx), failures }
+}
+
+async function jobsAt(home: Context['home'], relay: Key): Promise<files.Entry[]> {
+  const all = [...(await files.entries(home)).values()]
+  return all.filter((entry) =>
+    entry.deleted ? touched(entry).has(relay) && !entry.gone.has(relay) : entry.queued.has(relay),
+  )
+}
+
+/** Relays that may hold the record: also those that never answered may have stored it. */
+const touched = ({ accepted, queued }: files.Entry): Set<Key> => new Set([...accepted, ...queued])
+
+/** True when a record was delivered. @throws what makes further attempts at this relay pointless for now */
+async function carryOut(ctx: Context, entry: files.Entry, connection: Connection, options: CallOptions) {
+  const { key } = connection.address
+  try {
+    if (entry.deleted) {
+      await connection.call({ type: 'delete', recordId: entry.id }, options)
+      await files.markGone(ctx.home, entry.id, key)
+      return false
+    }
+    const record = await files.recordOf(ctx.home, entry)
+    if (record !== undefined) await upload(ctx, record, connection, options)
+    return record !== undefined
+  } catch (error) {
+    if (error instanceof Refused && !isRetryable(error)) return false // kept with the entry
+    throw error
+  }
+}
+
+async function countQueued({ home, now }: Context): Promise<number> {
+  const all = [...(await files.entries(home)).values()]
+  return all.filter((entry) => !entry.deleted && entry.queued.size > 0 && entry.expires > now()).length
+}
+
+/**
+ * Deletes a record of ours, a file with all its chunks, everywhere it may be: now where relays answer, else as
+ * soon as they do.
+ * @throws ERR_NOT_FOUND for what is not in the outbox
+ */
+export async function deleteRecord(ctx: Context, id: RecordId, options: CallOptions = {}): Promise<Flushed> {
+  const { home } = ctx
+  const transfer = (await outgoing(home)).find((one) => one.id === id)
+  const known = await files.entries(home)
+  const ids = (transfer === undefined ? [id] : recordsOf(transfer)).filter((one) => known.has(one))
+  if (ids.length === 0 && transfer === undefined)
+    throw new MarketError('ERR_NOT_FOUND', `there is no record ${id} in the outbox`)
+  for (const one of ids) await files.markDeleted(home, one)
+  if (transfer?.state === 'sending') await forgetUpload(home, id)
+  return flush(ctx, options)
+}

@@ -1,0 +1,139 @@
+/**
+ * Everything durable, as small files that several processes may use at once. Nothing is ever changed in place:
+ * a file is replaced whole, or its presence is the fact. Which file says what:
+ *
+ *   key.json                            the identity's key (contracts/wallet/key-file.ts)
+ *   me.relayid                          the own identity file, newest
+ *   retired.json                        addresses of relays once used, for what is still queued there
+ *   noticed.json                        what the user was told once and for all
+ *   friends/KEY.json                    a friend: identity file, local alias, forks seen
+ *   cursors/RELAY.OWNER.json            how far OWNER's records on RELAY are in the inbox (`strangers`: all others)
+ *   inbox/HASH.json                     a verified record and which read it answered; HASH = SHA-256 of its path
+ *   acks/RE.json                        an answered read that its sender was not told of yet
+ *   outbox/ID.EXPIRES.TO.record         a sealed record of ours, kept until it expires
+ *   outbox/ID.RELAY.queued              RELAY should get it
+ *   outbox/ID.RELAY.receipt             RELAY has it: the signed reply
+ *   outbox/ID.RELAY.refused             RELAY does not want it: why
+ *   outbox/ID.RELAY.RE.ack              its receiver pulled it from RELAY, by the read RE
+ *   outbox/ID.deleted  ID.RELAY.gone    to be deleted; deleted at RELAY
+ *   transfers/out-ID.json               a file being sent
+ *   transfers/in-HASH.json .log .part   a file being fetched: state, finished chunks, bytes so far
+ *   announce.json                       relays on which friends are still to be told of a change
+ *   files/FRIEND/NAME                   a file fetched and checked
+ *   locks/NAME.N                        see lock.ts
+ */
+import { join } from 'node:path'
+import { z } from 'zod'
+import { Cursor } from '../contracts/api.ts'
+import { Address } from '../market/address.ts'
+import { toHex } from '../market/bytes.ts'
+import { MarketError } from '../market/errors.ts'
+import { sha256 } from '../market/hash.ts'
+import { type IdentityFile, openIdentity } from '../market/identity-file.ts'
+import type { Key } from '../market/units.ts'
+import { ensureDirectory, readJson, readText, readWhole, writeDurably } from './durable.ts'
+import { dropLock, withLock } from './lock.ts'
+
+const folders = ['friends', 'cursors', 'inbox', 'acks', 'outbox', 'transfers', 'files', 'locks'] as const
+
+const SavedCursor = z.strictObject({ cursor: Cursor })
+const Retired = z.array(Address).max(100)
+const Noticed = z.array(z.string())
+
+export class Home {
+  readonly directory: string
+
+  private constructor(directory: string) {
+    this.directory = directory
+  }
+
+  /** The home at `directory`, with its folders made where they are missing. */
+  static async open(directory: string): Promise<Home> {
+    const home = new Home(directory)
+    await ensureDirectory(directory)
+    await Promise.all(folders.map((folder) => ensureDirectory(home.path(folder))))
+    return home
+  }
+
+  path(...names: string[]): string {
+    return join(this.directory, ...names)
+  }
+
+  dropLock(name: string): Promise<void> {
+    return dropLock(this.path('locks'), name)
+  }
+
+  get keyFile(): string {
+    return this.path('key.json')
+  }
+
+  /** Runs `work` while no other process (nor task) holds the lock of that name. @throws ERR_LOCKED */
+  lock<T>(
+    name: string,
+    work: () => Promise<T>,
+    options: { signal?: AbortSignal | undefined; waitMs?: number } = {},
+  ): Promise<T> {
+    const { signal, ...rest } = options
+    return withLock(this.path('locks'), name, work, { ...rest, ...(signal && { signal }) })
+  }
+
+  /** @throws ERR_NOT_FOUND before `init` */
+  async me(): Promise<IdentityFile> {
+    const path = this.path('me.relayid')
+    const text = await readText(path)
+    if (text === undefined)
+      throw new MarketError('ERR_NOT_FOUND', `there is no identity in ${this.directory}: run relay init`)
+    return readWhole(path, () => openIdentity(text))
+  }
+
+  async hasIdentity(): Promise<boolean> {
+    return (await readText(this.path('me.relayid'))) !== undefined
+  }
+
+  saveMe(file: IdentityFile): Promise<void> {
+    return writeDurably(this.path('me.relayid'), `${file.text}\n`)
+  }
+
+  async retired(): Promise<string[]> {
+    return (await readJson(this.path('retired.json'), Retired)) ?? []
+  }
+
+  async retire(address: string): Promise<void> {
+    const others = (await this.retired()).filter((known) => known !== address)
+    await writeDurably(this.path('retired.json'), JSON.stringify([...others, address].slice(-100)))
+  }
+
+  /** True the first time it is called with `notice`, in the life of this home. */
+  async noticeOnce(notice: string): Promise<boolean> {
+    const path = this.path('noticed.json')
+    const known = (await readJson(path, Noticed)) ?? []
+    if (known.includes(notice)) return false
+    await writeDurably(path, JSON.stringify([...known, notice]), { sync: false })
+    return true
+  }
+
+  async cursor(relay: Key, owner: Key | undefined): Promise<Cursor | undefined> {
+    return (await readJson(this.#cursorFile(relay, owner), SavedCursor))?.cursor
+  }
+
+  /** Moves a cursor forward; in one epoch it never goes back, whoever writes last. Call it under the owner's lock. */
+  async advance(relay: Key, owner: Key | undefined, cursor: Cursor): Promise<void> {
+    const held = await this.cursor(relay, owner)
+    if (held !== undefined && !isAhead(cursor, held)) return
+    await writeDurably(this.#cursorFile(relay, owner), JSON.stringify({ cursor }))
+  }
+
+  #cursorFile(relay: Key, owner: Key | undefined): string {
+    return this.path('cursors', `${relay}.${owner ?? 'strangers'}.json`)
+  }
+}
+
+/** How files are named after paths: no stranger's id ever becomes a file name. */
+export const hashOf = (path: string): string => toHex(sha256(path))
+
+/** The form `<epoch>.<place>` is published (§4.4); only places of one epoch can be compared. */
+function isAhead(cursor: Cursor, held: Cursor): boolean {
+  const [epoch, place] = cursor.split('.')
+  const [heldEpoch, heldPlace] = held.split('.')
+  return epoch !== heldEpoch || Number(place) > Number(heldPlace)
+}

@@ -1,0 +1,45 @@
+/** What a verified record does when it arrives, by the type of its payload. */
+import { z } from 'zod'
+import type { RelayAddress } from '../market/address.ts'
+import { canonicalize } from '../market/canonical.ts'
+import { MarketError } from '../market/errors.ts'
+import { noteRead, takeAck } from './acks.ts'
+import type { Context } from './context.ts'
+import { expectFile } from './incoming.ts'
+import { updateFriend } from './friends.ts'
+import { type Arrival, keepArrival, type Message, openArrival } from './inbox.ts'
+
+/**
+ * Takes a verified record into the inbox. Effects come first and are harmless to repeat, the inbox comes last:
+ * a record that is there has had its effects, one that is not will come again.
+ */
+export async function takeIn(
+  ctx: Context,
+  arrived: Arrival,
+  { isFriend, at }: { isFriend: boolean; at: RelayAddress },
+): Promise<Message> {
+  const message = await openArrival(ctx, arrived)
+  const { payload, from } = message
+  // A stranger learns nothing of us, and moves nothing here.
+  if (isFriend) {
+    // Acks are never acked, or two clients would thank each other for ever.
+    if (payload.type !== 'ack') await noteRead(ctx, arrived)
+    if (payload.type === 'ack') await takeAck(ctx, from, payload)
+    if (payload.type === 'identity') await takeIdentity(ctx, from, payload.identity)
+  }
+  if (payload.type === 'file') await expectFile(ctx, message, at)
+  await keepArrival(ctx.home, arrived)
+  return message
+}
+
+const Envelope = z.looseObject({ msg: z.unknown() })
+
+/** A bad identity payload is a fact about its sender and stays in the inbox as it is; it must not stop the pull. */
+async function takeIdentity(ctx: Context, from: string, identity: unknown): Promise<void> {
+  try {
+    await updateFriend(ctx, from, canonicalize(Envelope.parse(identity)))
+  } catch (error) {
+    if (!(error instanceof MarketError) && !(error instanceof z.ZodError)) throw error
+    ctx.notify({ type: 'record-unread', path: `the new identity of ${from}`, error })
+  }
+}

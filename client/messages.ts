@@ -1,0 +1,70 @@
+/** Messages and files on the screen, or as JSON lines. */
+import { toBase64 } from '../market/bytes.ts'
+import type { Key } from '../market/units.ts'
+import type { Incoming } from './incoming.ts'
+import type { Message } from './inbox.ts'
+import type { Session } from './session.ts'
+import { bytesText, manyLines, oneLine, timeText } from './show.ts'
+
+/** What only the machines say to each other. */
+const silent = ['ack', 'chunk']
+
+export const isShown = ({ payload }: Message): boolean => !silent.includes(payload.type)
+
+/** Prints a message unless it is one for machines. */
+export function show(session: Session, message: Message, names: ReadonlyMap<Key, string>): void {
+  if (!isShown(message)) return
+  const name = names.get(message.from)
+  const who = oneLine(name ?? `stranger ${message.from}`)
+  const tag = message.tag === '' ? '' : ` [${oneLine(message.tag)}]`
+  session.print(messageRow(message, name), `${timeText(message.sentMs)}  ${who}${tag}: ${bodyText(message)}`)
+}
+
+/** A message as a program wants it: the payload's own fields, undamaged. */
+export function messageRow(
+  { bytes, payload, ...about }: Message,
+  name: string | undefined,
+): Record<string, unknown> {
+  const isUnknown = payload.type === 'unknown'
+  return {
+    event: 'message',
+    friend: name ?? null,
+    ...about,
+    payload,
+    ...(isUnknown && { bytes: toBase64(bytes) }),
+  }
+}
+
+/** The file a message announced is here, or never will be. */
+export function showFile(session: Session, file: Incoming): void {
+  const { path, name, size, state } = file
+  const end =
+    file.state === 'saved' ? { file: file.file } : file.state === 'failed' ? { reason: file.reason } : {}
+  const text =
+    file.state === 'saved'
+      ? `saved ${oneLine(file.file)} (${bytesText(size)})`
+      : `the file ${oneLine(name)} is lost: ${oneLine(file.state === 'failed' ? file.reason : state)}`
+  session.print({ event: 'file', path, name, size, state, ...end }, text)
+}
+
+export function bodyText({ payload }: Message): string {
+  switch (payload.type) {
+    case 'text':
+    case 'post':
+      return manyLines(payload.text, '    ')
+    case 'file':
+      return `sends the file ${oneLine(payload.name)} (${bytesText(payload.size)})`
+    case 'identity':
+      return 'has a new identity file'
+    case 'channel':
+      return `invites you to the channel ${oneLine(payload.name)}`
+    case 'envelope':
+      return 'passes on a signed message'
+    case 'damaged':
+      return `sent something unreadable: ${oneLine(payload.reason)}`
+    case 'unknown':
+      return `sent something this version does not know: ${oneLine(JSON.stringify(payload.head)).slice(0, 200)}`
+    default:
+      return payload.type
+  }
+}

@@ -1,0 +1,130 @@
+/** The outbox on disk: facts about our records as files whose names say it all (see home.ts), so a listing is a state. */
+import { z } from 'zod'
+import { isCode } from '../market/errors.ts'
+import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
+import type { Hash, Key } from '../market/units.ts'
+import { namesIn, readJson, readText, readWhole, remove, syncDirectory, writeDurably } from './durable.ts'
+import type { Home } from './home.ts'
+
+/** What is known about one record of ours, relay by relay. */
+export interface Entry {
+  readonly id: RecordId
+  readonly expires: number
+  readonly to: Key
+  readonly queued: ReadonlySet<Key>
+  readonly accepted: ReadonlySet<Key>
+  readonly refused: ReadonlySet<Key>
+  /** Relays from which the receiver says to have pulled it. */
+  readonly pulledFrom: ReadonlySet<Key>
+  readonly deleted: boolean
+  readonly gone: ReadonlySet<Key>
+}
+
+/** What the name of a record's file says. */
+export type Named = Pick<Entry, 'id' | 'expires' | 'to'>
+
+export const Refusal = z.strictObject({ code: z.string().refine(isCode), message: z.string() })
+export type Refusal = z.infer<typeof Refusal>
+
+/** Every record of the outbox, oldest expiry first. */
+export async function entries(home: Home): Promise<Map<RecordId, Entry>> {
+  const names = await namesIn(home.path('outbox'))
+  const marks = new Map<RecordId, string[][]>()
+  const found: Named[] = []
+  for (const name of names) {
+    const [id = '', ...rest] = name.split('.')
+    const [expires, to, kind] = rest
+    if (kind === 'record')
+      found.push({ id, expires: Number(expires), to: to! }) // three parts
+    else if (marks.has(id)) marks.get(id)!.push(rest)
+    else marks.set(id, [rest])
+  }
+  found.sort((a, b) => a.expires - b.expires)
+  return new Map(found.map((named) => [named.id, entryOf(named, marks.get(named.id) ?? [])]))
+}
+
+function entryOf(named: Named, marks: readonly string[][]): Entry {
+  const relays = (kind: string) =>
+    new Set(marks.filter((mark) => mark.at(-1) === kind && mark.length > 1).map(([relay]) => relay!))
+  const accepted = relays('receipt')
+  const refused = relays('refused')
+  // The mark of the queue goes last: where there is an answer, it is spent.
+  const queued = new Set([...relays('queued')].filter((relay) => !accepted.has(relay) && !refused.has(relay)))
+  const deleted = marks.some((mark) => mark.length === 1 && mark[0] === 'deleted')
+  return { ...named, queued, accepted, refused, pulledFrom: relays('ack'), deleted, gone: relays('gone') }
+}
+
+/** Keeps a sealed record for these relays; once this resolves it survives whatever happens. */
+export async function keep(home: Home, record: SealedRecord, relays: readonly Key[]): Promise<void> {
+  const { recordId } = record.msg.request
+  await Promise.all(relays.map((relay) => mark(home, [recordId, relay, 'queued'], { sync: false })))
+  // Its directory sync makes the marks durable too: they are empty, their names are all.
+  await writeDurably(recordFile(home, nameOf(record)), record.text)
+}
+
+export const nameOf = ({ msg, expires }: SealedRecord): Named => ({
+  id: msg.request.recordId,
+  expires,
+  to: msg.to,
+})
+
+export async function recordOf(home: Home, named: Named): Promise<SealedRecord | undefined> {
+  const path = recordFile(home, named)
+  const text = await readText(path)
+  return text === undefined ? undefined : readWhole(path, () => decodeRecord(text))
+}
+
+/** The relay answered for good: `evidence` is its signed receipt. */
+export async function keepReceipt(home: Home, id: RecordId, relay: Key, evidence: string): Promise<void> {
+  await writeDurably(fileOf(home, id, relay, 'receipt'), evidence)
+  await remove(fileOf(home, id, relay, 'queued'))
+}
+
+export async function keepRefusal(home: Home, id: RecordId, relay: Key, refusal: Refusal): Promise<void> {
+  await writeDurably(fileOf(home, id, relay, 'refused'), JSON.stringify(refusal))
+  await remove(fileOf(home, id, relay, 'queued'))
+}
+
+export const refusalOf = (home: Home, id: RecordId, relay: Key): Promise<Refusal | undefined> =>
+  readJson(fileOf(home, id, relay, 'refused'), Refusal)
+
+/** Puts a record back into the queue of relays, e.g. of one that refused it. */
+export async function requeue(home: Home, id: RecordId, relays: Iterable<Key>): Promise<void> {
+  for (const relay of relays) {
+    await mark(home, [id, relay, 'queued'])
+    await remove(fileOf(home, id, relay, 'refused'))
+  }
+}
+
+export const unqueue = (home: Home, id: RecordId, relay: Key): Promise<void> =>
+  remove(fileOf(home, id, relay, 'queued'))
+
+export async function keepAcks(
+  home: Home,
+  relay: Key,
+  pulls: readonly { recordId: RecordId; re: Hash }[],
+): Promise<void> {
+  await Promise.all(
+    pulls.map(({ recordId, re }) => mark(home, [recordId, relay, re, 'ack'], { sync: false })),
+  )
+  await syncDirectory(home.path('outbox'))
+}
+
+export const markDeleted = (home: Home, id: RecordId): Promise<void> => mark(home, [id, 'deleted'])
+export const markGone = (home: Home, id: RecordId, relay: Key): Promise<void> =>
+  mark(home, [id, relay, 'gone'])
+
+/** Forgets a record and all that is known of it; the record goes last, so a crash leaves no orphan marks behind it. */
+export async function forget(home: Home, named: Named): Promise<void> {
+  const names = (await namesIn(home.path('outbox'))).filter((name) => name.startsWith(`${named.id}.`))
+  const record = recordFile(home, named)
+  const paths = names.map((name) => home.path('outbox', name))
+  await Promise.all(paths.filter((path) => path !== record).map(remove))
+  await remove(record)
+}
+
+const fileOf = (home: Home, ...parts: string[]): string => home.path('outbox', parts.join('.'))
+const recordFile = (home: Home, { id, expires, to }: Named): string =>
+  fileOf(home, id, String(expires), to, 'record')
+const mark = (home: Home, parts: string[], options?: { sync: boolean }): Promise<void> =>
+  writeDurably(fileOf(home, ...parts), '', options)

@@ -1,0 +1,172 @@
+/** Writing: a record is sealed and kept once, then given to every own relay, now or whenever one answers. */
+import { randomBytes } from 'node:crypto'
+import type { Request } from '../contracts/api.ts'
+import { checkReceipt } from '../contracts/receipt.ts'
+import type { RelayAddress } from '../market/address.ts'
+import { toBase64 } from '../market/bytes.ts'
+import { seal } from '../market/envelope.ts'
+import { MarketError } from '../market/errors.ts'
+import { encodePayload, type Payload } from '../market/payload.ts'
+import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
+import type { Key } from '../market/units.ts'
+import type { CallOptions, Connection } from './connection.ts'
+import { type Context, ownRelays } from './context.ts'
+import { ClientError, codeOf, isRetryable, Refused } from './errors.ts'
+import * as files from './outbox-files.ts'
+
+export const outboxLimits = {
+  ttlSeconds: 7 * 86_400,
+  /** A bare record older than this goes up inside a `store`; relays take bare ones up to 120 s. */
+  bareMs: 60_000,
+  /** What slower relays get once enough have accepted; then their copy waits in the queue. */
+  stragglerMs: 3_000,
+  inFlight: 4,
+} as const
+
+export interface Draft {
+  readonly to: Key
+  readonly payload: Payload
+  readonly bytes?: Uint8Array
+  readonly tag?: string
+  readonly ttlSeconds?: number
+  readonly maxPulls?: number | undefined
+  readonly recordId?: RecordId
+  /** Other relays than the own ones of now. */
+  readonly relays?: readonly RelayAddress[]
+}
+
+/** Where a record stands after an attempt. `delivered`: a quorum of relays signed for it. `queued`: kept, to be tried again. */
+export interface Posted {
+  readonly recordId: RecordId
+  readonly path: string
+  readonly state: 'delivered' | 'queued'
+  readonly accepted: readonly Key[]
+  readonly failures: readonly { relay: string; error: Error }[]
+}
+
+export const newRecordId = (): RecordId => randomBytes(16).toString('hex')
+
+/**
+ * Seals, keeps and delivers a record. Once it is sealed it is not lost: it is delivered, or queued.
+ * @throws Refused when every relay refuses it for good; then it is not kept
+ */
+export async function post(ctx: Context, draft: Draft, options: CallOptions = {}): Promise<Posted> {
+  const relays = draft.relays ?? (await ownRelays(ctx))
+  if (relays.length === 0)
+    throw new MarketError('ERR_CONFLICT', 'you have no relay to put records on: add one with relays add')
+  const record = await sealRecord(ctx, draft, relays)
+  await files.keep(
+    ctx.home,
+    record,
+    relays.map(({ key }) => key),
+  )
+  return deliver(ctx, record, relays, options)
+}
+
+async function sealRecord(
+  ctx: Context,
+  draft: Draft,
+  relays: readonly RelayAddress[],
+): Promise<SealedRecord> {
+  const { to, payload, bytes, tag = '', maxPulls } = draft
+  const recordId = draft.recordId ?? newRecordId()
+  const content = await ctx.wallet.encrypt(encodePayload(payload, bytes), { recordId, counterparty: to })
+  const request = {
+    type: 'write' as const,
+    recordId,
+    ttl: draft.ttlSeconds ?? outboxLimits.ttlSeconds,
+    tag,
+    content: toBase64(content),
+    relays: relays.map(({ key }) => key),
+    ...(maxPulls !== undefined && { maxPulls }),
+  }
+  // Decoded again, so that nothing is kept that a relay would call malformed.
+  return decodeRecord((await seal({ to, timestamp: ctx.now(), request }, ctx.wallet)).text)
+}
+
+/** Gives a kept record to these relays at once. @throws Refused when all of them refuse it for good */
+export async function deliver(
+  ctx: Context,
+  record: SealedRecord,
+  relays: readonly RelayAddress[],
+  options: CallOptions = {},
+): Promise<Posted> {
+  const { recordId } = record.msg.request
+  const accepted: Key[] = []
+  const failures: { relay: string; error: Error }[] = []
+  const stragglers = new AbortController()
+  const signal = AbortSignal.any([stragglers.signal, ...(options.signal ? [options.signal] : [])])
+  let timer: NodeJS.Timeout | undefined
+  await Promise.all(
+    relays.map(async (relay) => {
+      try {
+        await upload(ctx, record, ctx.connect(relay), { ...options, signal })
+        accepted.push(relay.key)
+      } catch (error) {
+        failures.push({ relay: relay.url, error: error as Error })
+      }
+      if (accepted.length >= ctx.quorum)
+        timer ??= setTimeout(() => stragglers.abort(tooSlow), outboxLimits.stragglerMs)
+    }),
+  )
+  clearTimeout(timer)
+  options.signal?.throwIfAborted()
+  const final = failures.filter(({ error }) => isFinal(error))
+  if (final.length === relays.length) {
+    await files.forget(ctx.home, files.nameOf(record))
+    throw final[0]!.error // as many as relays, and there is one
+  }
+  const state = accepted.length >= ctx.quorum ? 'delivered' : 'queued'
+  return { recordId, path: record.path, state, accepted, failures }
+}
+
+const tooSlow = new ClientError('ERR_UNREACHABLE', 'did not answer as fast as the others; its copy is queued')
+
+/** Puts a record on one relay and keeps what the relay signed for it, or why it does not want it. */
+export async function upload(
+  ctx: Context,
+  record: SealedRecord,
+  connection: Connection,
+  options: CallOptions,
+): Promise<void> {
+  const { home } = ctx
+  const { key } = connection.address
+  const { recordId } = record.msg.request
+  try {
+    const { reply, evidence } = await writeOrStore(ctx, record, connection, options)
+    // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
+    const window = { firstSent: Math.min(record.msg.timestamp, connection.now), now: connection.now }
+    checkReceipt(reply.receipt, record, window)
+    await files.keepReceipt(home, recordId, key, evidence)
+  } catch (error) {
+    if (isFinal(error)) {
+      await files.keepRefusal(home, recordId, key, { code: error.code, message: error.message })
+    }
+    throw error
+  }
+}
+
+/** A bare `write` is only for fresh records and relays they name; everything else is our own request to `store` it. */
+async function writeOrStore(
+  ctx: Context,
+  record: SealedRecord,
+  connection: Connection,
+  options: CallOptions,
+) {
+  const { timestamp, request } = record.msg
+  const isBare =
+    ctx.now() - timestamp < outboxLimits.bareMs && request.relays.includes(connection.address.key)
+  if (isBare) {
+    try {
+      return await connection.write(record, options)
+    } catch (error) {
+      if (!(error instanceof Refused) || codeOf(error) !== 'ERR_STALE') throw error
+    }
+  }
+  const store: Extract<Request, { type: 'store' }> = { type: 'store', record: { msg: record.msg } }
+  return connection.call(store, options)
+}
+
+/** A refusal that trying again does not change. */
+const isFinal = (error: unknown): error is Refused =>
+  error instanceof Refused && !isRetryable(error) && error.code !== 'ERR_BAD_SIGNATURE'

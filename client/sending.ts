@@ -1,0 +1,78 @@
+/** What is known of a file being sent: enough to go on after a kill, and the ids of all its records. */
+import { z } from 'zod'
+import { toHex } from '../market/bytes.ts'
+import { MarketError } from '../market/errors.ts'
+import { sha256 } from '../market/hash.ts'
+import { paddedLength, payloadLimits } from '../market/payload.ts'
+import { RecordId } from '../market/record.ts'
+import { Hash, Key, Milliseconds, Tag } from '../market/units.ts'
+import { namesIn, readJson, remove, writeDurably } from './durable.ts'
+import type { Home } from './home.ts'
+
+export const Outgoing = z.strictObject({
+  /** Also the id of the `file` record. */
+  id: RecordId,
+  state: z.enum(['sending', 'sent']),
+  /** The ids of all chunks follow from it; only we know it. */
+  seed: Hash,
+  to: Key,
+  source: z.string(),
+  size: z.int().min(0),
+  modifiedMs: z.number(),
+  chunkBytes: z.int().min(1),
+  ttlSeconds: z.int().min(1),
+  tag: Tag,
+  maxPulls: z.int().min(1).nullable(),
+  createdMs: Milliseconds,
+})
+/** A file on its way to a friend. */
+export type Outgoing = z.infer<typeof Outgoing>
+
+export async function outgoing(home: Home): Promise<Outgoing[]> {
+  const names = (await namesIn(home.path('transfers'))).filter((name) => /^out-.*\.json$/.test(name))
+  const all = await Promise.all(names.map((name) => readJson(home.path('transfers', name), Outgoing)))
+  return all.filter((one) => one !== undefined).sort((a, b) => a.createdMs - b.createdMs)
+}
+
+/** Gives a sending up. Its records are the caller's to delete: `recordsOf` names them. */
+export async function forgetUpload(home: Home, id: RecordId): Promise<void> {
+  await remove(fileOf(home, id))
+  await home.dropLock(lockOf(id))
+}
+
+/** The ids of all records a sending makes, the `file` record last. */
+export function recordsOf(transfer: Outgoing): RecordId[] {
+  const count = chunkCount(transfer)
+  const chunks = Array.from({ length: count }, (_, index) => chunkId(transfer, index))
+  const parts = Array.from({ length: partCount(count) }, (_, index) => partId(transfer, index))
+  return [...chunks, ...parts, transfer.id]
+}
+
+const chunkBytesLimit: number = 256 * 1024
+const headBytes = 64
+const cipherBytes = 48
+
+/** @throws ERR_TOO_LARGE when not even a small chunk fits */
+export function largestChunk(recordBytes: number): number {
+  const fits = (bytes: number) =>
+    Math.ceil(paddedLength(bytes + headBytes) / 3) * 4 + cipherBytes <= recordBytes
+  let bytes = chunkBytesLimit
+  while (!fits(bytes)) {
+    bytes = Math.floor(bytes * 0.95)
+    if (bytes < 128) throw new MarketError('ERR_TOO_LARGE', 'your relay takes too small records for files')
+  }
+  return bytes
+}
+
+export const chunkCount = ({ size, chunkBytes }: Outgoing): number => Math.ceil(size / chunkBytes)
+export const partCount = (chunks: number): number =>
+  chunks > payloadLimits.chunksPerPart ? Math.ceil(chunks / payloadLimits.chunksPerPart) : 0
+
+const idFrom = (seed: string, what: string): RecordId => toHex(sha256(seed, what)).slice(0, 32)
+export const chunkId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `chunk ${index}`)
+export const partId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `part ${index}`)
+
+export const lockOf = (id: RecordId): string => `out-${id}`
+const fileOf = (home: Home, id: RecordId): string => home.path('transfers', `out-${id}.json`)
+export const saveOutgoing = (home: Home, transfer: Outgoing): Promise<void> =>
+  writeDurably(fileOf(home, transfer.id), JSON.stringify(transfer))

@@ -1,0 +1,111 @@
+/** What a command has to work with: the world it was started in, the client it asks for, the ways to answer. */
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import { Client } from './client.ts'
+import type { Notice } from './context.ts'
+import type { Progress } from './transfer.ts'
+import { messageOf } from './errors.ts'
+import { jsonLine, type Output, oneLine, progressBar, table } from './show.ts'
+
+/** The world of one run of the program. */
+export interface Io {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stdin: Readable
+  readonly stdout: Output
+  readonly stderr: Output
+  /** Aborted when the user interrupts. */
+  readonly signal: AbortSignal
+}
+
+export interface GlobalValues {
+  readonly home?: string | undefined
+  readonly json?: boolean | undefined
+  readonly human?: boolean | undefined
+}
+
+export class Session {
+  readonly io: Io
+  readonly directory: string
+  readonly isJson: boolean
+  #client: Client | undefined
+  #barIsOpen = false
+
+  constructor(io: Io, { home, json, human }: GlobalValues) {
+    this.io = io
+    this.directory = resolve(home ?? io.env.RELAY_HOME ?? join(homedir(), '.relay'))
+    this.isJson = json ?? (human ? false : !io.stdout.isTTY)
+  }
+
+  get signal(): AbortSignal {
+    return this.io.signal
+  }
+
+  get options() {
+    return { passphrase: this.io.env.RELAY_PASSPHRASE, onNotice: (notice: Notice) => this.notice(notice) }
+  }
+
+  async client(): Promise<Client> {
+    this.#client ??= await Client.open(this.directory, this.options)
+    return this.#client
+  }
+
+  /** A result: one JSON line, or one line or paragraph for people. */
+  print(value: object, human: string): void {
+    this.io.stdout.write(this.isJson ? jsonLine(value) : `${human}\n`)
+  }
+
+  /** Results of one kind: JSON lines, or a table of some of their columns. */
+  list(rows: readonly Readonly<Record<string, unknown>>[], columns: readonly string[], empty: string): void {
+    if (this.isJson) for (const row of rows) this.io.stdout.write(jsonLine(row))
+    else if (rows.length === 0) this.say(empty)
+    else this.io.stdout.write(table(columns, rows))
+  }
+
+  /** Talk, on stderr: it is not the result. */
+  say(text: string): void {
+    this.endBar()
+    this.io.stderr.write(`${oneLine(text)}\n`)
+  }
+
+  notice(notice: Notice): void {
+    this.say(noticeText(notice))
+  }
+
+  /** Failures that did not stop the command. */
+  warn(failures: readonly { relay: string; error: Error }[]): void {
+    for (const { relay, error } of failures) this.notice({ type: 'relay-failed', relay, error })
+  }
+
+  /** A bar for a terminal; undefined where nobody would see it move. */
+  get onProgress(): ((progress: Progress) => void) | undefined {
+    const { stderr } = this.io
+    if (this.isJson || !stderr.isTTY) return undefined
+    return ({ direction, name, doneBytes, totalBytes }) => {
+      this.#barIsOpen = true
+      stderr.write(`\r\x1b[K${direction} ${oneLine(name)} ${progressBar(doneBytes, totalBytes)}`)
+    }
+  }
+
+  endBar(): void {
+    if (this.#barIsOpen) this.io.stderr.write('\n')
+    this.#barIsOpen = false
+  }
+}
+
+function noticeText(notice: Notice): string {
+  switch (notice.type) {
+    case 'plain-http':
+      return `note: ${notice.relay} is plain http: contents are encrypted, but the network sees who writes to whom`
+    case 'relay-failed':
+      return `warning: ${notice.relay}: ${messageOf(notice.error)}`
+    case 'record-unread':
+      return `warning: ${notice.path} was not read: ${messageOf(notice.error)}`
+    case 'transfer-failed':
+      return `warning: the transfer of ${notice.name} stopped: ${messageOf(notice.error)}`
+    case 'friend-moved':
+      return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
+    case 'friend-forked':
+      return `WARNING: the key of ${notice.friend} signed two contradicting identity files: somebody else may have it`
+  }
+}

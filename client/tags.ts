@@ -1,0 +1,8 @@
+/** Tags that say to the machines what a record is; relays list them, so nothing needs to be read to know. */
+export const ackTag = 'ack'
+/** Chunks are read when the file they belong to is fetched, not when they are listed. */
+export const chunkTag = 'chunk'
+export const identityTag = 'identity'
+
+/** Users cannot give these. */
+export const reservedTags: readonly string[] = [ackTag, chunkTag, identityTag, 'contract', 'notice']

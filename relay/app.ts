@@ -1,0 +1,154 @@
+/** The relay's HTTP face: carries texts to the service and its answers back (docs/protocol.md §7.1). No listening, no state. */
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  LogController,
+} from 'fastify'
+import type { Info } from '../contracts/api.ts'
+import { fromUtf8 } from '../market/bytes.ts'
+import { codes, MarketError } from '../market/errors.ts'
+import type { Limits } from './limits.ts'
+import { callerAddress } from './rate.ts'
+import { plain, type Response, type Service } from './service.ts'
+import { Turns } from './turns.ts'
+
+export interface AppDeps {
+  readonly service: Service
+  readonly limits: Limits
+  readonly info: () => Info
+  /** Why the relay cannot serve, or undefined when it can. */
+  readonly trouble: () => string | undefined
+  readonly trustProxy: boolean
+  readonly log: FastifyBaseLogger
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
+}
+
+const timeouts = { headersAndBodyMs: 30_000, keepAliveMs: 65_000, idleSocketMs: 120_000 } as const
+const json = 'application/json; charset=utf-8'
+
+export function buildApp(deps: AppDeps): FastifyInstance {
+  const { service, limits, info, trouble, trustProxy, log, tls } = deps
+  const options = {
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.bodyBytes,
+    requestTimeout: timeouts.headersAndBodyMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    connectionTimeout: timeouts.idleSocketMs,
+    forceCloseConnections: 'idle' as const,
+    clientErrorHandler: refuseUnread,
+    http: { maxHeaderSize: limits.headerBytes },
+    https: tls === undefined ? null : { ...tls, maxHeaderSize: limits.headerBytes },
+  }
+  // Fastify's overloads choose the server type from `https`; here it is known at run time only.
+  const app = Fastify(options as object) as unknown as FastifyInstance
+
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
+    done(null, body),
+  )
+  limitBodies(app, limits)
+  app.setErrorHandler((error, _request, reply) => send(reply, plain(asMarketError(error, log))))
+  app.setNotFoundHandler((_request, reply) =>
+    send(reply, plain(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'))),
+  )
+
+  app.post('/', async (request, reply) => {
+    const body = request.body as Buffer | undefined // the only parser gives a Buffer
+    if (body === undefined || body.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty body')
+    const text = fromUtf8(body)
+    const session = { address: callerAddress(request.raw, trustProxy), turns: new Turns() }
+    return send(
+      reply,
+      await (text.startsWith('[') ? service.batch(text, session) : service.single(text, session)),
+    )
+  })
+  app.get('/.well-known/relay', (_request, reply) =>
+    allowBrowsers(reply).type(json).send(JSON.stringify(info())),
+  )
+  app.get('/health', (_request, reply) => {
+    const reason = trouble()
+    return reply
+      .status(reason === undefined ? 200 : 503)
+      .type(json)
+      .send(
+        JSON.stringify(reason === undefined ? { status: 'ok' } : { status: 'error', description: reason }),
+      )
+  })
+  app.options('/', (_request, reply) =>
+    allowBrowsers(reply)
+      .header('access-control-allow-methods', 'POST')
+      .header('access-control-max-age', '86400')
+      .status(204)
+      .send(),
+  )
+  return app
+}
+
+/** Pages of any origin may talk to a relay: messages carry their own proof, and there are no cookies. */
+const allowBrowsers = (reply: FastifyReply): FastifyReply =>
+  reply.header('access-control-allow-origin', '*').header('access-control-allow-headers', 'content-type')
+
+function send(reply: FastifyReply, { text, error }: Response): FastifyReply {
+  if (error?.extras.retryAfterMs !== undefined) {
+    reply.header('retry-after', Math.ceil(Number(error.extras.retryAfterMs) / 1000))
+  }
+  return allowBrowsers(reply)
+    .status(error === undefined ? 200 : codes[error.code].status)
+    .type(json)
+    .send(text)
+}
+
+/** What Node refuses before there is a request: a header that is too large, or bytes that are no HTTP. */
+function refuseUnread(error: { code?: string }, socket: Socket): void {
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
+  const code = tooLarge ? 'ERR_TOO_LARGE' : 'ERR_MALFORMED'
+  const { text } = plain(new MarketError(code, tooLarge ? 'the header is too large' : 'this is not HTTP'))
+  const status = `${codes[code].status} ${STATUS_CODES[codes[code].status]}`
+  const fields = `connection: close\r\ncontent-type: ${json}\r\ncontent-length: ${Buffer.byteLength(text)}`
+  socket.end(`HTTP/1.1 ${status}\r\n${fields}\r\n\r\n${text}`, () => socket.destroy())
+}
+
+/** Bounds the memory of all bodies at once: a request is counted before it is read, its answer until it has left. */
+function limitBodies(app: FastifyInstance, limits: Limits): void {
+  let inFlight = 0
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.method !== 'POST') return
+    const declared = Number(request.headers['content-length'] ?? limits.bodyBytes)
+    const bytes = declared <= limits.bodyBytes ? declared : limits.bodyBytes
+    if (inFlight + bytes > limits.bodiesInFlightBytes) {
+      throw new MarketError('ERR_BUSY', 'too much is in flight at once', { extras: { retryAfterMs: 1000 } })
+    }
+    inFlight += bytes
+    // `close` comes in every case: answered, aborted or broken.
+    reply.raw.once('close', () => {
+      inFlight -= bytes
+    })
+  })
+  app.addHook('onSend', async (_request, reply, payload) => {
+    const bytes = typeof payload === 'string' ? payload.length : 0
+    inFlight += bytes
+    reply.raw.once('close', () => {
+      inFlight -= bytes
+    })
+  })
+}
+
+/** Fastify's own refusals, in the codes of this protocol. */
+function asMarketError(error: unknown, log: FastifyBaseLogger): MarketError {
+  if (error instanceof MarketError) return error
+  const { statusCode } = error as { statusCode?: number }
+  if (statusCode === 413) return new MarketError('ERR_TOO_LARGE', 'the body is too large')
+  if (statusCode !== undefined && statusCode < 500) {
+    return new MarketError('ERR_MALFORMED', 'the request cannot be read; a message is application/json')
+  }
+  log.error({ err: error }, 'request failed')
+  return new MarketError('ERR_INTERNAL', 'the relay failed to carry this out')
+}

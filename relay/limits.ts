@@ -1,0 +1,60 @@
+/** This relay's policy numbers. What is published in the info document is enforced; protocol limits live in market/units.ts. */
+import { z } from 'zod'
+import { MarketError } from '../market/errors.ts'
+
+const kib = 1024
+const mib = 1024 * kib
+const count = (fallback: number, description: string) =>
+  z.int().min(1).default(fallback).describe(description)
+
+export const Limits = z.strictObject({
+  recordBytes: count(1 * mib, 'stored bytes of one record'),
+  ttl: count(366 * 86_400, 'longest life of a record, seconds'),
+  page: count(1000, 'entries of one inventory page'),
+  batch: count(256, 'messages in one HTTP batch'),
+  bodyBytes: count(8 * mib, 'bytes of one HTTP body'),
+  replyBytes: count(8 * mib, 'bytes of the answer to one batch'),
+  subscriptions: count(64, 'listens of one WebSocket'),
+  replay: count(1_000_000, 'remembered requests that are still fresh'),
+  headerBytes: count(16 * kib, 'bytes of one HTTP header'),
+  bodiesInFlightBytes: count(256 * mib, 'bytes of all bodies being received or answered at once'),
+  connections: count(20_000, 'WebSockets at once'),
+  connectionsPerAddress: count(1000, 'WebSockets at once of one network address (IPv6: /64)'),
+  pipelined: count(64, 'requests of one WebSocket being answered at once'),
+  socketBufferBytes: count(4 * mib, 'unsent bytes of one WebSocket before its reader counts as slow'),
+  failuresPerMinute: count(120, 'failed verifications per network address and minute'),
+  staleRepliesPerMinute: count(30, 'signed ERR_STALE replies per network address and minute'),
+})
+export type Limits = z.infer<typeof Limits>
+
+/** `name=value` as given on the command line. @throws ERR_MALFORMED naming the limits there are. */
+export function parseLimit(text: string): [string, number] {
+  const [name = '', value = ''] = text.split('=', 2)
+  if (!Object.hasOwn(Limits.shape, name) || !/^[1-9][0-9]{0,14}$/.test(value)) {
+    const names = Object.keys(Limits.shape).join(', ')
+    throw new MarketError('ERR_MALFORMED', `--limit takes NAME=NUMBER with a name of: ${names}`)
+  }
+  return [name, Number(value)]
+}
+
+/** What a batch reply keeps free around its elements, and for a refusal in the place of each. */
+export const batchReplyBytes = (elements: number): number => (elements + 1) * kib
+
+/** A body must hold a largest record, and an answer must hold one too. */
+export function checkLimits(limits: Limits): void {
+  const record = Math.ceil(limits.recordBytes / 3) * 4 + 4 * kib
+  const needed = {
+    bodyBytes: record,
+    replyBytes: record + batchReplyBytes(limits.batch),
+    bodiesInFlightBytes: record,
+    socketBufferBytes: record,
+  }
+  for (const [name, bytes] of Object.entries(needed)) {
+    if (limits[name as keyof typeof needed] < bytes) {
+      throw new MarketError(
+        'ERR_MALFORMED',
+        `limit ${name} must be at least ${bytes} to carry a record of recordBytes`,
+      )
+    }
+  }
+}

@@ -1,0 +1,159 @@
+/** One running relay: store, service, live hub, HTTP and WebSocket, wired together and taken down in reverse. */
+import { mkdir, readFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { features, type Info, protocolVersion } from '../contracts/api.ts'
+import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
+import type { Key } from '../market/units.ts'
+import { buildApp } from './app.ts'
+import type { Config } from './config.ts'
+import { openControl } from './control.ts'
+import { Handlers } from './handlers.ts'
+import { LiveHub } from './live.ts'
+import { Service } from './service.ts'
+import { partingMs, Sockets } from './sockets.ts'
+import { DiskGuard } from './store/disk.ts'
+import { Store } from './store/store.ts'
+import { Sweeper } from './store/sweeper.ts'
+import { software, version } from './version.ts'
+
+export interface RunningRelay {
+  readonly url: string
+  readonly key: string
+  /** Finishes what was accepted, then stops. */
+  close(): Promise<void>
+}
+
+export interface RelayDeps {
+  readonly log: Logger
+  /** Encrypts the relay's key at rest. */
+  readonly passphrase?: string
+  /** The relay's wall clock, milliseconds since 1970. */
+  readonly now?: () => number
+}
+
+const sweepEveryMs = 10_000
+/** HTTP connections beyond the WebSockets. */
+const httpConnections = 4096
+
+/** Steps that undo what was opened, run in reverse. */
+type Undo = (() => Promise<void>)[]
+
+/** Starts a relay on its data directory, which it creates with its key at the first start. */
+export async function startRelay(config: Config, deps: RelayDeps): Promise<RunningRelay> {
+  const undo: Undo = []
+  const close = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step()
+  }
+  try {
+    const core = await openCore(config, deps, undo)
+    const { url, sockets } = await listen(config, core, undo)
+    const key = core.signer.identity
+    const status = () => ({
+      key,
+      url,
+      store: core.store.state,
+      sweeper: core.sweeper.state,
+      sockets: sockets.count,
+    })
+    const commands = { status, 'confirm-clock': () => core.sweeper.confirm() }
+    const control = await openControl(join(config.data, 'control.json'), commands)
+    undo.push(() => control.close())
+    return { url, key, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+type Core = Awaited<ReturnType<typeof openCore>>
+
+/** What needs no network: the key, the store and its sweeper, and the service over them. */
+async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
+  const { log, passphrase, now = Date.now } = deps
+  const { data, limits, open, minFreeDiskBytes } = config
+  await mkdir(data, { recursive: true, mode: 0o700 })
+  const signer = await openOrCreateKeyFile(
+    join(data, 'relay.key'),
+    passphrase === undefined ? {} : { passphrase },
+  )
+  const store = await Store.open({ directory: join(data, 'store'), now, log })
+  undo.push(() => store.close())
+
+  const onError = (error: unknown) => log.error({ err: error }, 'internal error')
+  const sweeper = new Sweeper({ store, now, log })
+  let sweep: Promise<unknown> = Promise.resolve()
+  const timer = setInterval(() => {
+    sweep = sweeper.run().catch(onError)
+  }, sweepEveryMs)
+  undo.push(async () => {
+    clearInterval(timer)
+    await sweep
+  })
+
+  const allowed = new Set(config.allow)
+  if (!open && allowed.size === 0) log.warn('nobody may write: start with --open or --allow KEY')
+  const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
+  const handlers = new Handlers({
+    store,
+    limits,
+    now,
+    mayWrite: (owner) => open || allowed.has(owner),
+    admitBytes: (bytes) => disk.admit(bytes),
+  })
+  const service = new Service({ signer, limits, handlers, now, onInternal: onError })
+  const isKnown = async (identity: Key) => allowed.has(identity) || (await store.hasRecords(identity))
+  return { signer, store, sweeper, service, isKnown, onError, log }
+}
+
+/** HTTP and WebSocket on the configured address. Resolves when both are served. */
+async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: string; sockets: Sockets }> {
+  const { limits, trustProxy, host, port } = config
+  const { service, store, isKnown, onError, log } = core
+  const tls = config.tls && { cert: await readFile(config.tls.cert), key: await readFile(config.tls.key) }
+  let url = ''
+  const app = buildApp({
+    service,
+    limits,
+    info: () => describe(config, core.signer.identity, url),
+    trouble: () => (store.state === 'ready' ? undefined : `the store is ${store.state}`),
+    trustProxy,
+    log,
+    ...(tls && { tls }),
+  })
+  app.server.maxConnections = limits.connections + httpConnections
+  const hub = new LiveHub({ store, maxBacklogBytes: limits.socketBufferBytes, onError })
+  const sockets = new Sockets(app.server, { service, hub, limits, trustProxy, isKnown })
+  // Open sockets would keep the server from closing, so they are closed first.
+  app.addHook('preClose', () => sockets.close())
+  undo.push(async () => {
+    const cut = setInterval(() => app.server.closeAllConnections(), partingMs)
+    await app.close()
+    clearInterval(cut)
+  })
+  await app.listen({ host, port })
+  url = config.publicUrl ?? listenUrl(app.server.address() as AddressInfo, tls !== undefined) // TCP servers have one
+  return { url, sockets }
+}
+
+function describe({ limits }: Config, key: string, url: string): Info {
+  const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
+  return {
+    key,
+    network: null,
+    software,
+    version,
+    protocol: protocolVersion,
+    features: [...features],
+    limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
+    advert: null,
+    contracts: null,
+    endpoints: { http: `${url}/`, websocket: `${url.replace(/^http/, 'ws')}/` },
+  }
+}
+
+function listenUrl({ address, family, port }: AddressInfo, secure: boolean): string {
+  const host = family === 'IPv6' ? `[${address}]` : address
+  return `${secure ? 'https' : 'http'}://${host}:${port}`
+}

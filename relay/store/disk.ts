@@ -1,0 +1,47 @@
+/** Refuses writes before the disk is full: a full disk stops LevelDB in the middle of a batch. */
+import { statfsSync } from 'node:fs'
+import { MarketError } from '../../market/errors.ts'
+
+const checkEveryMs = 1000
+const retryAfterMs = 60_000
+
+export interface DiskOptions {
+  readonly directory: string
+  readonly minFreeBytes: number
+  now(): number
+  /** Free bytes of the file system of `directory`, for an ordinary user. */
+  freeBytes?(directory: string): number
+}
+
+export class DiskGuard {
+  readonly #options: DiskOptions
+  readonly #freeBytes: (directory: string) => number
+  #checkedAt = Number.NEGATIVE_INFINITY
+  /** As measured, less what was admitted since. */
+  #free = 0
+
+  constructor(options: DiskOptions) {
+    this.#options = options
+    this.#freeBytes = options.freeBytes ?? freeBytes
+  }
+
+  /** @throws ERR_BUSY when, with these bytes, less than `minFreeBytes` would stay free. Measures at most once a second. */
+  admit(bytes: number): void {
+    const { directory, minFreeBytes } = this.#options
+    const now = this.#options.now()
+    // A clock that was set back must not postpone the next check.
+    if (Math.abs(now - this.#checkedAt) >= checkEveryMs) {
+      this.#free = this.#freeBytes(directory)
+      this.#checkedAt = now
+    }
+    if (this.#free - bytes < minFreeBytes) {
+      throw new MarketError('ERR_BUSY', 'the disk is almost full', { extras: { retryAfterMs } })
+    }
+    this.#free -= bytes
+  }
+}
+
+function freeBytes(directory: string): number {
+  const { bavail, bsize } = statfsSync(directory)
+  return bavail * bsize
+}

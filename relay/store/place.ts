@@ -1,0 +1,40 @@
+/**
+ * Places and cursors (docs/protocol.md §4.4). A place gives a record both its order and its time of arrival:
+ * `place = at · 1024 + n`. That is 1 M places a second for ever, and more in bursts (then `at` runs ahead); it fits 2^53 until 2248.
+ */
+import { MarketError } from '../../market/errors.ts'
+
+const placesPerMs = 1024
+export const lastPlace: number = Number.MAX_SAFE_INTEGER
+
+/** The place that follows `previous` at time `now`: places rise strictly, so `at` never falls, whatever the clock does. */
+export const nextPlace = (previous: number, now: number): number => Math.max(previous + 1, now * placesPerMs)
+
+/** When what has this place arrived. */
+export const timeOf = (place: number): number => Math.floor(place / placesPerMs)
+
+/** The last place of the millisecond `ts`: `at > ts` is `place > placeAt(ts)`, `at ≤ ts` is `place ≤ placeAt(ts)`. */
+export const placeAt = (ts: number): number => Math.min((ts + 1) * placesPerMs - 1, lastPlace)
+
+/** A run of places without a gap: a store, until it is restored from a copy that may lack its end. */
+export interface Epoch {
+  readonly epoch: string
+  readonly startedAt: number
+}
+
+export const cursorOf = ({ epoch }: Epoch, place: number): string => `${epoch}.${place}`
+
+/**
+ * The place of a cursor of this epoch. Its form was checked by the schema.
+ * @throws ERR_EXPIRED with `resumeTs`, the time from which another epoch's holder must ask again to lose nothing.
+ */
+export function placeOfCursor({ epoch, startedAt }: Epoch, cursor: string): number {
+  const [given, digits] = cursor.split('.')
+  const place = Number(digits)
+  if (!Number.isSafeInteger(place)) throw new MarketError('ERR_MALFORMED', 'not a cursor')
+  if (given === epoch) return place
+  const resumeTs = Math.min(timeOf(place), startedAt)
+  throw new MarketError('ERR_EXPIRED', 'the cursor is from before this store was restored', {
+    extras: { resumeTs },
+  })
+}

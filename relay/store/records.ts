@@ -1,0 +1,197 @@
+/**
+ * Writing, deleting and expiring records (docs/protocol.md §4), as operations on a batch. Signatures, freshness and
+ * permissions were checked before. Reading and proving: pulls.ts.
+ */
+import type { Charge, DeleteReceipt, Receipt } from '../../contracts/receipt.ts'
+import { toHex } from '../../market/bytes.ts'
+import { merkleRoot } from '../../market/merkle.ts'
+import { formatPath, type RecordPath, type SealedRecord } from '../../market/record.ts'
+import { type Hash, protocolLimits } from '../../market/units.ts'
+import type { Batch } from './batch.ts'
+import { encodeBody } from './body.ts'
+import type { Database } from './database.ts'
+import * as keys from './keys.ts'
+import { timeOf } from './place.ts'
+import {
+  Counters,
+  decodeHead,
+  encodeHead,
+  Expiry,
+  type Head,
+  IndexRow,
+  type RecordHead,
+  type StoredHead,
+} from './rows.ts'
+
+/** A record that became readable. */
+export interface Arrival extends RecordPath {
+  readonly place: number
+  readonly path: string
+  readonly tag: string
+}
+export type RecordBatch = Batch<Arrival>
+
+/** What was agreed for a record before it is written; its receipt says so. */
+export interface Terms {
+  readonly charge: Charge
+  readonly paidUntil: number
+}
+
+/** A record made ready for the store outside the batch, where nobody waits for it. */
+export interface Prepared {
+  readonly record: SealedRecord
+  readonly root: Hash
+  readonly body: Buffer
+}
+export const prepare = (record: SealedRecord): Prepared => ({
+  record,
+  root: toHex(merkleRoot(record.content)),
+  body: encodeBody(record),
+})
+
+type Id = Pick<RecordPath, 'owner' | 'recordId'>
+
+export type Written =
+  | { readonly outcome: 'stored' | 'duplicate'; readonly receipt: Receipt }
+  /** The id means another record, or one that was deleted a short while ago. */
+  | { readonly outcome: 'conflict' }
+  | { readonly outcome: 'expired' }
+
+export function writeRecord(batch: RecordBatch, prepared: Prepared, terms: Terms): Written {
+  const { record } = prepared
+  if (record.expires <= batch.now) return { outcome: 'expired' }
+  const id = { owner: record.msg.from, recordId: record.msg.request.recordId }
+  const previous = headOf(batch, id)
+  if (previous !== undefined && previous.expires > batch.now) {
+    const same = previous.state === 'stored' && previous.hash === record.hash
+    return same ? { outcome: 'duplicate', receipt: receiptOf(id, previous) } : { outcome: 'conflict' }
+  }
+  if (previous !== undefined) remove(batch, id, previous)
+  return { outcome: 'stored', receipt: receiptOf(id, put(batch, prepared, terms)) }
+}
+
+export type Deleted =
+  | { readonly outcome: 'deleted'; readonly receipt: DeleteReceipt }
+  | { readonly outcome: 'unknown' }
+
+/** Repeated while the tombstone lives, it answers the same. */
+export function deleteRecord(batch: RecordBatch, id: Id): Deleted {
+  const head = headOf(batch, id)
+  if (head === undefined || head.expires <= batch.now) return { outcome: 'unknown' }
+  if (head.state === 'deleted') return { outcome: 'deleted', receipt: deleteReceiptOf(id, head) }
+  remove(batch, id, head)
+  const tombstone = {
+    state: 'deleted' as const,
+    place: batch.nextPlace(),
+    receiver: head.receiver,
+    expires: Math.min(head.expires, batch.now + protocolLimits.tombstoneMs),
+  }
+  putHead(batch, id, tombstone)
+  return { outcome: 'deleted', receipt: deleteReceiptOf(id, tombstone) }
+}
+
+/** Removes the head that an expiry row was made for, unless it is another by now or had not expired at `cutoff`. */
+export function expireRecord(
+  batch: RecordBatch,
+  expiry: { key: Buffer; value: Buffer },
+  cutoff: number,
+): void {
+  const id = Expiry.decode(expiry.value)
+  const head = headOf(batch, id)
+  const current = head !== undefined && keys.expiryKey(head.expires, head.place).equals(expiry.key)
+  if (!current) batch.del(expiry.key)
+  else if (head.expires <= cutoff) remove(batch, id, head)
+}
+
+/** The head of the record at exactly this path, if a reader may be told of it. */
+export function liveHead(from: Pick<Database, 'get'>, path: RecordPath, now: number): StoredHead | undefined {
+  const head = headOf(from, path)
+  const live = head?.state === 'stored' && head.expires > now && head.receiver === path.receiver
+  return live ? head : undefined
+}
+
+export function countersOf(from: Pick<Database, 'get'>, owner: string): Counters {
+  const value = from.get(keys.countersKey(owner))
+  return value === undefined
+    ? { records: 0, bytes: 0, ingressBytes: 0, egressBytes: 0, pulls: 0 }
+    : Counters.decode(value)
+}
+
+/** Adds to an owner's counters. */
+export function count(batch: RecordBatch, owner: string, change: Partial<Counters>): void {
+  const counters = countersOf(batch, owner)
+  for (const [name, by] of Object.entries(change)) counters[name as keyof Counters] += by // its names are a part of theirs
+  batch.put(keys.countersKey(owner), Counters.encode(counters))
+}
+
+/** A record that was pulled for the last time is listed to its receiver no more. */
+export function unlist(batch: RecordBatch, owner: string, { receiver, place }: RecordHead): void {
+  batch.del(keys.placeKey(keys.inboxPrefix(receiver), place))
+  batch.del(keys.placeKey(keys.inboxByOwnerPrefix(receiver, owner), place))
+}
+
+function headOf(from: Pick<Database, 'get'>, id: Id): Head | undefined {
+  const value = from.get(keys.headKey(id))
+  return value === undefined ? undefined : decodeHead(value)
+}
+
+function put(batch: RecordBatch, { record, root, body }: Prepared, { charge, paidUntil }: Terms): StoredHead {
+  const { from: owner, to: receiver, request } = record.msg
+  const { recordId, tag } = request
+  const place = batch.nextPlace()
+  const bytes = record.content.length
+  const { hash, expires, maxPulls, path } = record
+  const { reserved, purse, prices } = charge
+  const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, pullsLeft: maxPulls, tag }
+  const head = { state: 'stored' as const, ...facts, reserved, purse, ...prices }
+  putHead(batch, { owner, recordId }, head)
+  batch.put(keys.bodyKey(place), body)
+  const listed = IndexRow.encode({ other: owner, recordId, bytes, tag, expires })
+  batch.put(keys.placeKey(keys.inboxPrefix(receiver), place), listed)
+  batch.put(keys.placeKey(keys.inboxByOwnerPrefix(receiver, owner), place), listed)
+  const owned = IndexRow.encode({ other: receiver, recordId, bytes, tag, expires })
+  batch.put(keys.placeKey(keys.outboxPrefix(owner), place), owned)
+  count(batch, owner, { records: 1, bytes, ingressBytes: bytes })
+  batch.announce({ place, owner, receiver, recordId, path, tag })
+  return head
+}
+
+function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head): void {
+  batch.put(keys.headKey({ owner, recordId }), encodeHead(head))
+  batch.put(keys.expiryKey(head.expires, head.place), Expiry.encode({ owner, recordId }))
+}
+
+/** All that was written for a head, except what it cost and moved. */
+function remove(batch: RecordBatch, id: Id, head: Head): void {
+  batch.del(keys.headKey(id))
+  batch.del(keys.expiryKey(head.expires, head.place))
+  if (head.state === 'deleted') return
+  batch.del(keys.bodyKey(head.place))
+  batch.del(keys.placeKey(keys.outboxPrefix(id.owner), head.place))
+  unlist(batch, id.owner, head)
+  count(batch, id.owner, { records: -1, bytes: -head.bytes })
+}
+
+function receiptOf(id: Id, head: RecordHead): Receipt {
+  const { place, receiver, root, bytes, expires, paidUntil, maxPulls, reserved, purse } = head
+  const { storageGBDay, egressGB, ingressGB } = head
+  const charge = { reserved, purse, prices: { storageGBDay, egressGB, ingressGB } }
+  return {
+    path: formatPath({ ...id, receiver }),
+    bytes,
+    root,
+    at: timeOf(place),
+    expires,
+    paidUntil,
+    maxPulls,
+    charge,
+  }
+}
+
+const deleteReceiptOf = (
+  id: Id,
+  { receiver, place }: { receiver: string; place: number },
+): DeleteReceipt => ({
+  path: formatPath({ ...id, receiver }),
+  at: timeOf(place),
+})

@@ -1,0 +1,185 @@
+/** Everything the relay keeps. Whatever a method has resolved with is durable. */
+import type { Proof } from '../../contracts/api.ts'
+import { toBase64, toHex } from '../../market/bytes.ts'
+import { leafAt, merklePath } from '../../market/merkle.ts'
+import type { RecordPath, SealedRecord } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
+import { contentOfBody, textOfBody } from './body.ts'
+import { Committer, type Log, type StoreState } from './committer.ts'
+import { type Bounds, type Database, openDatabase, type Scan } from './database.ts'
+import { type Page, type Query, readPage } from './inventory.ts'
+import { type Meta, openMeta } from './meta.ts'
+import { cursorOf, lastPlace, placeAt, placeOfCursor } from './place.ts'
+import { proveRecord, pullRecord, type SignedRead, type SignedRequest } from './pulls.ts'
+import * as records from './records.ts'
+import { Repeats } from './repeats.ts'
+import type { Counters } from './rows.ts'
+
+export interface StoreOptions {
+  readonly directory: string
+  now(): number
+  readonly log?: Log | undefined
+  readonly onState?: (state: StoreState) => void
+  /** How the database is opened, each time; for tests of its failures. */
+  openDatabase?(directory: string): Promise<Database>
+  readonly reopenDelaysMs?: readonly number[]
+}
+
+export type Read =
+  | { readonly outcome: 'record'; readonly text: string; readonly bytes: number }
+  | { readonly outcome: 'absent' | 'replayed' }
+export type Proved =
+  | { readonly outcome: 'proof'; readonly proof: Proof }
+  | { readonly outcome: 'absent' | 'replayed' }
+export type { Arrival } from './records.ts'
+export type ArrivalsListener = (arrivals: readonly records.Arrival[]) => void
+export type InventoryQuery = Omit<Query, 'before' | 'now'> & { readonly before?: number | undefined }
+
+type Parts = {
+  meta: Meta
+  committer: Committer<records.Arrival>
+  listeners: Set<ArrivalsListener>
+  now(): number
+}
+
+export class Store {
+  readonly meta: Meta
+  readonly #committer: Committer<records.Arrival>
+  readonly #listeners: Set<ArrivalsListener>
+  readonly #now: () => number
+  readonly #repeats = new Repeats()
+
+  /** @throws ERR_BUSY when another process has it open; ERR_INTERNAL when it is damaged or of a newer version. */
+  static async open(options: StoreOptions): Promise<Store> {
+    const { directory, now, log = silent } = options
+    const reopen = () => (options.openDatabase ?? openDatabase)(directory)
+    const listeners = new Set<ArrivalsListener>()
+    const announce = (arrivals: records.Arrival[]) => tell(listeners, arrivals, log)
+    const database = await reopen()
+    try {
+      const meta = await openMeta(database, now())
+      const { onState, reopenDelaysMs } = options
+      const committer = new Committer({ database, reopen, now, log, announce, onState, reopenDelaysMs })
+      return new Store({ meta, committer, listeners, now })
+    } catch (error) {
+      await database.close()
+      throw error
+    }
+  }
+
+  private constructor({ meta, committer, listeners, now }: Parts) {
+    this.meta = meta
+    this.#committer = committer
+    this.#listeners = listeners
+    this.#now = now
+  }
+
+  get state(): StoreState {
+    return this.#committer.state
+  }
+
+  write(record: SealedRecord, terms: records.Terms): Promise<records.Written> {
+    const prepared = records.prepare(record)
+    return this.commit((batch) => records.writeRecord(batch, prepared, terms), prepared.body.length)
+  }
+
+  /** One pull, durable before it is served; the identical signed read again is the same pull, three times. */
+  async read(read: SignedRead): Promise<Read> {
+    const pulled = await this.commit((batch) => pullRecord(batch, read, this.#repeats))
+    if (pulled.outcome !== 'record') return pulled
+    return { outcome: 'record', text: textOfBody(pulled.body), bytes: pulled.bytes }
+  }
+
+  delete(id: Pick<RecordPath, 'owner' | 'recordId'>): Promise<records.Deleted> {
+    return this.commit((batch) => records.deleteRecord(batch, id))
+  }
+
+  /** @throws ERR_NOT_FOUND when the record has no leaf `index`. */
+  async prove(request: SignedRequest & { readonly index: number }): Promise<Proved> {
+    const proven = await this.commit((batch) => proveRecord(batch, request))
+    if (proven.outcome !== 'held') return proven
+    const { index } = request
+    const content = contentOfBody(proven.body)
+    const data = toBase64(leafAt(content, index))
+    const path = merklePath(content, index).map(toHex)
+    return { outcome: 'proof', proof: { data, index, size: content.length, path } }
+  }
+
+  /** A page of what is durable and has not expired, in the order of places. */
+  async inventory(query: InventoryQuery): Promise<Page> {
+    const before = Math.min(query.before ?? lastPlace, this.head())
+    return readPage(this.#committer.database, { ...query, before, now: this.#now() })
+  }
+
+  /** The place between what arrived up to `ts`, that millisecond included, and what arrived after it: either bound of an inventory. */
+  placeAfter(ts: number): number {
+    return placeAt(ts)
+  }
+
+  /** The highest durable place. Whatever arrives after this moment has a higher one and is told to `onArrivals`. */
+  head(): number {
+    return this.#committer.durablePlace
+  }
+
+  cursorOf(place: number): string {
+    return cursorOf(this.meta, place)
+  }
+
+  /** @throws ERR_EXPIRED with `resumeTs` for a cursor of another epoch. */
+  placeOfCursor(cursor: string): number {
+    return placeOfCursor(this.meta, cursor)
+  }
+
+  /** Calls `listener` once per batch with what arrived, in the order of places, when it is readable. Returns how to stop. */
+  onArrivals(listener: ArrivalsListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Content bytes of the record, for reply budgets; undefined when a read would find none. */
+  recordBytes(path: RecordPath): number | undefined {
+    return records.liveHead(this.#committer.database, path, this.#now())?.bytes
+  }
+
+  counters(owner: Key): Counters {
+    return records.countersOf(this.#committer.database, owner)
+  }
+
+  /** True for the owner of a stored record and for the receiver of one he may still read. */
+  async hasRecords(identity: Key): Promise<boolean> {
+    if (this.counters(identity).records > 0) return true
+    const { entries, more } = await this.inventory({ view: { inbox: identity }, after: 0, limit: 1 })
+    return more || entries.length > 0
+  }
+
+  /** For the other modules that keep something here, each under its own prefixes of the key table. */
+  commit<T>(operation: (batch: records.RecordBatch) => T, bytes?: number): Promise<T> {
+    return this.#committer.commit(operation, bytes)
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    return this.#committer.database.get(key)
+  }
+
+  scan(bounds: Bounds): Scan {
+    return this.#committer.database.scan(bounds)
+  }
+
+  /** Finishes what was accepted. */
+  close(): Promise<void> {
+    return this.#committer.close()
+  }
+}
+
+/** A listener that throws must not stop the others, nor the committer. */
+function tell(listeners: Iterable<ArrivalsListener>, arrivals: readonly records.Arrival[], log: Log): void {
+  for (const listener of listeners) {
+    try {
+      listener(arrivals)
+    } catch (err) {
+      log.error({ err }, 'a listener for arrivals failed')
+    }
+  }
+}
+
+const silent: Log = { info() {}, warn() {}, error() {} }
