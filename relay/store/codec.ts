@@ -1,5 +1,6 @@
 /** How rows become bytes: a kind byte, then fields in a fixed order. One definition gives the type, the encoder and the decoder. */
 import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
 
 export interface Field<T> {
   write(to: Cursor, value: T): void
@@ -83,8 +84,16 @@ export const hex = (bytes: number): Field<string> => ({
   read: (from) => from.bytes.toString('hex', skip(from, bytes), from.at),
 })
 
-export const key = hex(33)
 export const hash = hex(32)
+
+export const key: Field<Key> = {
+  write(to, value) {
+    reserve(to, 33)
+    to.bytes.set(bytesOfKey(value), to.at)
+    to.at += 33
+  },
+  read: hex(33).read,
+}
 
 export const text: Field<string> = {
   write(to, value) {
@@ -95,6 +104,20 @@ export const text: Field<string> = {
   },
   read: (from) => from.bytes.toString('utf8', skip(from, uint.read(from)), from.at),
 }
+
+/** The 33 bytes of a key; not to be written to. One operation asks for the same two or three a dozen times. */
+export function bytesOfKey(key: Key): Buffer {
+  const known = keysSeen.get(key)
+  if (known !== undefined) return known
+  const bytes = Buffer.from(key, 'hex')
+  if (keysSeen.size === rememberedKeys) keysSeen.clear()
+  keysSeen.set(key, bytes)
+  return bytes
+}
+
+/** About 1 MB when full. */
+const rememberedKeys = 4096
+const keysSeen = new Map<Key, Buffer>()
 
 // Encoding never waits and never nests, so all rows are built in one place and copied out.
 const scratch: Cursor = { bytes: Buffer.allocUnsafeSlow(4096), at: 0 }

@@ -18,6 +18,7 @@
  */
 import type { RecordPath } from '../../market/record.ts'
 import type { Hash, Key } from '../../market/units.ts'
+import { bytesOfKey } from './codec.ts'
 
 const identityBytes = 33
 const numberBytes = 8
@@ -28,8 +29,8 @@ export const metaKey = (name: 'store' | 'place' | 'sweep'): Buffer => Buffer.fro
 
 export function headKey({ owner, recordId }: Pick<RecordPath, 'owner' | 'recordId'>): Buffer {
   const key = Buffer.allocUnsafe(1 + identityBytes + recordId.length)
-  key.write('h', 'latin1')
-  key.write(owner, 1, 'hex')
+  key[0] = 'h'.charCodeAt(0)
+  key.set(bytesOfKey(owner), 1)
   key.write(recordId, 1 + identityBytes, 'latin1') // record ids are ASCII
   return key
 }
@@ -51,7 +52,7 @@ export const placeOfKey = (key: Buffer): number => readNumber(key, key.length - 
 
 export function answeredKey(until: number, hash: Hash): Buffer {
   const key = Buffer.allocUnsafe(1 + numberBytes + 32)
-  key.write('q', 'latin1')
+  key[0] = 'q'.charCodeAt(0)
   writeNumber(key, until, 1)
   key.write(hash, 1 + numberBytes, 'hex')
   return key
@@ -78,16 +79,16 @@ export const ownerOfKey = (key: Buffer): Key => key.toString('hex', 1, 1 + ident
 
 function identityKey(prefix: string, ...identities: Key[]): Buffer {
   const key = Buffer.allocUnsafe(1 + identities.length * identityBytes)
-  key.write(prefix, 'latin1')
+  key[0] = prefix.charCodeAt(0)
   identities.forEach((identity, index) => {
-    key.write(identity, 1 + index * identityBytes, 'hex')
+    key.set(bytesOfKey(identity), 1 + index * identityBytes)
   })
   return key
 }
 
 function numberKey(prefix: string, number: number): Buffer {
   const key = Buffer.allocUnsafe(1 + numberBytes)
-  key.write(prefix, 'latin1')
+  key[0] = prefix.charCodeAt(0)
   writeNumber(key, number, 1)
   return key
 }

@@ -33,7 +33,8 @@ export function placeOfCursor({ epoch, startedAt }: Epoch, cursor: string): numb
   const place = Number(digits)
   if (!Number.isSafeInteger(place)) throw new MarketError('ERR_MALFORMED', 'not a cursor')
   if (given === epoch) return place
-  const resumeTs = Math.min(timeOf(place), startedAt)
+  // One less: `afterTs` is exclusive, and more may have arrived within that millisecond.
+  const resumeTs = Math.max(0, Math.min(timeOf(place), startedAt) - 1)
   throw new MarketError('ERR_EXPIRED', 'the cursor is from before this store was restored', {
     extras: { resumeTs },
   })

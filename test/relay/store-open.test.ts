@@ -10,6 +10,8 @@ import { countersKey, headKey, metaKey } from '../../relay/store/keys.ts'
 import { Store } from '../../relay/store/store.ts'
 import { makeRead, makeRecord, openStore, pathOf, start, termsOf } from '../fixtures/records.ts'
 
+t.setTimeout(120_000)
+
 const open = (directory: string) => Store.open({ directory, now: () => start })
 
 /** Writes one row past the store. */
@@ -111,46 +113,42 @@ t.test('a database of something else is not taken for a store', async (t) => {
   await t.rejects(open(directory), { code: 'ERR_INTERNAL', extras: { reason: 'damaged' } })
 })
 
-t.test(
-  'nothing acknowledged is missing after a kill in the middle of writing',
-  { timeout: 120_000 },
-  async (t) => {
-    const directory = t.testdir()
-    const said = new Map<string, string[]>()
+t.test('nothing acknowledged is missing after a kill in the middle of writing', async (t) => {
+  const directory = t.testdir()
+  const said = new Map<string, string[]>()
 
-    for (let round = 0; round < 5; round++) {
-      const args = [...process.execArgv, 'test/fixtures/store-writer.ts', directory, `${round}`]
-      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      const closed = once(child, 'close')
-      let lines = 0
-      for await (const line of createInterface({ input: child.stdout })) {
-        const [outcome, recordId] = line.split(' ') as [string, string]
-        said.set(recordId, [...(said.get(recordId) ?? []), outcome])
-        if (++lines === 100 + 37 * round) child.kill('SIGKILL')
-      }
-      await closed
-      t.ok(lines >= 100)
-
-      const store = await open(directory)
-      await Promise.all(
-        [...said].map(async ([recordId, outcomes]) => {
-          const record = await makeRecord({ recordId, maxPulls: 2 })
-          const { outcome } = await store.write(record, termsOf(record))
-          const deleted = outcomes.includes('deleted')
-          // What was asked for last may have become durable without being acknowledged.
-          const possible = deleted
-            ? ['conflict']
-            : outcomes.length === 1
-              ? ['duplicate', 'conflict']
-              : ['duplicate']
-          if (!possible.includes(outcome)) t.fail(`${recordId} was ${outcomes} and is ${outcome}`)
-          if (!outcomes.includes('record')) return
-          const repeat = await store.read(makeRead(pathOf(record), 'once'))
-          if (repeat.outcome !== 'record') t.fail(`the pull of ${recordId} was forgotten`)
-        }),
-      )
-      t.equal(store.state, 'ready')
-      await store.close()
+  for (let round = 0; round < 5; round++) {
+    const args = [...process.execArgv, 'test/fixtures/store-writer.ts', directory, `${round}`]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const closed = once(child, 'close')
+    let lines = 0
+    for await (const line of createInterface({ input: child.stdout })) {
+      const [outcome, recordId] = line.split(' ') as [string, string]
+      said.set(recordId, [...(said.get(recordId) ?? []), outcome])
+      if (++lines === 100 + 37 * round) child.kill('SIGKILL')
     }
-  },
-)
+    await closed
+    t.ok(lines >= 100)
+
+    const store = await open(directory)
+    await Promise.all(
+      [...said].map(async ([recordId, outcomes]) => {
+        const record = await makeRecord({ recordId, maxPulls: 2 })
+        const { outcome } = await store.write(record, termsOf(record))
+        const deleted = outcomes.includes('deleted')
+        // What was asked for last may have become durable without being acknowledged.
+        const possible = deleted
+          ? ['conflict']
+          : outcomes.length === 1
+            ? ['duplicate', 'conflict']
+            : ['duplicate']
+        if (!possible.includes(outcome)) t.fail(`${recordId} was ${outcomes} and is ${outcome}`)
+        if (!outcomes.includes('record')) return
+        const repeat = await store.read(makeRead(pathOf(record), 'once'))
+        if (repeat.outcome !== 'record') t.fail(`the pull of ${recordId} was forgotten`)
+      }),
+    )
+    t.equal(store.state, 'ready')
+    await store.close()
+  }
+})
