@@ -19,6 +19,7 @@ const pageSizes = [
 ] as const
 const settleMs = 3000
 const mega = 1e6
+const largeRecords = 300_000
 
 interface Inbox {
   readonly owner: KeyWallet
@@ -46,19 +47,21 @@ async function inventories(bench: Bench, records: number): Promise<Figure[]> {
 async function holding(relay: RelayProcess, records: number): Promise<Figure[]> {
   await new Promise((resolve) => setTimeout(resolve, settleMs))
   const rss = relay.rssBytes() / mega
-  return [
+  const figures: Figure[] = [
     {
       what: `start on a store of ${records} records`,
-      cpuMicros: relay.startCpuMicros,
       value: { amount: relay.startMs, unit: 'ms' },
       target: { text: '< 1000 ms on 1 M records', met: relay.startMs < 1000 },
     },
+    { what: 'CPU of that start', value: { amount: relay.startCpuMicros / 1000, unit: 'ms' } },
     {
       what: `memory, idle, on ${records} records`,
       value: { amount: rss, unit: 'MB' },
-      target: { text: '< 150 MB', met: rss < 150 },
+      target: { text: '< 150 MB on 1 M records', met: rss < 150 },
     },
   ]
+  // The targets are for a large store; a small one is there to compare with.
+  return records >= largeRecords ? figures : figures.map(({ target: _, ...figure }) => figure)
 }
 
 async function pages(relay: RelayProcess, inbox: Inbox): Promise<Figure[]> {
@@ -103,6 +106,6 @@ export const inventoryParts: readonly Part[] = [
   {
     name: 'inventory-1m',
     about: 'the same from an inbox of 300 k (1 M with --full), with start time and idle memory',
-    run: (bench) => inventories(bench, bench.full ? mega : 300_000),
+    run: (bench) => inventories(bench, bench.full ? mega : largeRecords),
   },
 ]

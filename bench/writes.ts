@@ -61,8 +61,8 @@ export const writeParts: readonly Part[] = [
     about: 'durable writes of 1 KB, one by one, at concurrency 1, 8 and 64',
     run: (bench) =>
       writes(bench, kib, [
-        { concurrency: 1, count: 3000 },
-        { concurrency: 8, count: 6000 },
+        { concurrency: 1, count: 2000 },
+        { concurrency: 8, count: 5000 },
         { concurrency: 64, count: 16_000 },
       ]),
   },

@@ -8,8 +8,9 @@ import { protocolLimits } from './units.ts'
  * @throws ERR_MALFORMED for what cannot be signed: fractions, unsafe integers, lone surrogates, undefined.
  */
 export function canonicalize(value: unknown): string {
-  checkSignable(value, 0, false)
-  return serialize(value) as string // checkSignable leaves no value for which it is undefined
+  const ordered = checkSignable(value, 0)
+  // Of signable values with ordered names, JSON.stringify writes exactly RFC 8785, much faster than sorting does.
+  return ordered ? JSON.stringify(value) : (serialize(value) as string) // undefined only for what is not signable
 }
 
 /**
@@ -18,24 +19,35 @@ export function canonicalize(value: unknown): string {
  * @throws ERR_MALFORMED
  */
 export function parseCanonical(text: string): unknown {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (cause) {
-    throw new MarketError('ERR_MALFORMED', 'not JSON', { cause })
-  }
-  const ordered = checkSignable(value, 0, true)
-  // With sorted names and signable values, JSON.stringify writes exactly RFC 8785; it is much faster than sorting again.
-  const canonical = ordered ? JSON.stringify(value) : serialize(value)
-  if (canonical !== text) throw new MarketError('ERR_MALFORMED', 'not in canonical form (RFC 8785)')
+  const value = parse(text)
+  if (canonicalize(value) !== text) throw notCanonical()
   return value
 }
 
 /**
- * Integers and well-formed strings, and, of a text from the `wire`, names in canonical order. Returns false when
- * JavaScript lists the names of some object in an order of its own, so that the text's order cannot be seen here.
+ * `parseCanonical` for a text that should be an array: its elements, each with its own canonical text.
+ * @throws ERR_MALFORMED
  */
-function checkSignable(value: unknown, depth: number, wire: boolean): boolean {
+export function parseCanonicalArray(text: string): { value: unknown; text: string }[] {
+  const values = parse(text)
+  if (!Array.isArray(values)) throw new MarketError('ERR_MALFORMED', 'not an array')
+  const elements = values.map((value: unknown) => ({ value, text: canonicalize(value) }))
+  if (`[${elements.map((element) => element.text).join(',')}]` !== text) throw notCanonical()
+  return elements
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new MarketError('ERR_MALFORMED', 'not JSON', { cause })
+  }
+}
+
+const notCanonical = () => new MarketError('ERR_MALFORMED', 'not in canonical form (RFC 8785)')
+
+/** Refuses what cannot be signed. Returns whether the names of every object are listed in canonical order. */
+function checkSignable(value: unknown, depth: number): boolean {
   if (depth > protocolLimits.jsonDepth) throw new MarketError('ERR_MALFORMED', 'nested too deeply')
   if (typeof value === 'string') {
     if (!value.isWellFormed()) throw new MarketError('ERR_MALFORMED', 'a string is not well-formed Unicode')
@@ -49,24 +61,16 @@ function checkSignable(value: unknown, depth: number, wire: boolean): boolean {
   if (typeof value !== 'object') throw new MarketError('ERR_MALFORMED', `${typeof value} has no JSON form`)
   let ordered = true
   if (Array.isArray(value)) {
-    for (const item of value) ordered = checkSignable(item, depth + 1, wire) && ordered
+    for (const item of value) ordered = checkSignable(item, depth + 1) && ordered
     return ordered
   }
   let previous: string | undefined
-  for (const [key, item] of Object.entries(value)) {
-    if (!key.isWellFormed()) throw new MarketError('ERR_MALFORMED', 'a name is not well-formed Unicode')
+  for (const [name, item] of Object.entries(value)) {
+    if (!name.isWellFormed()) throw new MarketError('ERR_MALFORMED', 'a name is not well-formed Unicode')
     // `<` on strings compares UTF-16 code units, which is the order RFC 8785 asks for.
-    if (wire && previous !== undefined && !(previous < key)) {
-      // Names like "7" come first and by size whatever the text says; every other disorder is the text's own.
-      if (!indexName.test(previous)) {
-        throw new MarketError('ERR_MALFORMED', 'names are not in canonical order (RFC 8785)')
-      }
-      ordered = false
-    }
-    previous = key
-    ordered = checkSignable(item, depth + 1, wire) && ordered
+    if (previous !== undefined && !(previous < name)) ordered = false
+    previous = name
+    ordered = checkSignable(item, depth + 1) && ordered
   }
   return ordered
 }
-
-const indexName = /^(?:0|[1-9][0-9]{0,9})$/

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { fromHex, toHex } from './bytes.ts'
 import { canonicalize, parseCanonical } from './canonical.ts'
 import { MarketError } from './errors.ts'
-import { sha256 } from './hash.ts'
+import { sha256, sha256Hex } from './hash.ts'
 import { messageKey } from './identity.ts'
 import { verify as verifySignature } from './secp256k1.ts'
 import { type Hash, Key, Milliseconds, Nonce, SignatureHex } from './units.ts'
@@ -61,7 +61,7 @@ export async function sealText(
   // The canonical order of an envelope's names; `sig` falls between these two parts.
   const before = `{"from":"${signer.identity}",${nonceField}"request":${requestText},`
   const after = `"timestamp":${timestamp},"to":"${to}"}`
-  const digest = sha256(before, after)
+  const digest = sha256(before + after)
   const sig = toHex(await signer.sign(digest))
   return { text: `{"msg":${before}"sig":"${sig}",${after}}`, hash: toHex(digest), sig }
 }
@@ -87,7 +87,7 @@ export function decodeValue<R>(
   if (type !== undefined && type !== request.type) {
     throw new MarketError('ERR_MALFORMED', 'msg.type differs from request.type')
   }
-  return { msg, text, hash: toHex(sha256(...signedParts(text, msg.sig))) }
+  return { msg, text, hash: sha256Hex(signedText(text, msg.sig)) }
 }
 
 /**
@@ -110,12 +110,12 @@ export function firstIssue(error: z.ZodError): string {
     : `${issue.path.join('.') || 'message'}: ${issue.message}`
 }
 
-/** The signed bytes: the canonical text of `msg` without its `sig`, as two slices of the envelope's own text. */
-function signedParts(text: string, sig: string): [string, string] {
+/** What is signed: the canonical text of `msg` without its `sig`, cut from the envelope's own text. */
+function signedText(text: string, sig: string): string {
   const field = `"sig":"${sig}",`
   // Only `timestamp`, `to` and `type` follow the message's own `sig`, and none of them can contain this.
   const place = text.lastIndexOf(field)
-  return [text.slice('{"msg":'.length, place), text.slice(place + field.length, -1)]
+  return text.slice('{"msg":'.length, place) + text.slice(place + field.length, -1)
 }
 
 /** An identity that is no point on the curve can have signed nothing. */

@@ -1,12 +1,18 @@
 /** SHA-256 and its HMAC. One of the three files of the protocol layers that know the platform. */
-import { createHash, createHmac } from 'node:crypto'
+import { createHmac, createHash, hash } from 'node:crypto'
 
 /** SHA-256 over the concatenation of `parts`; text counts as its UTF-8 bytes. */
 export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
+  const [only] = parts
+  // One call into the library costs half of what an object with a life of its own costs.
+  if (parts.length === 1 && only !== undefined) return hash('sha256', only, 'buffer')
+  const hashing = createHash('sha256')
+  for (const part of parts) hashing.update(part)
+  return hashing.digest()
 }
+
+/** `sha256` of one text, in lower-case hex: the name of a message. */
+export const sha256Hex = (text: string): string => hash('sha256', text, 'hex')
 
 export function hmacSha256(key: Uint8Array, data: Uint8Array): Uint8Array {
   return createHmac('sha256', key).update(data).digest()

@@ -1,5 +1,5 @@
 /** The Merkle tree hash of RFC 6962 §2.1 over 1024-byte leaves of a record's stored bytes (docs/protocol.md §4.6). */
-import { equal } from './bytes.ts'
+import { concat, equal } from './bytes.ts'
 import { MarketError } from './errors.ts'
 import { sha256 } from './hash.ts'
 import { protocolLimits } from './units.ts'
@@ -8,8 +8,8 @@ const leafPrefix = Uint8Array.of(0)
 const nodePrefix = Uint8Array.of(1)
 const leafBytes = protocolLimits.merkleLeafBytes
 
-const leafHash = (leaf: Uint8Array): Uint8Array => sha256(leafPrefix, leaf)
-const nodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => sha256(nodePrefix, left, right)
+const leafHash = (leaf: Uint8Array): Uint8Array => sha256(concat(leafPrefix, leaf))
+const nodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => sha256(concat(nodePrefix, left, right))
 
 /** How many leaves `bytes` bytes have. Records are never empty, so at least one. */
 export const leafCount = (bytes: number): number => Math.ceil(bytes / leafBytes)

@@ -31,6 +31,8 @@ const json = 'application/json; charset=utf-8'
 
 export function buildApp(deps: AppDeps): FastifyInstance {
   const { service, limits, info, trouble, trustProxy, log, tls } = deps
+  const refuse = (error: unknown, _request: unknown, reply: FastifyReply) =>
+    send(reply, plain(asMarketError(error, log)))
   const options = {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -39,7 +41,10 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionTimeout: timeouts.idleSocketMs,
     forceCloseConnections: 'idle' as const,
+    // What still arrives on an open connection is answered too; the connection closes behind it.
+    return503OnClosing: false,
     clientErrorHandler: refuseUnread,
+    frameworkErrors: refuse,
     http: { maxHeaderSize: limits.headerBytes },
     https: tls === undefined ? null : { ...tls, maxHeaderSize: limits.headerBytes },
   }
@@ -51,7 +56,7 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     done(null, body),
   )
   limitBodies(app, limits)
-  app.setErrorHandler((error, _request, reply) => send(reply, plain(asMarketError(error, log))))
+  app.setErrorHandler(refuse)
   app.setNotFoundHandler((_request, reply) =>
     send(reply, plain(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'))),
   )
@@ -60,11 +65,11 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     const body = request.body as Buffer | undefined // the only parser gives a Buffer
     if (body === undefined || body.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty body')
     const text = fromUtf8(body)
-    const session = { address: callerAddress(request.raw, trustProxy), turns: new Turns() }
-    return send(
-      reply,
-      await (text.startsWith('[') ? service.batch(text, session) : service.single(text, session)),
-    )
+    const address = callerAddress(request.raw, trustProxy)
+    const answer = text.startsWith('[')
+      ? service.batch(text, { address, turns: new Turns() })
+      : service.single(text, { address })
+    return send(reply, await answer)
   })
   app.get('/.well-known/relay', (_request, reply) =>
     allowBrowsers(reply).type(json).send(JSON.stringify(info())),
@@ -119,25 +124,31 @@ function refuseUnread(error: { code?: string }, socket: Socket): void {
 /** Bounds the memory of all bodies at once: a request is counted before it is read, its answer until it has left. */
 function limitBodies(app: FastifyInstance, limits: Limits): void {
   let inFlight = 0
-  app.addHook('onRequest', async (request, reply) => {
-    if (request.method !== 'POST') return
+  const held = new WeakMap<object, number>()
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.method !== 'POST') return done()
     const declared = Number(request.headers['content-length'] ?? limits.bodyBytes)
     const bytes = declared <= limits.bodyBytes ? declared : limits.bodyBytes
     if (inFlight + bytes > limits.bodiesInFlightBytes) {
-      throw new MarketError('ERR_BUSY', 'too much is in flight at once', { extras: { retryAfterMs: 1000 } })
+      return done(
+        new MarketError('ERR_BUSY', 'too much is in flight at once', { extras: { retryAfterMs: 1000 } }),
+      )
     }
     inFlight += bytes
+    held.set(reply.raw, bytes)
     // `close` comes in every case: answered, aborted or broken.
     reply.raw.once('close', () => {
-      inFlight -= bytes
+      inFlight -= held.get(reply.raw) ?? 0
     })
+    done()
   })
-  app.addHook('onSend', async (_request, reply, payload) => {
-    const bytes = typeof payload === 'string' ? payload.length : 0
-    inFlight += bytes
-    reply.raw.once('close', () => {
-      inFlight -= bytes
-    })
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    const before = held.get(reply.raw)
+    if (before !== undefined && typeof payload === 'string') {
+      inFlight += payload.length
+      held.set(reply.raw, before + payload.length)
+    }
+    done()
   })
 }
 

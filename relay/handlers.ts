@@ -20,7 +20,8 @@ export interface Session {
   readonly subscriber?: Subscriber
   /** Told who speaks, before anything is done; rejects with ERR_BUSY where only known identities are served. */
   readonly welcome?: (identity: Key) => Promise<void> | undefined
-  readonly turns: Turns
+  /** The order in which what it asks takes effect; a lone request needs none. */
+  readonly turns?: Turns
   /** Makes room in the answer for so many bytes of content before they are pulled; throws ERR_LIMIT where there is none. */
   readonly makeRoom?: (bytes: number) => void
 }
@@ -52,8 +53,9 @@ type Table = { readonly [T in RequestType]: Handler<T> }
 const acts: ReadonlySet<RequestType> = new Set<RequestType>(['write', 'store', 'read', 'delete', 'prove'])
 
 /** This relay charges nothing yet: every price is zero, and says so in receipts and quotes. */
-const freePrices = { storageGBDay: 0, egressGB: 0, ingressGB: 0 }
-const freeCharge: Charge = { reserved: '0', purse: 'credit', prices: freePrices }
+// Names in canonical order here and in the store's receipts and entries: replies are serialised fastest so.
+const freePrices = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
+const freeCharge: Charge = { prices: freePrices, purse: 'credit', reserved: '0' }
 const quoteLifeMs = 600_000
 
 export class Handlers {
@@ -79,7 +81,9 @@ export class Handlers {
     const { request, from } = sealed.msg
     const handler = this.#table[request.type] as Handler<RequestType> // the table has the handler of each type
     const begin = () => handler({ request, from, sealed, record }, session)
-    return acts.has(request.type) ? session.turns.act(begin) : session.turns.list(begin)
+    const { turns } = session
+    if (turns === undefined) return begin()
+    return acts.has(request.type) ? turns.act(begin) : turns.list(begin)
   }
 
   /** An upper bound on the bytes of the answer without a record's content, known before anything is done for it (§3.5). */
@@ -194,7 +198,7 @@ export class Handlers {
   }
 
   async #quote(_message: Message<'quote'>): Promise<Answer> {
-    const quote: Quote = { satoshis: '0', prices: freePrices, expires: this.#deps.now() + quoteLifeMs }
+    const quote: Quote = { expires: this.#deps.now() + quoteLifeMs, prices: freePrices, satoshis: '0' }
     return { body: { result: quote } }
   }
 

@@ -2,12 +2,11 @@
  * What a relay does with a text, whatever transport brought it: admit, refuse replays, perform, sign the answer
  * (docs/protocol.md §3).
  */
-import { randomBytes } from 'node:crypto'
-import { toHex } from '../market/bytes.ts'
-import { canonicalize, parseCanonical } from '../market/canonical.ts'
+import { randomUUID } from 'node:crypto'
+import { canonicalize, parseCanonical, parseCanonicalArray } from '../market/canonical.ts'
 import { type Signer, sealText } from '../market/envelope.ts'
 import { type Code, MarketError } from '../market/errors.ts'
-import { sha256 } from '../market/hash.ts'
+import { sha256Hex } from '../market/hash.ts'
 import { type Admission, type Admitted, Gate, type Sender } from './admission.ts'
 import type { Answer, Handlers, Session } from './handlers.ts'
 import { batchReplyBytes, type Limits } from './limits.ts'
@@ -64,14 +63,13 @@ export class Service {
   /** Answers an array of envelopes, each in its place, with one signed envelope (§3.5). Never throws. */
   async batch(text: string, session: Session): Promise<Response> {
     try {
-      const values = this.#parseBatch(text)
-      // Inside a canonical text every element is canonical: its text is what its value serialises to.
-      const admissions = values.map((value) => this.#admit(value, JSON.stringify(value), session))
+      const elements = this.#parseBatch(text)
+      const admissions = elements.map((element) => this.#admit(element.value, element.text, session))
       const to = admissions.find(({ sender }) => sender !== undefined)?.sender?.from
       if (to === undefined)
         throw new MarketError('ERR_MALFORMED', 'no message of the batch can be attributed')
       const { limits } = this.#deps
-      let room = limits.replyBytes - batchReplyBytes(values.length)
+      let room = limits.replyBytes - batchReplyBytes(elements.length)
       const makeRoom = (bytes: number): void => {
         if (bytes > room) {
           const extras = { retryAfterMs: 0 }
@@ -80,20 +78,20 @@ export class Service {
         room -= bytes
       }
       const replies = await Promise.all(this.#answerAll(admissions, { ...session, makeRoom }))
-      const requestText = `{"re":"${toHex(sha256(text))}","replies":[${replies.join(',')}],"type":"replies"}`
+      const requestText = `{"re":"${sha256Hex(text)}","replies":[${replies.join(',')}],"type":"replies"}`
       return { text: await this.#seal(to, requestText) }
     } catch (error) {
       return plain(this.#asMarketError(error))
     }
   }
 
-  #parseBatch(text: string): unknown[] {
+  #parseBatch(text: string) {
     const { batch } = this.#deps.limits
-    const values = parseCanonical(text)
-    if (!Array.isArray(values) || values.length === 0)
-      throw new MarketError('ERR_MALFORMED', 'an empty batch')
-    if (values.length > batch) throw new MarketError('ERR_TOO_LARGE', `a batch has at most ${batch} messages`)
-    return values
+    const elements = parseCanonicalArray(text)
+    if (elements.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty batch')
+    if (elements.length > batch)
+      throw new MarketError('ERR_TOO_LARGE', `a batch has at most ${batch} messages`)
+    return elements
   }
 
   #admit(value: unknown, text: string, session: Session): Admission {
@@ -106,7 +104,7 @@ export class Service {
       if ('record' in answer) return { text: answer.record }
       const text = await this.#seal(
         sender.from,
-        canonicalize({ type: 'reply', re: sender.hash, ...answer.body }),
+        canonicalize(inOrder({ type: 'reply', re: sender.hash, ...answer.body })),
       )
       return answer.sent === undefined ? { text } : { text, sent: answer.sent }
     } catch (error) {
@@ -128,7 +126,7 @@ export class Service {
         const answer = await this.#perform(admission.admitted, session)
         return 'record' in answer
           ? `{"re":"${re}","record":${answer.record}}`
-          : canonicalize({ re, ...answer.body })
+          : canonicalize(inOrder({ re, ...answer.body }))
       } catch (error) {
         return canonicalize({ re, ...refusal(this.#asMarketError(error)) })
       }
@@ -173,7 +171,7 @@ export class Service {
 
   async #seal(to: string, requestText: string): Promise<string> {
     const { signer, now } = this.#deps
-    const nonce = randomBytes(8).toString('hex')
+    const nonce = randomNonce()
     return (await sealText({ to, timestamp: now(), nonce, requestText }, signer)).text
   }
 
@@ -182,6 +180,19 @@ export class Service {
     this.#deps.onInternal(error)
     return new MarketError('ERR_INTERNAL', 'the relay failed to carry this out')
   }
+}
+
+/** 64 random bits, from places of a version 4 UUID that hold nothing else: Node makes these in bulk. */
+function randomNonce(): string {
+  const uuid = randomUUID()
+  return uuid.slice(0, 8) + uuid.slice(9, 13) + uuid.slice(32)
+}
+
+/** The same fields with their names in canonical order, in which they are serialised fastest. */
+function inOrder(fields: Record<string, unknown>): Record<string, unknown> {
+  const ordered: Record<string, unknown> = {}
+  for (const name of Object.keys(fields).sort()) ordered[name] = fields[name]
+  return ordered
 }
 
 /** A refusal as the fields of a reply: for programs `code` and extras, for people `error`. */

@@ -130,5 +130,5 @@ function entryOf(view: View, place: number, value: Buffer): Page['entries'][numb
     'outbox' in view
       ? formatPath({ owner: view.outbox, receiver: other, recordId })
       : formatPath({ owner: other, receiver: view.inbox, recordId })
-  return { path, at: timeOf(place), bytes, tag, expires, place }
+  return { at: timeOf(place), bytes, expires, path, place, tag }
 }

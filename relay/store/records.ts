@@ -175,16 +175,16 @@ function remove(batch: RecordBatch, id: Id, head: Head): void {
 function receiptOf(id: Id, head: RecordHead): Receipt {
   const { place, receiver, root, bytes, expires, paidUntil, maxPulls, reserved, purse } = head
   const { storageGBDay, egressGB, ingressGB } = head
-  const charge = { reserved, purse, prices: { storageGBDay, egressGB, ingressGB } }
+  const charge = { prices: { egressGB, ingressGB, storageGBDay }, purse, reserved }
   return {
-    path: formatPath({ ...id, receiver }),
-    bytes,
-    root,
     at: timeOf(place),
-    expires,
-    paidUntil,
-    maxPulls,
+    bytes,
     charge,
+    expires,
+    maxPulls,
+    paidUntil,
+    path: formatPath({ ...id, receiver }),
+    root,
   }
 }
 
