@@ -129,44 +129,59 @@ t.test('a frame that is too large ends its connection, half a frame nothing but 
   t.match((await rawSocket(relay.url, '/other')).head, /^HTTP\/1.1 404 /)
 })
 
-t.test(
-  'connections are limited per address, and the one idle longest makes room for a new one',
-  async (t) => {
-    const limits = ['connections=3', 'connectionsPerAddress=2']
-    const relay = await openRelay(t, [
-      '--open',
-      '--trust-proxy',
-      ...limits.flatMap((limit) => ['--limit', limit]),
-    ])
-    const open = async (address: string) => {
-      const ws = new WebSocket(relay.url.replace('http', 'ws'), { headers: { 'x-forwarded-for': address } })
-      await once(ws, 'open')
-      return ws
-    }
-    const [first, second, third] = [
-      await open('198.51.100.1'),
-      await open('198.51.100.1'),
-      await open('198.51.100.2'),
-    ]
-    first.send('x')
-    await once(first, 'message')
+t.test('frames that do not end hold a bounded memory: the largest is cut off', async (t) => {
+  const limits = ['recordBytes=1000', 'bodyBytes=60000', 'bodiesInFlightBytes=70000']
+  const relay = await openRelay(t, ['--open', ...limits.flatMap((limit) => ['--limit', limit])])
+  const [large, small] = [await rawSocket(relay.url), await rawSocket(relay.url)]
+  const begin = Buffer.of(0x81, 0xfe, 0xea, 0x60, 1, 2, 3, 4) // a masked text frame of 60 000 bytes
+  const cut = once(
+    large.socket.on('error', () => undefined),
+    'close',
+  )
+  large.socket.write(Buffer.concat([begin, randomBytes(50_000)]))
+  small.socket.write(Buffer.concat([begin, randomBytes(30_000)]))
 
-    const refused = new WebSocket(relay.url.replace('http', 'ws'), {
-      headers: { 'x-forwarded-for': '198.51.100.1' },
-    })
-    const [, response] = await once(
-      refused.on('error', () => undefined),
-      'unexpected-response',
-    )
-    t.equal(response.statusCode, 429)
-    refused.terminate()
-    const closed = once(second, 'close')
-    const fourth = await open('198.51.100.3')
-    t.same((await closed).map(String), ['1013', 'the relay is full'])
-    await open('198.51.100.1').then((ws) => ws.terminate())
-    for (const ws of [first, third, fourth]) ws.terminate()
-  },
-)
+  await cut
+
+  t.equal(small.socket.readyState, 'open')
+  small.socket.destroy()
+})
+
+t.test('connections are limited per address, and the idlest makes room for a new one', async (t) => {
+  const limits = ['connections=3', 'connectionsPerAddress=2']
+  const relay = await openRelay(t, [
+    '--open',
+    '--trust-proxy',
+    ...limits.flatMap((limit) => ['--limit', limit]),
+  ])
+  const open = async (address: string) => {
+    const ws = new WebSocket(relay.url.replace('http', 'ws'), { headers: { 'x-forwarded-for': address } })
+    await once(ws, 'open')
+    return ws
+  }
+  const [first, second, third] = [
+    await open('198.51.100.1'),
+    await open('198.51.100.1'),
+    await open('198.51.100.2'),
+  ]
+  first.send('x')
+  await once(first, 'message')
+
+  const refused = new WebSocket(relay.url.replace('http', 'ws'), {
+    headers: { 'x-forwarded-for': '198.51.100.1' },
+  })
+  const [, response] = await once(
+    refused.on('error', () => undefined),
+    'unexpected-response',
+  )
+  t.equal(response.statusCode, 429)
+  refused.terminate()
+  const closed = once(second, 'close')
+  const fourth = await open('198.51.100.3')
+  t.same((await closed).map(String), ['1013', 'the relay is full'])
+  await open('198.51.100.1').then((ws) => ws.terminate())
+  for (const ws of [first, third, fourth]) ws.terminate()
+})
 
 t.test('above 80 % of its connections a relay serves only whom it knows', async (t) => {
   const allowed = actor()
@@ -200,7 +215,7 @@ t.test('above 80 % of its connections a relay serves only whom it knows', async 
 t.test('a relay that stops answers what it accepted and waits for nobody long', async (t) => {
   const data = t.testdir()
   const now = () => start
-  const relay = await startTestRelay(data, { now })
+  const relay = await startTestRelay(data, { now, args: ['--open', '--limit', 'pipelined=4'] })
   const target = { ...relay, now }
   const [alice, bob] = [actor(), actor()]
   const records = await Promise.all(Array.from({ length: 40 }, () => sealRecord(target, alice, bob)))
