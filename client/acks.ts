@@ -6,6 +6,7 @@ import { Hash, Key } from '../market/units.ts'
 import type { CallOptions } from './connection.ts'
 import { type Context, ownRelays } from './context.ts'
 import { namesIn, readJson, remove, writeDurably } from './durable.ts'
+import { Refused } from './errors.ts'
 import type { Arrival } from './inbox.ts'
 import { post } from './outbox.ts'
 import { entries, keepAcks } from './outbox-files.ts'
@@ -60,10 +61,22 @@ async function sendOne(
   ctx: Context,
   group: readonly { name: string; ack: PendingAck }[],
   options: CallOptions,
-) {
+): Promise<void> {
   const { owner, relay } = group[0]!.ack // groups are made by their first element
   const pulls = group.map(({ ack: { recordId, re, bytes } }) => ({ recordId, re, bytes }))
-  await post(ctx, { to: owner, payload: { type: 'ack', relay, pulls }, tag: ackTag }, options)
+  try {
+    await post(ctx, { to: owner, payload: { type: 'ack', relay, pulls }, tag: ackTag }, options)
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    if (error.code === 'ERR_TOO_LARGE' && group.length > 1) {
+      const half = Math.ceil(group.length / 2)
+      await sendOne(ctx, group.slice(0, half), options)
+      return sendOne(ctx, group.slice(half), options)
+    }
+    // What was pulled is here all the same; the thanks wait for relays that want them.
+    ctx.notify({ type: 'relay-failed', relay: error.relay, error })
+    return
+  }
   await Promise.all(group.map(({ name }) => remove(ctx.home.path('acks', name))))
 }
 

@@ -1,7 +1,6 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
-import type { WalletInterface } from '@bsv/sdk'
 import type { Entry as Listed } from '../contracts/api.ts'
-import { openKeyFile, openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
+import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
 import { type IdentityFile, sealIdentity, type Succession } from '../market/identity-file.ts'
@@ -10,7 +9,7 @@ import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { sendAcks } from './acks.ts'
 import type { CallOptions } from './connection.ts'
-import { type Context, createContext, type Notice, ownRelays } from './context.ts'
+import { type Context, ownRelays } from './context.ts'
 import { fetchFiles } from './downloads.ts'
 import { deleteRecord, flush, type Flushed } from './flush.ts'
 import { addFriend, type Friend, findFriend, friends, removeFriend } from './friends.ts'
@@ -19,30 +18,14 @@ import { arrivals, type Message, openArrival } from './inbox.ts'
 import { type Incoming, incoming } from './incoming.ts'
 import { listen } from './listen.ts'
 import * as me from './me.ts'
+import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
 import { post, type Posted } from './outbox.ts'
 import { overview, type Sent } from './overview.ts'
-import { listStrangers, pull, pullStrangers, type Pulled, type PullOptions } from './pull.ts'
+import { pull, pullStrangers, type Pulled, type PullOptions } from './pull.ts'
+import { listStrangers } from './strangers.ts'
 import { reservedTags } from './tags.ts'
 import type { TransferOptions } from './transfer.ts'
 import { type FileOptions, resumeUploads, sendFile } from './uploads.ts'
-import { fromBrc100, fromKeyWallet, type Wallet } from './wallet.ts'
-
-export interface OpenOptions {
-  /** Opens, or encrypts when it is made, the key file of the home. */
-  readonly passphrase?: string | undefined
-  /** Any BRC-100 wallet instead of the key file. */
-  readonly wallet?: WalletInterface | undefined
-  /** How many relays must sign for a record before it counts as delivered; 1 unless said. */
-  readonly quorum?: number | undefined
-  /** Hears what the user should know though nothing failed. */
-  readonly onNotice?: ((notice: Notice) => void) | undefined
-}
-
-export interface InitOptions extends OpenOptions {
-  readonly label: string
-  /** Addresses of own relays, where records are put; without key the one found now is pinned. */
-  readonly relays?: readonly string[]
-}
 
 export interface SendOptions extends CallOptions {
   readonly ttlSeconds?: number | undefined
@@ -252,17 +235,6 @@ export class Client {
     const all = [...(await this.relays()), ...ofFriends].map(formatAddress)
     return [...new Set(all)].map(parseAddress)
   }
-}
-
-async function contextOf(home: Home, options: OpenOptions): Promise<Context> {
-  const wallet = await walletOf(home, options)
-  const { quorum = 1, onNotice = () => undefined } = options
-  return createContext({ home, wallet, quorum, now: Date.now, notify: onNotice })
-}
-
-async function walletOf(home: Home, { wallet, passphrase }: OpenOptions): Promise<Wallet> {
-  if (wallet !== undefined) return fromBrc100(wallet)
-  return fromKeyWallet(await openKeyFile(home.keyFile, { passphrase }))
 }
 
 function checkTag(tag: string | undefined): void {

@@ -1,25 +1,17 @@
 /** One relay over HTTP: sealed requests out, proven answers in (docs/protocol.md §2, §7.1). */
 import { randomBytes } from 'node:crypto'
-import { Info, type Request, type RequestOf } from '../contracts/api.ts'
+import type { Info, Request, RequestOf } from '../contracts/api.ts'
 import type { RelayAddress } from '../market/address.ts'
 import { type Sealed, seal } from '../market/envelope.ts'
-import { MarketError } from '../market/errors.ts'
 import type { SealedRecord } from '../market/record.ts'
 import { type Answer, type Outcome, openAnswer, openBatch, type Parties } from './answer.ts'
-import { ClientError, isRetryable, messageOf, Refused } from './errors.ts'
+import { ClientError, isRetryable, Refused } from './errors.ts'
 import { fetchText } from './http.ts'
+import { connectionLimits, fetchInfo } from './info.ts'
+import type { ReadMemory, SealedRead } from './reads.ts'
+import { isOver, isReplayed, isStale, keepsText, repeatableMs, repeatsInBatch } from './repeat.ts'
 import { pauseBeforeRetry } from './retry.ts'
 import type { Wallet } from './wallet.ts'
-
-export const connectionLimits = {
-  timeoutMs: 30_000,
-  attempts: 3,
-  backoff: { firstMs: 200, maxMs: 5_000 },
-  replyBytes: 16 * 1024 * 1024,
-  infoBytes: 64 * 1024,
-  /** How wrong a relay's clock may be before we stop following it. */
-  clockOffsetMs: 600_000,
-} as const
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined
@@ -31,14 +23,20 @@ export class Connection {
   readonly #wallet: Wallet
   readonly #parties: Parties
   readonly #now: () => number
+  readonly #reads: ReadMemory | undefined
   #clockOffsetMs = 0
   #info: Promise<Info> | undefined
 
-  constructor(address: RelayAddress, wallet: Wallet, now: () => number = Date.now) {
+  constructor(
+    address: RelayAddress,
+    wallet: Wallet,
+    { now = Date.now, reads }: { now?: () => number; reads?: ReadMemory } = {},
+  ) {
     this.address = address
     this.#wallet = wallet
     this.#parties = { relay: address.key, self: wallet.identity, url: address.url }
     this.#now = now
+    this.#reads = reads
   }
 
   /** The relay's time, as far as a signed answer told us. */
@@ -77,17 +75,52 @@ export class Connection {
   async call<R extends Request>(request: R, options: CallOptions = {}): Promise<Answer<R['type']>> {
     let sealed: Sealed<R> | undefined
     return this.#retrying(options, async (failure) => {
-      if (sealed === undefined || !keepsText(request, failure)) sealed = await this.seal(request)
-      const first = failure === undefined
+      if (sealed === undefined || !keepsText(request, failure)) sealed = await this.#sealOnce(request)
       try {
-        return this.open(await this.#post(sealed.text, options.signal), sealed)
+        return await this.#ask(sealed, options.signal)
       } catch (error) {
-        if (first || !isReplayed(error)) throw error
-        // Repeating a read that a record answered gives the record again; so the lost answer held nothing.
-        sealed = await this.seal(request)
-        return this.open(await this.#post(sealed.text, options.signal), sealed)
+        if (request.type !== 'read' || !isReplayed(error)) throw error
+        // A repeated read that a record answered gives the record again; so the answer that was lost held none.
+        sealed = await this.#sealOnce(request)
+        return this.#ask(sealed, options.signal)
       }
     })
+  }
+
+  /** The caller has what a read gave, for good: the next read of this path is another pull. */
+  async finishRead(path: string): Promise<void> {
+    await this.#reads?.forget(this.address.key, path)
+  }
+
+  async #ask<R extends Request>(
+    sealed: Sealed<R>,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer<R['type']>> {
+    const text = await this.#post(sealed.text, signal)
+    try {
+      const answer = this.open(text, sealed)
+      if ('record' in answer && answer.record === undefined) await this.#forget(sealed.msg.request)
+      return answer
+    } catch (error) {
+      if (error instanceof Refused && error.signed) await this.#forget(sealed.msg.request)
+      throw error
+    }
+  }
+
+  async #forget(request: Request): Promise<void> {
+    if (request.type === 'read') await this.finishRead(request.path)
+  }
+
+  /** `seal`, but a read that may have been answered before is asked in the words of then. */
+  async #sealOnce<R extends Request>(request: R): Promise<Sealed<R>> {
+    if (request.type !== 'read' || this.#reads === undefined) return this.seal(request)
+    const { key } = this.address
+    const before = await this.#reads.recall(key, request.path)
+    const isFresh = before !== undefined && before.msg.timestamp > this.now - repeatableMs
+    if (isFresh && before.msg.from === this.#wallet.identity) return before as unknown as Sealed<R> // R is `read`
+    const read = await this.seal(request)
+    await this.#reads.remember(read as unknown as SealedRead) // R is `read`
+    return read
   }
 
   /** Uploads a bare record, which only a fresh one survives. @throws as `call`; ERR_STALE when it is too old for that */
@@ -107,9 +140,7 @@ export class Connection {
     requests: readonly R[],
     options: CallOptions = {},
   ): Promise<Outcome<R['type']>[]> {
-    const outcomes: Outcome[] = requests.map(() => ({
-      error: new ClientError('ERR_UNREACHABLE', 'was not asked'),
-    }))
+    const outcomes: Outcome[] = new Array(requests.length) // every slice fills its places
     let todo = requests.map((request, index) => ({ request, index, again: 0 }))
     while (todo.length > 0) {
       const { slice, answers } = await this.#nextSlice(todo, options)
@@ -136,7 +167,7 @@ export class Connection {
       const sealed: Sealed<Request>[] = []
       let bytes = 2
       for (const { request } of todo.slice(0, limits.batch)) {
-        const next = await this.seal(request)
+        const next = await this.#sealOnce(request)
         bytes += next.text.length + 1
         if (sealed.length > 0 && bytes > limits.bodyBytes) break
         sealed.push(next)
@@ -158,7 +189,11 @@ export class Connection {
         )
       }
       const text = `[${sent.map((sealed) => sealed.text).join(',')}]`
-      return openBatch(await this.#post(text, options.signal), { text, sent }, this.#parties)
+      const outcomes = openBatch(await this.#post(text, options.signal), { text, sent }, this.#parties)
+      await Promise.all(
+        outcomes.map((outcome, index) => isOver(outcome) && this.#forget(sent[index]!.msg.request)),
+      )
+      return outcomes
     })
   }
 
@@ -210,36 +245,5 @@ export class Connection {
       throw new ClientError('ERR_UNREACHABLE', `cannot reach ${url}: HTTP status ${status}`)
     }
     return text
-  }
-}
-
-/** Rounds one element may take: each round of large answers carries at least one more of them. */
-const repeatsInBatch = 256
-
-const isStale = (error: unknown): boolean => error instanceof Refused && error.code === 'ERR_STALE'
-const isReplayed = (error: unknown): boolean => error instanceof MarketError && error.code === 'ERR_REPLAYED'
-
-/**
- * Whether a repetition must be the same message: so a relay knows that it did this already and gives the same
- * result, and a read is not a second pull. What only asks is refused when it comes twice.
- */
-function keepsText({ type }: Request, failure: unknown): boolean {
-  return !isStale(failure) && (type === 'read' || type === 'store' || type === 'delete')
-}
-
-/** The info document of whoever answers at `url`: for a first look, before a key is pinned. */
-export async function fetchInfo(url: string, signal?: AbortSignal): Promise<Info> {
-  const { timeoutMs, infoBytes } = connectionLimits
-  const document = `${url}/.well-known/relay`
-  const { status, text } = await fetchText({ url: document, timeoutMs, maxReplyBytes: infoBytes, signal })
-  if (status >= 500) throw new ClientError('ERR_UNREACHABLE', `cannot reach ${url}: HTTP status ${status}`)
-  try {
-    return Info.parse(JSON.parse(text))
-  } catch (cause) {
-    throw new ClientError(
-      'ERR_UNTRUSTED',
-      `${url} does not publish itself as a relay: ${messageOf(cause).slice(0, 200)}`,
-      cause,
-    )
   }
 }

@@ -3,6 +3,7 @@ import { type RelayAddress, formatAddress, parseAddress } from '../market/addres
 import type { Key } from '../market/units.ts'
 import { Connection } from './connection.ts'
 import type { Home } from './home.ts'
+import { homeReads } from './reads.ts'
 import type { Wallet } from './wallet.ts'
 
 /** What the user should hear though nothing failed. */
@@ -28,6 +29,7 @@ export interface Context {
 export type ContextOptions = Omit<Context, 'connect'>
 
 export function createContext(options: ContextOptions): Context {
+  const reads = homeReads(options.home)
   const connections = new Map<string, Connection>()
   return {
     ...options,
@@ -35,7 +37,7 @@ export function createContext(options: ContextOptions): Context {
       const name = formatAddress(address)
       const known = connections.get(name)
       if (known !== undefined) return known
-      const connection = new Connection(address, options.wallet, options.now)
+      const connection = new Connection(address, options.wallet, { now: options.now, reads })
       connections.set(name, connection)
       if (address.url.startsWith('http:')) void noticePlainHttp(options, address.url)
       return connection

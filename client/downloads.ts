@@ -118,14 +118,15 @@ async function fetchChunks(job: Job, part: string): Promise<void> {
     report()
     const missing = ids.map((id, index) => ({ id, index })).filter(({ index }) => !done.has(index))
     await eachLimited(missing, inFlight, async ({ id, index }) => {
-      const bytes = await fetchChunk(job, id, { keep: false })
-      if (bytes.length !== bytesOf(index))
-        throw new MarketError('ERR_MALFORMED', `its chunk ${index} has another size`)
-      await target.write(bytes, 0, bytes.length, index * head.chunkBytes)
-      // The journal must never say more than the disk has.
-      await target.datasync()
-      await journal.appendFile(`${JSON.stringify({ index })}\n`)
-      doneBytes += bytes.length
+      await fetchChunk(job, id, async (bytes) => {
+        if (bytes.length !== bytesOf(index))
+          throw new MarketError('ERR_MALFORMED', `its chunk ${index} has another size`)
+        await target.write(bytes, 0, bytes.length, index * head.chunkBytes)
+        // The journal must never say more than the disk has.
+        await target.datasync()
+        await journal.appendFile(`${JSON.stringify({ index })}\n`)
+        doneBytes += bytes.length
+      })
       report()
     })
     await journal.datasync()
@@ -138,32 +139,42 @@ async function chunkIds(job: Job): Promise<readonly RecordId[]> {
   const { chunks, parts } = job.head
   if (parts === undefined) return chunks ?? []
   const ids: RecordId[] = []
-  const List = z.array(RecordId).min(1).max(payloadLimits.chunksPerPart)
   for (const part of parts) {
-    const list = List.safeParse(JSON.parse(fromUtf8(await fetchChunk(job, part, { keep: true }))))
-    if (!list.success) throw new MarketError('ERR_MALFORMED', 'its list of chunks is not one')
-    ids.push(...list.data)
+    await fetchChunk(job, part, async (bytes, chunk) => {
+      ids.push(...parseIds(bytes))
+      await keepArrival(job.ctx.home, chunk)
+    })
   }
   return ids
 }
 
-/** The bytes of one chunk from the first relay that gives it; with `keep`, from the inbox if it ever came. */
+const Ids = z.array(RecordId).min(1).max(payloadLimits.chunksPerPart)
+
+function parseIds(bytes: Uint8Array): RecordId[] {
+  try {
+    return Ids.parse(JSON.parse(fromUtf8(bytes)))
+  } catch (cause) {
+    throw new MarketError('ERR_MALFORMED', 'its list of chunks is not one', { cause })
+  }
+}
+
+/** Gives `keep` the bytes of one chunk, from the inbox if it ever came, else from the first relay that has it. */
 async function fetchChunk(
   { ctx, arrived, sources, options }: Job,
   id: RecordId,
-  { keep }: { keep: boolean },
-): Promise<Uint8Array> {
-  const path = formatPath({ owner: arrived.record.msg.from, receiver: ctx.wallet.identity, recordId: id })
-  // A relay that lists no tags makes every chunk come through the inbox.
+  keep: (bytes: Uint8Array, chunk: Arrival) => Promise<void>,
+): Promise<void> {
+  const { from } = arrived.record.msg
+  const path = formatPath({ owner: from, receiver: ctx.wallet.identity, recordId: id })
+  // Parts are kept there; and a relay that lists no tags makes every chunk come through it.
   const held = await arrival(ctx.home, path)
   const chunk = held ?? (await readFrom(ctx, path, sources, options))
-  if (held === undefined) {
-    if ((await friend(ctx.home, arrived.record.msg.from)) !== undefined) await noteRead(ctx, chunk)
-    if (keep) await keepArrival(ctx.home, chunk)
-  }
   const { payload, bytes } = await openArrival(ctx, chunk)
   if (payload.type !== 'chunk') throw new MarketError('ERR_MALFORMED', `its chunk ${id} is a ${payload.type}`)
-  return bytes
+  if (held === undefined && (await friend(ctx.home, from)) !== undefined) await noteRead(ctx, chunk)
+  await keep(bytes, chunk)
+  const source = sources.find(({ key }) => key === chunk.relay)
+  if (held === undefined && source !== undefined) await ctx.connect(source).finishRead(path)
 }
 
 async function readFrom(

@@ -8,6 +8,7 @@ import { type Context, ownRelays } from './context.ts'
 import { codeOf, isRetryable, Refused } from './errors.ts'
 import { outboxLimits, upload } from './outbox.ts'
 import * as files from './outbox-files.ts'
+import { sweepReads } from './reads.ts'
 import { eachLimited } from './retry.ts'
 import { forgetUpload, outgoing, recordsOf } from './sending.ts'
 
@@ -36,6 +37,7 @@ export async function flush(
 
 async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: boolean }): Promise<Flushed> {
   const { home } = ctx
+  await sweepReads(home, ctx.now())
   const all = await files.entries(home)
   for (const entry of all.values()) {
     if (entry.expires <= ctx.now()) await files.forget(home, entry)

@@ -9,6 +9,7 @@
  *   friends/KEY.json                    a friend: identity file, local alias, forks seen
  *   cursors/RELAY.OWNER.json            how far OWNER's records on RELAY are in the inbox (`strangers`: all others)
  *   inbox/HASH.json                     a verified record and which read it answered; HASH = SHA-256 of its path
+ *   reads/HASH.json                     a sealed read that may have been answered; HASH of relay and path
  *   acks/RE.json                        an answered read that its sender was not told of yet
  *   outbox/ID.EXPIRES.TO.record         a sealed record of ours, kept until it expires
  *   outbox/ID.RELAY.queued              RELAY should get it
@@ -34,7 +35,17 @@ import type { Key } from '../market/units.ts'
 import { ensureDirectory, readJson, readText, readWhole, writeDurably } from './durable.ts'
 import { dropLock, withLock } from './lock.ts'
 
-const folders = ['friends', 'cursors', 'inbox', 'acks', 'outbox', 'transfers', 'files', 'locks'] as const
+const folders = [
+  'friends',
+  'cursors',
+  'inbox',
+  'reads',
+  'acks',
+  'outbox',
+  'transfers',
+  'files',
+  'locks',
+] as const
 
 const SavedCursor = z.strictObject({ cursor: Cursor })
 const Retired = z.array(Address).max(100)

@@ -21,95 +21,138 @@ export interface ListenOptions {
   readonly chores?: readonly ((signal: AbortSignal) => Promise<void>)[]
 }
 
+/** Brings in records as they come until `signal`; resolves when what was begun is finished. @throws ERR_DAMAGED */
+export async function listen(ctx: Context, options: ListenOptions): Promise<void> {
+  const listener = new Listener(ctx, options)
+  const timer = setInterval(() => listener.lookAtAll(), reviewMs)
+  listener.lookAtAll()
+  try {
+    await listener.ended
+  } finally {
+    clearInterval(timer)
+    await listener.finish()
+  }
+}
+
+type Work = ReturnType<typeof coalesce>
+
 interface Watch {
   readonly owners: string
-  readonly pulls: ReturnType<typeof coalesce>
+  readonly pulls: Work
   readonly stop: AbortController
   readonly ended: Promise<void>
 }
 
-/** Brings in records as they come until `signal`; resolves when what was begun is finished. */
-export async function listen(ctx: Context, options: ListenOptions): Promise<void> {
-  const late = new AbortController()
-  const over = new AbortController()
-  const end = () => over.abort()
-  options.signal.addEventListener('abort', end, { once: true })
-  if (options.signal.aborted) end()
-  const watches = new Map<string, Watch>()
-  const fail = (relay: string) => (error: unknown) => {
-    if (!late.signal.aborted) ctx.notify({ type: 'relay-failed', relay, error: error as Error })
-  }
-  const chores = (options.chores ?? []).map((chore) =>
-    coalesce(() => chore(late.signal).catch(fail('your relays'))),
-  )
-  const doChores = () => {
-    for (const chore of chores) chore.wake()
-  }
-  const review = coalesce(async () => {
-    const plan = await planOf(ctx).catch((error: unknown) => over.abort(error)) // a damaged home ends it
-    if (plan === undefined) return
-    for (const [name, watch] of watches) {
-      if (plan.get(name)?.owners.join() !== watch.owners) {
-        watch.stop.abort()
-        watches.delete(name)
-      }
-    }
-    for (const [name, { address, owners }] of plan) {
-      if (!watches.has(name)) watches.set(name, startWatch(address, owners))
-    }
-  })
+class Listener {
+  /** Resolves when the caller has heard enough, rejects when the home cannot be read. */
+  readonly ended: Promise<void>
+  readonly #ctx: Context
+  readonly #options: ListenOptions
+  readonly #over = new AbortController()
+  /** Ends what is still running long after the caller had enough. */
+  readonly #late = new AbortController()
+  readonly #watches = new Map<string, Watch>()
+  readonly #chores: readonly Work[]
+  readonly #review = coalesce(() => this.#reviewPlan())
+  #damage: unknown
 
-  function startWatch(address: RelayAddress, owners: readonly Key[]): Watch {
-    const stop = new AbortController()
-    const only = (other: RelayAddress) => formatAddress(other) === formatAddress(address)
-    const pulls = coalesce(async () => {
-      try {
-        const { messages, failures } = await pull(ctx, {
-          only,
-          onMessage: options.onMessage,
-          signal: late.signal,
-        })
-        for (const { error } of failures) fail(address.url)(error)
-        if (messages.length > 0) doChores()
-        if (messages.some(({ payload }) => payload.type === 'identity')) review.wake()
-      } catch (error) {
-        fail(address.url)(error)
-      }
+  constructor(ctx: Context, options: ListenOptions) {
+    this.#ctx = ctx
+    this.#options = options
+    this.#chores = (options.chores ?? []).map((chore) =>
+      coalesce(() => chore(this.#late.signal).catch(this.#failedAt('your relays'))),
+    )
+    const over = AbortSignal.any([this.#over.signal, options.signal])
+    this.ended = new Promise((resolve, reject) => {
+      const end = () => (this.#damage === undefined ? resolve() : reject(this.#damage))
+      over.addEventListener('abort', end, { once: true })
+      if (over.aborted) end()
     })
-    const ended = live(ctx.connect(address), {
+  }
+
+  lookAtAll(): void {
+    this.#review.wake()
+    this.#doChores()
+    for (const { pulls } of this.#watches.values()) pulls.wake()
+  }
+
+  /** Stops listening and waits for what was begun, within bounds. */
+  async finish(): Promise<void> {
+    this.#over.abort()
+    const grace = setTimeout(() => this.#late.abort(), graceMs)
+    await this.#review.idle()
+    await Promise.all([...this.#watches.values()].flatMap(({ ended, pulls }) => [ended, pulls.idle()]))
+    await Promise.all(this.#chores.map((chore) => chore.idle()))
+    clearTimeout(grace)
+  }
+
+  async #reviewPlan(): Promise<void> {
+    if (this.#over.signal.aborted) return
+    const plan = await planOf(this.#ctx).catch((error: unknown) => {
+      this.#damage = error
+      this.#over.abort()
+      return new Map<string, Plan>()
+    })
+    for (const [name, { owners, stop }] of this.#watches) {
+      if (plan.get(name)?.owners.join() === owners) continue
+      stop.abort()
+      this.#watches.delete(name)
+    }
+    for (const [name, what] of plan) if (!this.#watches.has(name)) this.#watch(name, what)
+  }
+
+  #watch(name: string, { address, owners }: Plan): void {
+    const failed = this.#failedAt(address.url)
+    const stop = new AbortController()
+    const pulls = coalesce(() => this.#pull(name).catch(failed))
+    const ended = live(this.#ctx.connect(address), {
       owners,
-      cursor: (owner) => ctx.home.cursor(address.key, owner),
+      cursor: (owner) => this.#ctx.home.cursor(address.key, owner),
       onRecords: pulls.wake,
       onLive: () => {
         pulls.wake()
-        options.onLive?.(address.url)
+        this.#options.onLive?.(address.url)
       },
-      onDown: fail(address.url),
-      signal: AbortSignal.any([stop.signal, over.signal]),
-    }).catch(fail(address.url))
-    return { owners: owners.join(), pulls, stop, ended }
+      onDown: failed,
+      signal: AbortSignal.any([stop.signal, this.#over.signal, this.#options.signal]),
+    }).catch((error: unknown) => {
+      failed(error)
+      this.#watches.delete(name) // refused: the next review asks again
+    })
+    this.#watches.set(name, { owners: owners.join(), pulls, stop, ended })
   }
 
-  const tick = () => {
-    review.wake()
-    doChores()
-    for (const watch of watches.values()) watch.pulls.wake()
+  async #pull(name: string): Promise<void> {
+    const { messages, failures } = await pull(this.#ctx, {
+      only: (address) => formatAddress(address) === name,
+      onMessage: this.#options.onMessage,
+      signal: this.#late.signal,
+    })
+    for (const { relay, error } of failures) this.#failedAt(relay)(error)
+    if (messages.length > 0) this.#doChores()
+    if (messages.some(({ payload }) => payload.type === 'identity')) this.#review.wake()
   }
-  const timer = setInterval(tick, reviewMs)
-  tick()
-  if (!over.signal.aborted) await new Promise((resolve) => over.signal.addEventListener('abort', resolve))
-  clearInterval(timer)
-  const grace = setTimeout(() => late.abort(), graceMs)
-  await review.idle()
-  await Promise.all([...watches.values()].map(async ({ ended, pulls }) => Promise.all([ended, pulls.idle()])))
-  await Promise.all(chores.map((chore) => chore.idle()))
-  clearTimeout(grace)
-  options.signal.removeEventListener('abort', end)
-  if (!options.signal.aborted) throw over.signal.reason
+
+  #doChores(): void {
+    for (const chore of this.#chores) chore.wake()
+  }
+
+  #failedAt(relay: string): (error: unknown) => void {
+    return (error) => {
+      if (this.#late.signal.aborted) return
+      this.#ctx.notify({ type: 'relay-failed', relay, error: error as Error })
+    }
+  }
 }
 
-async function planOf({ home }: Context): Promise<Map<string, { address: RelayAddress; owners: Key[] }>> {
-  const plan = new Map<string, { address: RelayAddress; owners: Key[] }>()
+interface Plan {
+  readonly address: RelayAddress
+  readonly owners: readonly Key[]
+}
+
+/** Each relay of a friend, with everybody to be heard there. */
+async function planOf({ home }: Context): Promise<Map<string, Plan>> {
+  const plan = new Map<string, Plan>()
   for (const { key, relays } of await friends(home)) {
     for (const address of relays) {
       const owners = plan.get(formatAddress(address))?.owners ?? []

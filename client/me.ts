@@ -4,10 +4,11 @@ import { Address, formatAddress, parseAddress, type RelayAddress } from '../mark
 import { MarketError } from '../market/errors.ts'
 import { type IdentityFile, sealIdentity } from '../market/identity-file.ts'
 import type { CallOptions } from './connection.ts'
-import { fetchInfo } from './connection.ts'
 import type { Context } from './context.ts'
 import { readJson, remove, writeDurably } from './durable.ts'
+import { Refused } from './errors.ts'
 import { friends } from './friends.ts'
+import { fetchInfo } from './info.ts'
 import { post } from './outbox.ts'
 import { entries, requeue, unqueue } from './outbox-files.ts'
 import { identityTag } from './tags.ts'
@@ -119,7 +120,10 @@ export async function announce(ctx: Context, options: CallOptions = {}): Promise
       ttlSeconds: announcementTtlSeconds,
       relays: relays.slice(-8),
     }
-    await post(ctx, draft, options)
+    await post(ctx, draft, options).catch((error: unknown) => {
+      if (!(error instanceof Refused)) throw error
+      ctx.notify({ type: 'relay-failed', relay: error.relay, error })
+    })
   }
   await remove(announcementFile(ctx))
 }

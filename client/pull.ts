@@ -1,7 +1,6 @@
 /** Reading: what friends put on their relays comes into the inbox, each record once (docs/protocol.md §4.3, §4.4). */
 import type { Cursor, Entry } from '../contracts/api.ts'
 import { formatAddress, type RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
 import { parsePath } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import type { Answer } from './answer.ts'
@@ -11,12 +10,13 @@ import { Refused } from './errors.ts'
 import { friends } from './friends.ts'
 import { holds, type Message } from './inbox.ts'
 import { takeIn } from './intake.ts'
+import { unfinishedReads } from './reads.ts'
 import { eachLimited } from './retry.ts'
 import { chunkTag } from './tags.ts'
 
 /** A page holds the owner's lock while it is read, so it is no larger than what others can wait for. */
-const pageEntries = 100
-const pagesPerPull = 100_000
+export const pageEntries = 100
+export const pagesPerPull = 100_000
 
 export interface PullOptions extends CallOptions {
   /** Only these relays; all of all friends otherwise. */
@@ -109,6 +109,7 @@ async function walk(
   options: PullOptions & { onMessage: (message: Message) => void },
 ): Promise<void> {
   const { features } = await connection.info(options.signal)
+  await finishReads(ctx, connection, streams, options)
   for (let page = 0; page < pagesPerPull; page++) {
     options.signal?.throwIfAborted()
     const open = streams.filter(({ done }) => !done)
@@ -129,6 +130,30 @@ async function walk(
   }
 }
 
+/** A read that a kill cut off may have been the last pull, so that nothing is listed: it is asked again first. */
+async function finishReads(
+  ctx: Context,
+  connection: Connection,
+  streams: readonly Stream[],
+  options: PullOptions & { onMessage: (message: Message) => void },
+): Promise<void> {
+  const paths = await unfinishedReads(ctx.home, connection.address.key)
+  for (const stream of streams) {
+    const wanted = await filterAsync(paths, (path) => isWanted(ctx, stream, path))
+    if (wanted.length === 0) continue
+    await ctx.home.lock(lockOf(stream), () => readAll(ctx, stream, wanted, options), {
+      signal: options.signal,
+    })
+  }
+}
+
+async function filterAsync<T>(items: readonly T[], keep: (item: T) => Promise<boolean>): Promise<T[]> {
+  const kept = await Promise.all(items.map(keep))
+  return items.filter((_, index) => kept[index])
+}
+
+const lockOf = ({ owner }: Pick<Stream, 'owner'>): string => `pull-${owner ?? 'strangers'}`
+
 /** A restored store starts a new epoch and says from when on to ask; at most once per pull. */
 function startOver(stream: Stream, error: Error): boolean {
   const isNewEpoch = error instanceof Refused && error.code === 'ERR_EXPIRED' && 'cursor' in stream.position
@@ -146,15 +171,13 @@ async function takePage(
 ): Promise<void> {
   const { home } = ctx
   const { owner, connection } = stream
-  const paths: string[] = []
-  for (const entry of result) {
-    if (await isWanted(ctx, stream, entry)) paths.push(typeof entry === 'string' ? entry : entry.path)
-  }
+  const wanted = await filterAsync<string | Entry>(result, (entry) => isWanted(ctx, stream, entry))
+  const paths = wanted.map((entry) => (typeof entry === 'string' ? entry : entry.path))
   const isMoved = !('cursor' in stream.position) || stream.position.cursor !== cursor
   if (isMoved || paths.length > 0) {
     // Reading, keeping and moving the cursor are one step for all processes: nobody pays for a second pull.
     await home.lock(
-      `pull-${owner ?? 'strangers'}`,
+      lockOf(stream),
       async () => {
         await readAll(ctx, stream, paths, options)
         if (stream.unread.length === 0) await home.advance(connection.address.key, owner, cursor)
@@ -166,7 +189,12 @@ async function takePage(
   stream.done = !more
 }
 
-async function isWanted(ctx: Context, { owner }: Stream, entry: string | Entry): Promise<boolean> {
+/** Whether an entry of a list is for us, from who was asked for, and not a chunk. */
+export async function isWanted(
+  ctx: Context,
+  { owner }: Pick<Stream, 'owner'>,
+  entry: string | Entry,
+): Promise<boolean> {
   // Chunks are read when the file they belong to is fetched.
   if (typeof entry !== 'string' && entry.tag === chunkTag) return false
   const path = parsePath(typeof entry === 'string' ? entry : entry.path)
@@ -199,6 +227,7 @@ async function readAll(
     if (record === undefined) continue // expired, deleted or used up since it was listed
     const arrived = { record, re, relay: connection.address.key, receivedMs: ctx.now() }
     options.onMessage(await takeIn(ctx, arrived, { isFriend: owner !== undefined, at: connection.address }))
+    await connection.finishRead(path)
   }
 }
 
@@ -209,31 +238,5 @@ async function settle(ctx: Context, { owner, connection, position, unread }: Str
   for (const { path, error } of still) ctx.notify({ type: 'record-unread', path, error })
   if (still.length > 0 || !('cursor' in position)) return
   const { cursor } = position
-  await ctx.home.lock(`pull-${owner ?? 'strangers'}`, () =>
-    ctx.home.advance(connection.address.key, owner, cursor),
-  )
-}
-
-/** What strangers have put on a relay for us, read by nobody: listing costs no pull. */
-export async function listStrangers(
-  ctx: Context,
-  connection: Connection,
-  options: CallOptions = {},
-): Promise<Entry[]> {
-  const found: Entry[] = []
-  const stream: Stream = { owner: undefined, connection, position: { afterTs: 0 }, unread: [], done: false }
-  for (let page = 0; page < pagesPerPull && !stream.done; page++) {
-    const { reply } = await connection.call(
-      { type: 'inventory', ...stream.position, limit: pageEntries, detail: true },
-      options,
-    )
-    for (const entry of reply.result) {
-      if (typeof entry === 'string')
-        throw new MarketError('ERR_MALFORMED', 'the relay gives no details of its list')
-      if (await isWanted(ctx, stream, entry)) found.push(entry)
-    }
-    stream.position = { cursor: reply.cursor }
-    stream.done = !reply.more
-  }
-  return found
+  await ctx.home.lock(lockOf({ owner }), () => ctx.home.advance(connection.address.key, owner, cursor))
 }

@@ -41,12 +41,40 @@ export async function forgetUpload(home: Home, id: RecordId): Promise<void> {
 }
 
 /** The ids of all records a sending makes, the `file` record last. */
-export function recordsOf(transfer: Outgoing): RecordId[] {
+export const recordsOf = (transfer: Outgoing): RecordId[] => [
+  ...chunkIds(transfer),
+  ...partIds(transfer),
+  transfer.id,
+]
+
+export const chunkCount = ({ size, chunkBytes }: Outgoing): number => Math.ceil(size / chunkBytes)
+
+export const chunkId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `chunk ${index}`)
+
+export const chunkIds = (transfer: Outgoing): RecordId[] =>
+  Array.from({ length: chunkCount(transfer) }, (_, index) => chunkId(transfer, index))
+
+/** The ids of the lists of chunks; none where the `file` record can name them all. */
+export function partIds(transfer: Outgoing): RecordId[] {
   const count = chunkCount(transfer)
-  const chunks = Array.from({ length: count }, (_, index) => chunkId(transfer, index))
-  const parts = Array.from({ length: partCount(count) }, (_, index) => partId(transfer, index))
-  return [...chunks, ...parts, transfer.id]
+  const perPart = idsPerRecord(transfer)
+  const length = count > perPart ? Math.ceil(count / perPart) : 0
+  return Array.from({ length }, (_, index) => idFrom(transfer.seed, `part ${index}`))
 }
+
+/** How many ids one record may name: at most what the protocol allows, and what a record of this relay holds. */
+export const idsPerRecord = ({ chunkBytes }: Outgoing): number =>
+  Math.min(payloadLimits.chunksPerPart, Math.floor((chunkBytes - fileHeadBytes) / idBytes))
+
+/** More chunks than this cannot be named by parts of parts: there are none. */
+export const largestCount = (transfer: Outgoing): number => idsPerRecord(transfer) ** 2
+
+const idFrom = (seed: string, what: string): RecordId => toHex(sha256(seed, what)).slice(0, 32)
+
+/** A `file` record without its ids: mostly a name of 255 characters, escaped. */
+const fileHeadBytes = 2048
+/** 32 digits, quotes and a comma. */
+const idBytes = 35
 
 const chunkBytesLimit: number = 256 * 1024
 const headBytes = 64
@@ -59,18 +87,11 @@ export function largestChunk(recordBytes: number): number {
   let bytes = chunkBytesLimit
   while (!fits(bytes)) {
     bytes = Math.floor(bytes * 0.95)
-    if (bytes < 128) throw new MarketError('ERR_TOO_LARGE', 'your relay takes too small records for files')
+    if (bytes < 2 * fileHeadBytes)
+      throw new MarketError('ERR_TOO_LARGE', 'your relay takes too small records for files')
   }
   return bytes
 }
-
-export const chunkCount = ({ size, chunkBytes }: Outgoing): number => Math.ceil(size / chunkBytes)
-export const partCount = (chunks: number): number =>
-  chunks > payloadLimits.chunksPerPart ? Math.ceil(chunks / payloadLimits.chunksPerPart) : 0
-
-const idFrom = (seed: string, what: string): RecordId => toHex(sha256(seed, what)).slice(0, 32)
-export const chunkId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `chunk ${index}`)
-export const partId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `part ${index}`)
 
 export const lockOf = (id: RecordId): string => `out-${id}`
 const fileOf = (home: Home, id: RecordId): string => home.path('transfers', `out-${id}.json`)

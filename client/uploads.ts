@@ -8,22 +8,25 @@ import { type Payload, payloadLimits } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { type Context, ownRelays } from './context.ts'
-import { ClientError, codeOf } from './errors.ts'
+import { codeOf } from './errors.ts'
 import { deliver, newRecordId, outboxLimits, post, type Posted } from './outbox.ts'
 import { entries, type Entry, recordOf } from './outbox-files.ts'
 import { eachLimited } from './retry.ts'
 import {
   chunkCount,
   chunkId,
+  chunkIds,
   forgetUpload,
+  idsPerRecord,
   largestChunk,
+  largestCount,
   lockOf,
   type Outgoing,
   outgoing,
-  partCount,
-  partId,
+  partIds,
   saveOutgoing,
 } from './sending.ts'
+import { checkUnchanged, readAt } from './source-file.ts'
 import { chunkTag } from './tags.ts'
 import type { Progress, TransferOptions } from './transfer.ts'
 
@@ -87,7 +90,7 @@ async function begin(
     maxPulls: options.maxPulls ?? null,
     createdMs: ctx.now(),
   }
-  if (chunkCount(transfer) > payloadLimits.chunksPerPart * payloadLimits.parts)
+  if (chunkCount(transfer) > largestCount(transfer))
     throw new MarketError('ERR_TOO_LARGE', `${source} is too large to be sent in one file`)
   await saveOutgoing(ctx.home, transfer)
   return transfer
@@ -100,7 +103,7 @@ async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions
     const job = { ctx, transfer, options, known: await entries(ctx.home) }
     const hash = await sendChunks(job, file)
     await checkUnchanged(file, transfer)
-    const chunks = Array.from({ length: chunkCount(transfer) }, (_, index) => chunkId(transfer, index))
+    const chunks = chunkIds(transfer)
     const parts = await sendParts(job, chunks)
     const posted = await ensure(job, transfer.id, () => ({
       payload: fileHead(transfer, hash, { chunks, parts }),
@@ -169,11 +172,10 @@ async function sendChunks(job: Job, file: FileHandle): Promise<string> {
 
 /** More chunks than one record may name are named by lists, which are chunks themselves. */
 async function sendParts(job: Job, chunks: readonly RecordId[]): Promise<RecordId[]> {
-  const count = partCount(chunks.length)
-  const ids = Array.from({ length: count }, (_, index) => partId(job.transfer, index))
+  const ids = partIds(job.transfer)
+  const perPart = idsPerRecord(job.transfer)
   for (const [index, id] of ids.entries()) {
-    const { chunksPerPart } = payloadLimits
-    const bytes = toUtf8(JSON.stringify(chunks.slice(index * chunksPerPart, (index + 1) * chunksPerPart)))
+    const bytes = toUtf8(JSON.stringify(chunks.slice(index * perPart, (index + 1) * perPart)))
     const posted = await ensure(job, id, () => ({
       payload: { type: 'chunk', size: bytes.length },
       bytes,
@@ -235,25 +237,4 @@ async function chunkBytesFor(ctx: Context, signal: AbortSignal | undefined): Pro
     info.status === 'fulfilled' ? info.value.limits.recordBytes : Number.POSITIVE_INFINITY,
   )
   return largestChunk(Math.min(...limits))
-}
-
-async function checkUnchanged(file: FileHandle, { source, size, modifiedMs }: Outgoing): Promise<void> {
-  const now = await file.stat()
-  if (now.size !== size || now.mtimeMs !== modifiedMs) {
-    throw new ClientError(
-      'ERR_CHANGED',
-      `${source} changed since its sending began: delete that sending, then send it again`,
-    )
-  }
-}
-
-async function readAt(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
-  const buffer = Buffer.alloc(length)
-  let filled = 0
-  while (filled < length) {
-    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled)
-    if (bytesRead === 0) throw new ClientError('ERR_CHANGED', 'the file became shorter while it was read')
-    filled += bytesRead
-  }
-  return buffer
 }

@@ -2,9 +2,9 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { firstIssue } from '../market/envelope.ts'
-import { MarketError } from '../market/errors.ts'
 import { Key } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
+import { UsageError } from './usage.ts'
 
 const mib = 1024 * 1024
 
@@ -59,20 +59,20 @@ export const startOptions = {
   },
 } as const satisfies Record<string, Option>
 
-type Given = { [name: string]: string | boolean | string[] | undefined }
+type Given = { [name: string]: string | boolean | (string | boolean)[] | undefined }
 
 /**
  * Reads the options of `start`; the command line stands above the environment.
- * @throws ERR_MALFORMED with a sentence for the operator
+ * @throws UsageError
  */
 export function readConfig(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Config {
-  const given: Given = { ...fromEnvironment(env), ...fromCommandLine(args) }
+  const given: Given = { ...fromEnvironment(env), ...fromCommandLine(args, startOptions) }
   const text = (name: keyof typeof startOptions) => given[name] as string | undefined // its option is a string
   const list = (name: keyof typeof startOptions) => (given[name] as string[] | undefined) ?? [] // its option is a list
-  if (text('data') === undefined) throw new MarketError('ERR_MALFORMED', '--data DIR is required')
+  if (text('data') === undefined) throw new UsageError('--data DIR is required')
   const parsed = Config.safeParse({
     data: text('data'),
     ...parseListen(text('listen') ?? '127.0.0.1:8420'),
@@ -85,16 +85,26 @@ export function readConfig(
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
-  if (!parsed.success) throw new MarketError('ERR_MALFORMED', firstIssue(parsed.error))
+  if (!parsed.success) throw new UsageError(firstIssue(parsed.error))
   checkLimits(parsed.data.limits)
   return parsed.data
 }
 
-function fromCommandLine(args: readonly string[]): Given {
+/** The data directory of the commands that talk to a running relay. @throws UsageError */
+export function readDataOption(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): string {
+  const { data = env.RELAYD_DATA } = fromCommandLine(args, { data: startOptions.data })
+  if (typeof data !== 'string' || data === '') throw new UsageError('--data DIR is required')
+  return data
+}
+
+function fromCommandLine(args: readonly string[], options: Record<string, Option>): Given {
   try {
-    return parseArgs({ args: [...args], options: startOptions, strict: true }).values
+    return parseArgs({ args: [...args], options, strict: true }).values
   } catch (error) {
-    throw new MarketError('ERR_MALFORMED', (error as Error).message, { cause: error }) // parseArgs throws TypeErrors
+    throw new UsageError((error as Error).message, { cause: error }) // parseArgs throws TypeErrors
   }
 }
 
@@ -112,15 +122,14 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Giv
 
 function parseListen(text: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  if (match === null)
-    throw new MarketError('ERR_MALFORMED', '--listen takes HOST:PORT, an IPv6 host in brackets')
+  if (match === null) throw new UsageError('--listen takes HOST:PORT, an IPv6 host in brackets')
   return { host: match[1] ?? match[2] ?? '', port: Number(match[3]) }
 }
 
 function parseTls(cert: string | undefined, key: string | undefined): Config['tls'] {
   if (cert === undefined && key === undefined) return undefined
   if (cert === undefined || key === undefined) {
-    throw new MarketError('ERR_MALFORMED', '--tls-cert and --tls-key go together')
+    throw new UsageError('--tls-cert and --tls-key go together')
   }
   return { cert, key }
 }

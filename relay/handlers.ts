@@ -128,7 +128,7 @@ export class Handlers {
   async #read({ request, from, sealed }: Message<'read'>, { makeRoom }: Session): Promise<Answer> {
     const path = parsePath(request.path)
     if (path.receiver !== from) throw new MarketError('ERR_FORBIDDEN', 'only its receiver may read a record')
-    const until = sealed.msg.timestamp + protocolLimits.freshPastMs
+    const until = freshUntil(sealed)
     const found = await this.#deps.store.read({
       path,
       hash: sealed.hash,
@@ -177,15 +177,22 @@ export class Handlers {
     return { body: { result: true }, sent: start }
   }
 
-  async #delete({ request, from }: Message<'delete'>): Promise<Answer> {
-    const deleted = await this.#deps.store.delete({ owner: from, recordId: request.recordId })
+  async #delete({ request, from, sealed }: Message<'delete'>): Promise<Answer> {
+    const { recordId } = request
+    const { store } = this.#deps
+    const deleted = await store.delete({
+      owner: from,
+      recordId,
+      hash: sealed.hash,
+      until: freshUntil(sealed),
+    })
     return { body: { result: true, receipt: deleted.outcome === 'deleted' ? deleted.receipt : null } }
   }
 
   async #prove({ request, from, sealed }: Message<'prove'>): Promise<Answer> {
     const path = parsePath(request.path)
     if (path.owner !== from) throw new MarketError('ERR_FORBIDDEN', 'only its owner may have a record proven')
-    const until = sealed.msg.timestamp + protocolLimits.freshPastMs
+    const until = freshUntil(sealed)
     const proven = await this.#deps.store.prove({ path, index: request.index, hash: sealed.hash, until })
     switch (proven.outcome) {
       case 'proof':
@@ -219,6 +226,9 @@ export class Handlers {
     return Math.min(limit ?? this.#deps.limits.page, this.#deps.limits.page)
   }
 }
+
+/** When a message stops being fresh, by what it says itself. */
+const freshUntil = ({ msg }: Sealed): number => msg.timestamp + protocolLimits.freshPastMs
 
 /** An envelope or a refusal without its record or entries, and one entry of a page, at their longest: a tag of 128 quotes is 256. */
 const answerOverhead = 4096

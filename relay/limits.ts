@@ -1,6 +1,6 @@
 /** This relay's policy numbers. What is published in the info document is enforced; protocol limits live in market/units.ts. */
 import { z } from 'zod'
-import { MarketError } from '../market/errors.ts'
+import { UsageError } from './usage.ts'
 
 const kib = 1024
 const mib = 1024 * kib
@@ -27,12 +27,12 @@ export const Limits = z.strictObject({
 })
 export type Limits = z.infer<typeof Limits>
 
-/** `name=value` as given on the command line. @throws ERR_MALFORMED naming the limits there are. */
+/** `name=value` as given on the command line. @throws UsageError naming the limits there are. */
 export function parseLimit(text: string): [string, number] {
   const [name = '', value = ''] = text.split('=', 2)
   if (!Object.hasOwn(Limits.shape, name) || !/^[1-9][0-9]{0,14}$/.test(value)) {
     const names = Object.keys(Limits.shape).join(', ')
-    throw new MarketError('ERR_MALFORMED', `--limit takes NAME=NUMBER with a name of: ${names}`)
+    throw new UsageError(`--limit takes NAME=NUMBER with a name of: ${names}`)
   }
   return [name, Number(value)]
 }
@@ -51,10 +51,7 @@ export function checkLimits(limits: Limits): void {
   }
   for (const [name, bytes] of Object.entries(needed)) {
     if (limits[name as keyof typeof needed] < bytes) {
-      throw new MarketError(
-        'ERR_MALFORMED',
-        `limit ${name} must be at least ${bytes} to carry a record of recordBytes`,
-      )
+      throw new UsageError(`limit ${name} must be at least ${bytes} to carry a record of recordBytes`)
     }
   }
 }

@@ -50,7 +50,15 @@ export class LiveHub {
       subscribe: (interest) => {
         if (own.size >= limit)
           throw new MarketError('ERR_LIMIT', `a connection has at most ${limit} subscriptions`)
-        const subscription = new Subscription(interest, channel, this.#store, this.#maxBacklogBytes)
+        const subscription = new Subscription(interest, {
+          channel,
+          store: this.#store,
+          maxBacklogBytes: this.#maxBacklogBytes,
+          slow: () => {
+            for (const each of own) each.cutOff()
+            channel.close()
+          },
+        })
         own.add(subscription)
         this.#add(subscription)
         return () => void subscription.catchUp().catch(this.#onError)
@@ -92,22 +100,26 @@ export class LiveHub {
   }
 }
 
+interface SubscriptionDeps {
+  readonly channel: Channel
+  readonly store: Store
+  readonly maxBacklogBytes: number
+  /** The reader of this connection is too slow. */
+  slow(): void
+}
+
 class Subscription {
   readonly interest: Interest
-  readonly #channel: Channel
-  readonly #store: Store
-  readonly #maxBacklogBytes: number
+  readonly #deps: SubscriptionDeps
   readonly #owners: ReadonlySet<Key> | undefined
   #place: number
   #state: 'catching up' | 'live' | 'ended' = 'catching up'
   /** Something arrived while the stored part was being read, so reading must go on before going live. */
   #missed = false
 
-  constructor(interest: Interest, channel: Channel, store: Store, maxBacklogBytes: number) {
+  constructor(interest: Interest, deps: SubscriptionDeps) {
     this.interest = interest
-    this.#channel = channel
-    this.#store = store
-    this.#maxBacklogBytes = maxBacklogBytes
+    this.#deps = deps
     this.#owners = interest.owners === undefined ? undefined : new Set(interest.owners)
     this.#place = interest.after
   }
@@ -124,7 +136,7 @@ class Subscription {
     const view = { inbox: receiver, ...(owners !== undefined && { owners }) }
     while (this.#state === 'catching up') {
       this.#missed = false
-      const page = await this.#store.inventory({
+      const page = await this.#deps.store.inventory({
         view,
         after: this.#place,
         ...(tag !== undefined && { tag }),
@@ -148,8 +160,8 @@ class Subscription {
     const fresh = arrivals.filter(({ place }) => place > this.#place)
     const last = fresh.at(-1)
     if (last === undefined) return
-    if (this.#channel.backlogBytes > this.#maxBacklogBytes) {
-      this.#cutOff()
+    if (this.#deps.channel.backlogBytes > this.#deps.maxBacklogBytes) {
+      this.#deps.slow()
       return
     }
     this.#place = last.place
@@ -161,14 +173,14 @@ class Subscription {
   }
 
   /** The reader learns where to resume; what it has not been pushed stays stored. */
-  #cutOff(): void {
+  cutOff(): void {
+    if (this.#state === 'ended') return
     this.#state = 'ended'
     void this.#push({ code: 'ERR_SLOW_READER', error: 'ERR_SLOW_READER: pushes were not read in time' })
-    this.#channel.close()
   }
 
   #push(content: Record<string, unknown>): Promise<void> {
-    const push = { listen: this.interest.listen, ...content, cursor: this.#store.cursorOf(this.#place) }
-    return this.#channel.push(JSON.stringify({ push }))
+    const push = { listen: this.interest.listen, ...content, cursor: this.#deps.store.cursorOf(this.#place) }
+    return this.#deps.channel.push(JSON.stringify({ push }))
   }
 }

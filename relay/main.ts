@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 /** `relayd`: the only file of the relay that knows argv, the environment, standard streams and signals. */
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { destination, pino } from 'pino'
 import { MarketError } from '../market/errors.ts'
-import { readConfig, startOptions } from './config.ts'
+import { readConfig, readDataOption, startOptions } from './config.ts'
 import { control } from './control.ts'
 import { startRelay } from './relay.ts'
+import { UsageError } from './usage.ts'
 import { version } from './version.ts'
 
 const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const
@@ -54,9 +54,7 @@ async function start(args: readonly string[]): Promise<void> {
 }
 
 async function ask(command: string, args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { data: { type: 'string' } }, strict: true })
-  const data = values.data ?? process.env.RELAYD_DATA
-  if (data === undefined) throw new MarketError('ERR_MALFORMED', '--data DIR is required')
+  const data = readDataOption(args, process.env)
   process.stdout.write(`${JSON.stringify(await control(join(data, 'control.json'), command))}\n`)
 }
 
@@ -72,16 +70,12 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'start') await start(args)
     else if (command === 'status' || command === 'confirm-clock') await ask(command, args)
-    else
-      throw new MarketError(
-        'ERR_MALFORMED',
-        command === undefined ? 'which command?' : `there is no command ${command}`,
-      )
+    else throw new UsageError(command === undefined ? 'which command?' : `there is no command ${command}`)
     return exit.ok
   } catch (error) {
     process.stderr.write(`relayd: ${(error as Error).message}\n`) // everything thrown here is an Error
     if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exit.unreachable
-    const usage = error instanceof MarketError ? error.code === 'ERR_MALFORMED' : error instanceof TypeError
+    const usage = error instanceof UsageError
     if (usage) process.stderr.write('relayd --help lists what there is\n')
     return usage ? exit.usage : exit.failed
   }

@@ -13,6 +13,7 @@ import type { Database } from './database.ts'
 import * as keys from './keys.ts'
 import { timeOf } from './place.ts'
 import {
+  Answer,
   Counters,
   decodeHead,
   encodeHead,
@@ -74,8 +75,19 @@ export type Deleted =
   | { readonly outcome: 'deleted'; readonly receipt: DeleteReceipt }
   | { readonly outcome: 'unknown' }
 
-/** Repeated while the tombstone lives, it answers the same. */
-export function deleteRecord(batch: RecordBatch, id: Id): Deleted {
+/** A signed request to delete. `until` = when it stops being fresh, which its signed bytes alone decide. */
+export type SignedDelete = Id & { readonly hash: Hash; readonly until: number }
+
+/**
+ * While the tombstone lives, every deletion answers the same. The signed request itself does so as long as it is fresh:
+ * it must not delete again what was written under this id after a short-lived tombstone.
+ */
+export function deleteRecord(batch: RecordBatch, request: SignedDelete): Deleted {
+  const { owner, recordId, hash, until } = request
+  const id = { owner, recordId }
+  const answered = batch.get(keys.answeredKey(until, hash))
+  if (answered !== undefined)
+    return { outcome: 'deleted', receipt: deleteReceiptOf(id, Answer.delete.decode(answered)) }
   const head = headOf(batch, id)
   if (head === undefined || head.expires <= batch.now) return { outcome: 'unknown' }
   if (head.state === 'deleted') return { outcome: 'deleted', receipt: deleteReceiptOf(id, head) }
@@ -87,6 +99,7 @@ export function deleteRecord(batch: RecordBatch, id: Id): Deleted {
     expires: Math.min(head.expires, batch.now + protocolLimits.tombstoneMs),
   }
   putHead(batch, id, tombstone)
+  batch.put(keys.answeredKey(until, hash), Answer.delete.encode(tombstone))
   return { outcome: 'deleted', receipt: deleteReceiptOf(id, tombstone) }
 }
 

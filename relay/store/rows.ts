@@ -58,15 +58,16 @@ export type Counters = RowOf<typeof Counters>
 export const Pull = row('pull', 1, { receiver: key, recordId: text, bytes: uint, text })
 export type Pull = RowOf<typeof Pull>
 
-/** A signed request that was answered: with the record of this place by a read, with a proof about it by a prove. */
+/** A signed request that was answered: a read with the record of this place, a prove about it, a delete with its receipt. */
 export const Answer = {
   read: row('answered read', 1, { place: uint }),
   prove: row('answered prove', 2, { place: uint }),
+  delete: row('answered delete', 3, { place: uint, receiver: key }),
 }
 
 /** The place of the record that a read was answered with; undefined when it was no read. */
 export const readAnswer = (bytes: Buffer): number | undefined =>
-  kindOf(bytes) === 2 ? undefined : Answer.read.decode(bytes).place
+  kindOf(bytes) === 1 ? Answer.read.decode(bytes).place : undefined
 
 export const Expiry = row('expiry row', 1, { owner: key, recordId: text })
 

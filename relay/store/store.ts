@@ -90,8 +90,8 @@ export class Store {
     return { outcome: 'record', text: textOfBody(pulled.body), bytes: pulled.bytes }
   }
 
-  delete(id: Pick<RecordPath, 'owner' | 'recordId'>): Promise<records.Deleted> {
-    return this.commit((batch) => records.deleteRecord(batch, id))
+  delete(request: records.SignedDelete): Promise<records.Deleted> {
+    return this.commit((batch) => records.deleteRecord(batch, request))
   }
 
   /** @throws ERR_NOT_FOUND when the record has no leaf `index`. */

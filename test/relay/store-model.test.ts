@@ -8,7 +8,7 @@ import { Store } from '../../relay/store/store.ts'
 import { Sweeper } from '../../relay/store/sweeper.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { type Kept, Model } from '../fixtures/store-model.ts'
-import { clock, makeRead, makeRecord, termsOf } from '../fixtures/records.ts'
+import { clock, makeDelete, makeRead, makeRecord, termsOf } from '../fixtures/records.ts'
 
 t.setTimeout(120_000)
 
@@ -122,7 +122,7 @@ class Game {
         return request && request.until >= now() ? this.read(request) : undefined
       }
       case 'delete': {
-        const result = await store.delete(pathOf(action))
+        const result = await store.delete(makeDelete(pathOf(action)))
         const found = result.outcome === 'deleted' ? result.receipt : result.outcome
         return same(found, model.delete(pathOf(action)), 'delete')
       }

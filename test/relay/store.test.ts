@@ -8,7 +8,16 @@ import { verifyMerklePath } from '../../market/merkle.ts'
 import { protocolLimits } from '../../market/units.ts'
 import { Store } from '../../relay/store/store.ts'
 import { identityOf } from '../fixtures/keys.ts'
-import { clock, makeRead, makeRecord, openStore, pathOf, start, termsOf } from '../fixtures/records.ts'
+import {
+  clock,
+  makeDelete,
+  makeRead,
+  makeRecord,
+  openStore,
+  pathOf,
+  start,
+  termsOf,
+} from '../fixtures/records.ts'
 
 const written = async (store: Store, facts: Parameters<typeof makeRecord>[0] = {}) => {
   const record = await makeRecord(facts)
@@ -83,7 +92,7 @@ t.test('an expired record counts as absent and its id is free, swept or not', as
 
   t.strictSame(await store.read(makeRead(path, 1, now.ms)), { outcome: 'absent' })
   t.equal(store.recordBytes(path), undefined)
-  t.strictSame(await store.delete(path), { outcome: 'unknown' })
+  t.strictSame(await store.delete(makeDelete(path)), { outcome: 'unknown' })
   t.strictSame(await store.write(record, termsOf(record)), { outcome: 'expired' })
   const to = identityOf('someone else').identity
   const next = await written(store, {
@@ -109,10 +118,10 @@ t.test('a deletion is receipted, the same again, and its tombstone refuses the i
   const { record, path } = await written(store, { ttl: 7200 })
   now.ms += 1000
 
-  const deleted = await store.delete(path)
+  const deleted = await store.delete(makeDelete(path))
   now.ms += 1000
   t.strictSame(deleted, { outcome: 'deleted', receipt: { path: record.path, at: start + 1000 } })
-  t.strictSame(await store.delete(path), deleted)
+  t.strictSame(await store.delete(makeDelete(path)), deleted)
   t.strictSame(await store.read(makeRead(path, 1)), { outcome: 'absent' })
   t.strictSame(await store.write(record, termsOf(record)), { outcome: 'conflict' }, 'the identical one too')
   t.match(store.counters(path.owner), { records: 0, bytes: 0, ingressBytes: record.content.length })
@@ -120,21 +129,28 @@ t.test('a deletion is receipted, the same again, and its tombstone refuses the i
   t.equal(await store.hasRecords(path.receiver), false)
 
   now.ms = start + 1000 + protocolLimits.tombstoneMs
-  t.strictSame(await store.delete(path), { outcome: 'unknown' })
+  t.strictSame(await store.delete(makeDelete(path)), { outcome: 'unknown' })
   t.equal((await store.write(record, termsOf(record))).outcome, 'stored')
-  t.equal((await store.delete({ owner: path.owner, recordId: 'never' })).outcome, 'unknown')
+  t.equal((await store.delete(makeDelete({ owner: path.owner, recordId: 'never' }))).outcome, 'unknown')
 })
 
 t.test('a tombstone lives no longer than its record would have', async (t) => {
   const now = clock()
   const store = await openStore(t, { directory: t.testdir(), now })
   const { path } = await written(store, { recordId: 'a', ttl: 10 })
-  await store.delete(path)
+  const request = makeDelete(path)
+  const deleted = await store.delete(request)
   now.ms += 10_000
 
   const next = await written(store, { recordId: 'a', timestamp: now.ms })
 
   t.equal(next.result.outcome, 'stored')
+  t.strictSame(
+    await store.delete(request),
+    deleted,
+    'the same signed request answers the same and deletes nothing more',
+  )
+  t.equal((await store.read(makeRead(path, 'after'))).outcome, 'record')
 })
 
 t.test('maxPulls is served exactly that often, to however many ask at once', async (t) => {
@@ -192,7 +208,7 @@ t.test('deletion and expiry win over a repeat, and so does another record of the
   const short = await written(store, { ttl: 1 })
   const [first, second] = [makeRead(gone.path, 1), makeRead(short.path, 2)]
   await Promise.all([store.read(first), store.read(second)])
-  await store.delete(gone.path)
+  await store.delete(makeDelete(gone.path))
   now.ms += 1000
 
   t.strictSame(await store.read(first), { outcome: 'absent' })
@@ -222,7 +238,7 @@ t.test('a proof verifies against the receipt, once', async (t) => {
     t.strictSame(await store.read(request), { outcome: 'replayed' }, 'nor is it a read')
   }
   await t.rejects(store.prove({ ...makeRead(path, 'beyond'), index: 5 }), { code: 'ERR_NOT_FOUND' })
-  await store.delete(path)
+  await store.delete(makeDelete(path))
   t.strictSame(await store.prove({ ...makeRead(path, 'deleted'), index: 0 }), { outcome: 'absent' })
 })
 

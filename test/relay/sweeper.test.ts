@@ -8,6 +8,7 @@ import type { Store } from '../../relay/store/store.ts'
 import { Sweeper, sweepLimits } from '../../relay/store/sweeper.ts'
 import {
   clock,
+  makeDelete,
   makeRead,
   makeRecord,
   openStore,
@@ -52,7 +53,7 @@ t.test(
     const deleted = await write({ ttl: 60 })
     await store.read(makeRead(short, 1))
     await store.read(makeRead(long, 2))
-    await store.delete(deleted)
+    await store.delete(makeDelete(deleted))
     const full = { b: 2, c: 1, h: 3, i: 1, j: 1, m: 2, o: 2, p: 2, q: 2, x: 3 }
     t.strictSame(await rows(store), full)
 

@@ -1,0 +1,28 @@
+/** When a request may be said again, and in which words (docs/protocol.md §2, §4.3). */
+import type { Request } from '../contracts/api.ts'
+import { MarketError } from '../market/errors.ts'
+import type { Outcome } from './answer.ts'
+import { Refused } from './errors.ts'
+
+/** A read is repeated only while the relay is sure to remember it: a margin below the 120 s of freshness. */
+export const repeatableMs = 90_000
+/** Rounds one element may take: each round of large answers carries at least one more of them. */
+export const repeatsInBatch = 256
+
+export const isStale = (error: unknown): boolean => error instanceof Refused && error.code === 'ERR_STALE'
+export const isReplayed = (error: unknown): boolean =>
+  error instanceof MarketError && error.code === 'ERR_REPLAYED'
+
+/**
+ * Whether a repetition must be the same message: so a relay knows that it did this already and gives the same
+ * result, and a read is not a second pull. What only asks is refused when it comes twice.
+ */
+export function keepsText({ type }: Request, failure: unknown): boolean {
+  return !isStale(failure) && (type === 'read' || type === 'store' || type === 'delete')
+}
+
+/** True when a read gave nothing to keep: the next one of its path is a new one. */
+export const isOver = (outcome: Outcome): boolean =>
+  'error' in outcome
+    ? outcome.error instanceof Refused && outcome.error.signed
+    : 'record' in outcome.answer && outcome.answer.record === undefined

@@ -1,0 +1,2 @@
+/** What an operator typed cannot be carried out as it stands; the message tells him why. */
+export class UsageError extends Error {}
