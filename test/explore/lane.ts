@@ -152,7 +152,7 @@ export class Lane {
       assert.notEqual(subject.deleted, 'no', `${subject.path} was not deleted and cannot be written`)
       subject.deleted = 'yes'
     } else {
-      assert.equal(reply.result, true, `a write was answered ${reply.error}`)
+      assert.equal(reply.result, true, `a write was answered ${JSON.stringify(reply)}`)
       assert.notEqual(subject.deleted, 'yes', `${subject.path} was deleted and is back`)
       if (subject.receipt !== undefined) assert.deepEqual(reply.receipt, subject.receipt)
       Object.assign(subject, { receipt: reply.receipt, stored: 'yes', deleted: 'no' })
@@ -171,7 +171,7 @@ export class Lane {
     const reply = await this.#ask(relay, message)
     if (reply === undefined && subject.deleted === 'no') subject.deleted = 'maybe'
     if (reply === undefined) return
-    assert.equal(reply.result, true, `a delete was answered ${reply.error}`)
+    assert.equal(reply.result, true, `a delete was answered ${JSON.stringify(reply)}`)
     if (reply.receipt === null) {
       assert.notEqual(subject.stored, 'yes', `${subject.path} was stored and is unknown`)
       Object.assign(subject, { stored: 'no', deleted: 'no' })
@@ -219,7 +219,7 @@ export class Lane {
 
   /** Null where the record might have been served; `due`: it would have been, if it is there. */
   #refuse(subject: Subject, reply: any, due: boolean): void {
-    assert.equal(reply.result, null, `a read of ${subject.path} was answered ${reply.error}`)
+    assert.equal(reply.result, null, `a read of ${subject.path} was answered ${JSON.stringify(reply)}`)
     assert.ok(!(due && isThere(subject)), `${subject.path} is stored and was not served`)
     if (due && subject.stored === 'yes') subject.deleted = 'yes'
   }

@@ -32,7 +32,8 @@ async function restart(data: string, dice: Dice): Promise<RelayProcess> {
   if (dice(4) === 0) {
     const command = ['timeout', '-s', 'KILL', `${0.2 + dice(40) / 100}`]
     const started = await spawnRelay(data, { program, command }).catch(() => undefined)
-    if (started !== undefined && started.child.exitCode === null) await once(started.child, 'exit')
+    const { exitCode, signalCode } = started?.child ?? { exitCode: 0, signalCode: null }
+    if (started !== undefined && exitCode === null && signalCode === null) await once(started.child, 'exit')
   }
   return spawnRelay(data, { program })
 }
@@ -69,7 +70,8 @@ async function explore(data: string, dice: Dice, seconds: number): Promise<strin
       }
     }
   } finally {
-    await relay.kill('SIGKILL')
+    ending = relay.kill('SIGKILL') // which also ends the lanes that were not to blame
+    await ending
   }
   return `${counts.answers} answers, ${counts.kills} kills, ${counts.stops} stops: the relay kept its word`
 }

@@ -95,7 +95,8 @@ t.test('§2.2: of all JSON texts exactly the canonical texts of signable values 
   fc.assert(
     fc.property(wild, (given) => {
       if (accepts(given)) accepted += 1
-      t.equal(accepts(given), isCanonical(given), given)
+      // Not an assertion of the runner: a text may look like the runner's own output.
+      return accepts(given) === isCanonical(given)
     }),
     { numRuns: 1500 },
   )

@@ -8,7 +8,6 @@ import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { readConfig, startOptions } from '../../relay/config.ts'
-import { UsageError } from '../../relay/usage.ts'
 import { control } from '../../relay/control.ts'
 import { version } from '../../relay/version.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
@@ -100,7 +99,7 @@ t.test('every option has its variable, and the command line stands above it', as
     ['--data', 'd', '--limit', 'replyBytes=1000'],
     ['--data', 'd', '--log-level', 'loud'],
   ]) {
-    t.throws(() => readConfig(bad, {}), UsageError, bad.join(' '))
+    t.throws(() => readConfig(bad, {}), { code: 'ERR_USAGE' }, bad.join(' '))
   }
 })
 
