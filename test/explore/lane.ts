@@ -232,7 +232,7 @@ export class Lane {
   async #ask(relay: RelayProcess, message: Sealed): Promise<any> {
     let found: any
     const told = (_: Sealed, reply: any) => {
-      if (reply.statusCode !== 503) found = reply // Fastify's own words while the relay stops
+      found = reply
       this.#answered()
     }
     const way = this.#dice(3)
