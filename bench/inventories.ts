@@ -104,7 +104,7 @@ export const inventoryParts: readonly Part[] = [
     run: (bench) => inventories(bench, 1000),
   },
   {
-    name: 'inventory-1m',
+    name: 'inventory-large',
     about: 'the same from an inbox of 300 k (1 M with --full), with start time and idle memory',
     run: (bench) => inventories(bench, bench.full ? mega : largeRecords),
   },

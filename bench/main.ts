@@ -52,9 +52,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   const { cores, cpu, node } = machine()
   print(`${cores} cores, ${cpu}, node ${node}. CPU is that of the server process alone; "at ref" is the same`)
-  print(
-    'at the speed the machine of performance.md had when the targets were set, (yes): met at that speed\n',
-  )
+  print('at the speed of the machine on which the targets were set, (yes): met at that speed\n')
   print(tableHead())
   const outcomes: Outcome[] = []
   for (const part of parts) {

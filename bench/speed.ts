@@ -18,7 +18,7 @@ export interface Speed {
   readonly factor: number
 }
 
-/** What the two cost, inside a relay under load, where the targets were set (performance.md, "Targets"). */
+/** What the two cost, inside a relay under load, where the targets were set. */
 const reference = { verifyMicros: 36, signMicros: 29 }
 const rounds = 8000
 

@@ -40,15 +40,17 @@ async function writeBatches(bench: Bench): Promise<Figure[]> {
     const between = parties()
     await warmUp(relay, between)
     const figures: Figure[] = []
-    for (const [concurrency, count] of [
-      [1, 9_600],
-      [8, 16_000],
-    ] as const) {
-      const records = await sealRecords({ ...between, relay: relay.key, count, bytes: kib })
+    for (const { size, concurrency, count } of [
+      { size: 1, concurrency: 1, count: 9_600 },
+      { size: 1, concurrency: 8, count: 16_000 },
+      { size: 64, concurrency: 2, count: 960 },
+    ]) {
+      const records = await sealRecords({ ...between, relay: relay.key, count, bytes: size * kib })
       const messages = batches(records, batchSize)
       const measured = await load(relay, messages, concurrency)
       checkWriteBatches(messages, measured.answers, relay.key)
-      const figure = figureOf(`write 1 KB in batches of 64, concurrency ${concurrency}`, measured, batchSize)
+      const what = `write ${size} KB in batches of 64, concurrency ${concurrency}`
+      const figure = figureOf(what, measured, batchSize)
       figures.push(concurrency === 8 ? against(figure, { micros: 80 }) : figure)
     }
     return figures
@@ -76,5 +78,5 @@ export const writeParts: readonly Part[] = [
         { concurrency: 64, count: 900 },
       ]),
   },
-  { name: 'write-batch', about: 'durable writes of 1 KB in batches of 64', run: writeBatches },
+  { name: 'write-batch', about: 'durable writes of 1 KB and 64 KB in batches of 64', run: writeBatches },
 ]

@@ -12,7 +12,7 @@ export interface RelayAddress {
   readonly key: Key
 }
 
-/** @throws ERR_MALFORMED. A bare `ip[:port]` or `x.onion[:port]`, as the seed allows, means http. */
+/** @throws ERR_MALFORMED. A bare `ip[:port]` or `x.onion[:port]` means http (§8.1). */
 export function parseAddress(text: string): RelayAddress {
   // A URL parser forgives white space, backslashes and look-alike letters; what people read and compare must not.
   if (text.length > addressLength || !/^[\x21-\x5b\x5d-\x7e]+$/.test(text)) {

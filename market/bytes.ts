@@ -36,10 +36,4 @@ export const utf8Length = (text: string): number => Buffer.byteLength(text, 'utf
 
 export const concat = (...parts: readonly Uint8Array[]): Uint8Array => Buffer.concat(parts)
 
-/** Length in bytes of what a padded base64 text decodes to, from its length alone. */
-export function base64Bytes(text: string): number {
-  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
-  return (text.length / 4) * 3 - padding
-}
-
 export const equal = (a: Uint8Array, b: Uint8Array): boolean => view(a).equals(view(b))

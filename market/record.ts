@@ -1,6 +1,6 @@
 /** The thing traded: a signed, encrypted record at `/owner/outbox/receiver/recordId` (docs/protocol.md §4). */
 import { z } from 'zod'
-import { base64Bytes, fromBase64 } from './bytes.ts'
+import { fromBase64 } from './bytes.ts'
 import { decodeValue, documentSchema, type Sealed } from './envelope.ts'
 import { parseCanonical } from './canonical.ts'
 import { MarketError } from './errors.ts'
@@ -58,9 +58,6 @@ export function decodeRecordValue(value: unknown, text: string): SealedRecord {
     maxPulls: request.maxPulls ?? protocolLimits.defaultMaxPulls,
   }
 }
-
-/** Bytes of a record's content as it will be stored, from the length of its base64 alone. */
-export const contentBytes = (write: Write): number => base64Bytes(write.content)
 
 export interface RecordPath {
   readonly owner: Key

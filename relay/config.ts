@@ -1,7 +1,6 @@
 /** What `relayd start` may be told, on the command line or as RELAYD_* variables. */
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { firstIssue } from '../market/envelope.ts'
 import { Key } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
 import { UsageError } from './usage.ts'
@@ -15,7 +14,7 @@ export const Config = z.strictObject({
   /** Everybody may write; else only `allow`. */
   open: z.boolean(),
   allow: z.array(Key),
-  publicUrl: z.url({ protocol: /^https?$/, error: '--public-url takes an http(s) URL' }).optional(),
+  publicUrl: z.url({ protocol: /^https?$/ }).optional(),
   trustProxy: z.boolean(),
   tls: z.strictObject({ cert: z.string(), key: z.string() }).optional(),
   minFreeDiskBytes: z.int().min(0),
@@ -85,9 +84,24 @@ export function readConfig(
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
-  if (!parsed.success) throw new UsageError(firstIssue(parsed.error))
+  if (!parsed.success) throw new UsageError(sentence(parsed.error))
   checkLimits(parsed.data.limits)
   return parsed.data
+}
+
+/** Which option holds a field that does not fit, and what it takes. */
+function sentence(error: z.ZodError): string {
+  const expectations: Record<string, string> = {
+    data: '--data takes a directory',
+    host: '--listen takes HOST:PORT',
+    port: '--listen takes HOST:PORT with a port of at most 65535',
+    allow: '--allow takes a compressed public key in lower-case hex',
+    publicUrl: '--public-url takes an http or https URL',
+    minFreeDiskBytes: '--min-free-disk takes a number of MiB',
+    logLevel: '--log-level takes fatal, error, warn, info, debug or silent',
+  }
+  const field = String(error.issues[0]?.path[0])
+  return expectations[field] ?? `${field} does not fit`
 }
 
 /** The data directory of the commands that talk to a running relay. @throws UsageError */

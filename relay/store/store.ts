@@ -2,7 +2,7 @@
 import type { Proof } from '../../contracts/api.ts'
 import { toBase64, toHex } from '../../market/bytes.ts'
 import { leafAt, merklePath } from '../../market/merkle.ts'
-import type { RecordPath, SealedRecord } from '../../market/record.ts'
+import type { SealedRecord } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import { contentOfBody, textOfBody } from './body.ts'
 import { Committer, type Log, type StoreState } from './committer.ts'
@@ -134,11 +134,6 @@ export class Store {
   onArrivals(listener: ArrivalsListener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
-  }
-
-  /** Content bytes of the record, for reply budgets; undefined when a read would find none. */
-  recordBytes(path: RecordPath): number | undefined {
-    return records.liveHead(this.#committer.database, path, this.#now())?.bytes
   }
 
   counters(owner: Key): Counters {

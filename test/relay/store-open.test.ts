@@ -92,7 +92,6 @@ t.test('damage is refused when it is met, never served', async (t) => {
     await t.rejects(store.read(makeRead(path, 1)), damaged)
     await t.rejects(store.write(record, termsOf(record)), damaged)
     t.throws(() => store.counters(path.owner), damaged)
-    t.throws(() => store.recordBytes(path), damaged)
     await store.close()
   }
 
