@@ -135,7 +135,7 @@ async function idle(bench: Bench): Promise<Figure[]> {
   const count = Math.min(idleListeners, openFiles() - otherFiles)
   if (count < idleListeners)
     bench.note(`only ${count} sockets: the limit of open files (ulimit -Hn) allows no more`)
-  const limits = ['connections=20000', 'connectionsPerAddress=20000']
+  const limits = ['connections=20000', 'connectionsPerAddress=20000', 'subscriptionsPerAddress=20000']
   return withRelay(bench, { limits }, async (relay) => {
     await sleep(settleMs)
     const before = relay.rssBytes()

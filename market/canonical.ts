@@ -26,21 +26,33 @@ export function parseCanonical(text: string): unknown {
 
 /**
  * `parseCanonical` for a text that should be an array: its elements, each with its own canonical text.
- * @throws ERR_MALFORMED
+ * @throws ERR_MALFORMED; ERR_TOO_LARGE for more than `most` elements
  */
-export function parseCanonicalArray(text: string): { value: unknown; text: string }[] {
+export function parseCanonicalArray(text: string, most: number): { value: unknown; text: string }[] {
   const values = parse(text)
   if (!Array.isArray(values)) throw new MarketError('ERR_MALFORMED', 'not an array')
+  if (values.length > most) throw new MarketError('ERR_TOO_LARGE', `more than ${most} elements`)
   const elements = values.map((value: unknown) => ({ value, text: canonicalize(value) }))
   if (`[${elements.map((element) => element.text).join(',')}]` !== text) throw notCanonical()
   return elements
 }
 
 function parse(text: string): unknown {
+  boundValues(text)
   try {
     return JSON.parse(text)
   } catch (cause) {
     throw new MarketError('ERR_MALFORMED', 'not JSON', { cause })
+  }
+}
+
+/** Two values are never without a comma between them, so counting commas bounds what parsing a hostile text may build. */
+function boundValues(text: string): void {
+  let count = 0
+  for (let place = text.indexOf(','); place !== -1; place = text.indexOf(',', place + 1)) {
+    count += 1
+    if (count > protocolLimits.jsonValues)
+      throw new MarketError('ERR_TOO_LARGE', 'too many values in one text')
   }
 }
 

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { fromBase64, fromUtf8, toBase64, toUtf8, utf8Length } from './bytes.ts'
 import { MarketError } from './errors.ts'
 import { RecordId } from './record.ts'
-import { Hash, Key } from './units.ts'
+import { Hash, Key, protocolLimits } from './units.ts'
 
 export const payloadLimits = {
   chunksPerPart: 1000,
@@ -100,6 +100,8 @@ export function decodePayload(plaintext: Uint8Array): ReadPayload {
   const whole = fromBase64(fromUtf8(plaintext))
   const end = whole.indexOf(0)
   const json = fromUtf8(end === -1 ? whole : whole.subarray(0, end))
+  // Before it is parsed: whatever walks through the value later may recurse.
+  if (isTooDeep(json)) throw new MarketError('ERR_MALFORMED', 'the payload is nested too deeply')
   let head: unknown
   try {
     head = JSON.parse(json)
@@ -113,6 +115,24 @@ export function decodePayload(plaintext: Uint8Array): ReadPayload {
   if (payload.type !== 'chunk') return { payload, bytes: new Uint8Array(0) }
   if (payload.size > rest.length) throw new MarketError('ERR_MALFORMED', 'the chunk is shorter than it says')
   return { payload, bytes: rest.subarray(0, payload.size) }
+}
+
+/** Counts brackets outside of strings; of what is no JSON it may say anything. */
+function isTooDeep(json: string): boolean {
+  let depth = 0
+  let isText = false
+  for (let place = 0; place < json.length; place++) {
+    const character = json[place]
+    if (isText) {
+      if (character === '\\') place += 1
+      else if (character === '"') isText = false
+    } else if (character === '"') isText = true
+    else if (character === '[' || character === '{') {
+      depth += 1
+      if (depth > protocolLimits.jsonDepth) return true
+    } else if (character === ']' || character === '}') depth -= 1
+  }
+  return false
 }
 
 const steps = [256, 1024, 4096]

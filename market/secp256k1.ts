@@ -79,7 +79,7 @@ function strict(backend: Backend, curve: Curve): Secp256k1 {
     if (result instanceof Uint8Array) return result
     throw new MarketError('ERR_MALFORMED', sentence)
   }
-  // Asked before every sum and product: older versions of the C library add to a key of zero.
+  // Zero is no private key: asked before every sum and product.
   const isPrivateKey = (bytes: Uint8Array): boolean => bytes.length === 32 && curve.isPrivateKey(bytes)
   return {
     backend,

@@ -47,6 +47,8 @@ export const protocolLimits = {
   tombstoneMs: 3_600_000,
   /** Deepest nesting of a signed JSON text; the deepest message, a record in the reply to a batch, has nine levels. */
   jsonDepth: 16,
+  /** Most commas of one JSON text: a full batch of requests has fewer than 20 000, a full reply fewer than 100 000. */
+  jsonValues: 200_000,
 } as const
 
 const controlCharacter = /\p{Cc}/u

@@ -43,7 +43,6 @@ export class Gate {
   admit(value: unknown, text: string, caller: { address: string; now: number }): Admission {
     let admitted: Admitted
     try {
-      this.#failures.check(caller.address, caller.now)
       admitted = this.#read(value, text)
       this.#verify(admitted.sealed, caller)
     } catch (error) {
@@ -79,6 +78,15 @@ export class Gate {
     // Inside a canonical text every part is canonical, so the part's text is what its value serialises to.
     const inner = requestOf(value)?.record
     return { sealed, record: decodeRecordValue(inner, JSON.stringify(inner)) }
+  }
+
+  /** @throws ERR_LIMIT once this address has failed too often in this minute */
+  checkAddress({ address, now }: { address: string; now: number }): void {
+    this.#failures.check(address, now)
+  }
+
+  countFailure({ address, now }: { address: string; now: number }): void {
+    this.#failures.count(address, now)
   }
 
   #verify(sealed: Sealed, { address, now }: { address: string; now: number }): void {

@@ -1,5 +1,5 @@
 /** The relay's HTTP face: carries texts to the service and its answers back (docs/protocol.md §7.1). No listening, no state. */
-import { STATUS_CODES } from 'node:http'
+import { type Server, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, {
   type FastifyBaseLogger,
@@ -10,14 +10,16 @@ import Fastify, {
 import type { Info } from '../contracts/api.ts'
 import { fromUtf8 } from '../market/bytes.ts'
 import { codes, MarketError } from '../market/errors.ts'
+import type { Budget, Hold } from './budget.ts'
 import type { Limits } from './limits.ts'
-import { callerAddress } from './rate.ts'
+import { callerAddress, limitAddress } from './rate.ts'
 import { plain, type Response, type Service } from './service.ts'
 import { Turns } from './turns.ts'
 
 export interface AppDeps {
   readonly service: Service
   readonly limits: Limits
+  readonly budget: Budget
   readonly info: () => Info
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
@@ -26,13 +28,24 @@ export interface AppDeps {
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
 }
 
-const timeouts = { headersAndBodyMs: 30_000, keepAliveMs: 65_000, idleSocketMs: 120_000 } as const
+const timeouts = {
+  headersMs: 10_000,
+  headersAndBodyMs: 30_000,
+  keepAliveMs: 65_000,
+  idleSocketMs: 120_000,
+  checkMs: 5_000,
+} as const
 const json = 'application/json; charset=utf-8'
 
 export function buildApp(deps: AppDeps): FastifyInstance {
   const { service, limits, info, trouble, trustProxy, log, tls } = deps
   const refuse = (error: unknown, _request: unknown, reply: FastifyReply) =>
     send(reply, plain(asMarketError(error, log)))
+  const server = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: timeouts.headersMs,
+    connectionsCheckingInterval: timeouts.checkMs,
+  }
   const options = {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -45,8 +58,8 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     return503OnClosing: false,
     clientErrorHandler: refuseUnread,
     frameworkErrors: refuse,
-    http: { maxHeaderSize: limits.headerBytes },
-    https: tls === undefined ? null : { ...tls, maxHeaderSize: limits.headerBytes },
+    http: server,
+    https: tls === undefined ? null : { ...tls, ...server },
   }
   // Fastify's overloads choose the server type from `https`; here it is known at run time only.
   const app = Fastify(options as object) as unknown as FastifyInstance
@@ -55,7 +68,8 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
-  limitBodies(app, limits)
+  const holds = holdBodies(app, deps)
+  limitConnections(app.server, deps)
   app.setErrorHandler(refuse)
   app.setNotFoundHandler((_request, reply) =>
     send(reply, plain(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'))),
@@ -66,9 +80,10 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     if (body === undefined || body.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty body')
     const text = fromUtf8(body)
     const address = callerAddress(request.raw, trustProxy)
+    const makeRoom = (bytes: number) => holds.get(request.raw)?.take(bytes)
     const answer = text.startsWith('[')
-      ? service.batch(text, { address, turns: new Turns() })
-      : service.single(text, { address })
+      ? service.batch(text, { address, makeRoom, turns: new Turns() })
+      : service.single(text, { address, makeRoom })
     return send(reply, await answer)
   })
   app.get('/.well-known/relay', (_request, reply) =>
@@ -121,34 +136,47 @@ function refuseUnread(error: { code?: string }, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\n${fields}\r\n\r\n${text}`, () => socket.destroy())
 }
 
-/** Bounds the memory of all bodies at once: a request is counted before it is read, its answer until it has left. */
-function limitBodies(app: FastifyInstance, limits: Limits): void {
-  let inFlight = 0
-  const held = new WeakMap<object, number>()
+/** Counts what a POST makes the relay hold, as it arrives and until its answer has left. */
+function holdBodies(app: FastifyInstance, { budget, trustProxy }: AppDeps): WeakMap<object, Hold> {
+  const holds = new WeakMap<object, Hold>()
   app.addHook('onRequest', (request, reply, done) => {
     if (request.method !== 'POST') return done()
-    const declared = Number(request.headers['content-length'] ?? limits.bodyBytes)
-    const bytes = declared <= limits.bodyBytes ? declared : limits.bodyBytes
-    if (inFlight + bytes > limits.bodiesInFlightBytes) {
-      return done(
-        new MarketError('ERR_BUSY', 'too much is in flight at once', { extras: { retryAfterMs: 1000 } }),
-      )
-    }
-    inFlight += bytes
-    held.set(reply.raw, bytes)
-    // `close` comes in every case: answered, aborted or broken.
-    reply.raw.once('close', () => {
-      inFlight -= held.get(reply.raw) ?? 0
+    const hold = budget.hold(callerAddress(request.raw, trustProxy))
+    holds.set(request.raw, hold)
+    // Bytes that were announced and do not come cost nothing; those that come beyond the budget end their request.
+    request.raw.on('data', (chunk: Buffer) => {
+      try {
+        hold.take(chunk.length)
+      } catch (error) {
+        if (reply.sent) return
+        reply.header('connection', 'close')
+        send(reply, plain(asMarketError(error, request.log)))
+      }
     })
+    // `close` comes in every case: answered, aborted or broken.
+    reply.raw.once('close', () => hold.release())
     done()
   })
-  app.addHook('onSend', (_request, reply, payload, done) => {
-    const before = held.get(reply.raw)
-    if (before !== undefined && typeof payload === 'string') {
-      inFlight += payload.length
-      held.set(reply.raw, before + payload.length)
+  return holds
+}
+
+/** One address must not hold all connections there are. Behind a proxy all come from the proxy, which must see to it. */
+function limitConnections(server: Server, { limits, trustProxy }: AppDeps): void {
+  if (trustProxy) return
+  const open = new Map<string, number>()
+  server.on('connection', (socket: Socket) => {
+    const address = limitAddress(socket.remoteAddress ?? 'unknown')
+    const count = (open.get(address) ?? 0) + 1
+    if (count > limits.connectionsPerAddress) {
+      socket.destroy()
+      return
     }
-    done()
+    open.set(address, count)
+    socket.once('close', () => {
+      const left = (open.get(address) ?? 1) - 1
+      if (left === 0) open.delete(address)
+      else open.set(address, left)
+    })
   })
 }
 

@@ -128,10 +128,17 @@ function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Giv
     const value = env[`RELAYD_${name.toUpperCase().replaceAll('-', '_')}`]
     if (value === undefined || value === '') continue
     if (option.multiple) given[name] = value.split(/[\s,]+/).filter((part) => part !== '')
-    else if (option.type === 'boolean') given[name] = !/^(?:0|false|no)$/i.test(value)
+    else if (option.type === 'boolean') given[name] = truth(name, value)
     else given[name] = value
   }
   return given
+}
+
+/** Only plain words: a relay must not stand open because of a word that was meant to close it. */
+function truth(name: string, value: string): boolean {
+  if (/^(?:1|true|yes|on)$/i.test(value)) return true
+  if (/^(?:0|false|no|off)$/i.test(value)) return false
+  throw new UsageError(`the variable of --${name} takes true or false`)
 }
 
 function parseListen(text: string): { host: string; port: number } {

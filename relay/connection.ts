@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { MarketError } from '../market/errors.ts'
 import type { Key } from '../market/units.ts'
+import type { Budget } from './budget.ts'
 import type { Session } from './handlers.ts'
 import type { Limits } from './limits.ts'
 import type { LiveHub } from './live.ts'
@@ -22,6 +23,7 @@ export interface ConnectionDeps extends ConnectionEvents {
   readonly service: Service
   readonly hub: LiveHub
   readonly limits: Limits
+  readonly budget: Budget
   /** Whether an identity has an account or records here: under pressure only those are served. */
   readonly isKnown: (identity: Key) => Promise<boolean>
 }
@@ -31,12 +33,15 @@ export const closing = { goingAway: 1001, tryAgainLater: 1013 } as const
 export class Connection {
   readonly #ws: WebSocket
   readonly #socket: Socket
+  readonly #address: string
   readonly #deps: ConnectionDeps
   readonly #session: Session
   readonly #subscriber: ReturnType<LiveHub['subscriber']>
   /** Resolves when everything received so far was answered. */
   #answered: Promise<void> = Promise.resolve()
   #pending = 0
+  /** Bytes of answers that have not left, as estimated before they were made. */
+  #unsentBytes = 0
   #alive = true
   #newcomer = true
   /** While the first sender is looked up, whoever speaks waits for the verdict. */
@@ -51,8 +56,9 @@ export class Connection {
   ) {
     this.#ws = ws
     this.#socket = socket
+    this.#address = address
     this.#deps = deps
-    this.#subscriber = deps.hub.subscriber(this.#channel(), deps.limits.subscriptions)
+    this.#subscriber = deps.hub.subscriber(this.#channel(), address)
     this.#session = {
       address,
       turns: new Turns(),
@@ -115,12 +121,25 @@ export class Connection {
     // Who was told to go is not answered any more, so nothing is done for him either.
     if (this.#ws.readyState !== this.#ws.OPEN) return
     this.#deps.touched()
-    const response = this.#respond(data, isBinary)
+    const hold = this.#deps.budget.hold(this.#address)
+    const unsent = { bytes: 0 }
+    const makeRoom = (bytes: number): void => {
+      if (this.#unsentBytes + bytes > this.#deps.limits.replyBytes) {
+        const extras = { retryAfterMs: 0 }
+        throw new MarketError('ERR_LIMIT', 'too many answers have not been read', { extras })
+      }
+      hold.take(bytes)
+      this.#unsentBytes += bytes
+      unsent.bytes += bytes
+    }
+    const response = this.#respond(data, isBinary, makeRoom)
     this.#pending += 1
     if (this.#pending >= this.#deps.limits.pipelined) this.#ws.pause()
     this.#answered = this.#answered.then(async () => {
       const { text, sent } = await response
       await this.#send(text)
+      hold.release()
+      this.#unsentBytes -= unsent.bytes
       sent?.()
       if (this.#unwelcome) this.close(closing.tryAgainLater, 'the relay is nearly full')
       this.#pending -= 1
@@ -129,7 +148,7 @@ export class Connection {
     })
   }
 
-  async #respond(data: Buffer, isBinary: boolean): Promise<Response> {
+  async #respond(data: Buffer, isBinary: boolean, makeRoom: (bytes: number) => void): Promise<Response> {
     const { service, limits } = this.#deps
     if (isBinary) return plain(new MarketError('ERR_MALFORMED', 'a message is a text frame'))
     // ws has checked that a text frame is valid UTF-8.
@@ -137,7 +156,7 @@ export class Connection {
     if (text.startsWith('[')) return plain(new MarketError('ERR_MALFORMED', 'a batch is for HTTP'))
     if (data.length > limits.bodyBytes)
       return plain(new MarketError('ERR_TOO_LARGE', 'the frame is too large'))
-    return service.single(text, this.#session)
+    return service.single(text, { ...this.#session, makeRoom })
   }
 
   /** Under pressure a new socket serves only an identity known here; the refusal is its last answer. */

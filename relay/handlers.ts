@@ -24,6 +24,8 @@ export interface Session {
   readonly turns?: Turns
   /** Makes room in the answer for so many bytes of content before they are pulled; throws ERR_LIMIT where there is none. */
   readonly makeRoom?: (bytes: number) => void
+  /** How many index entries its listings may still examine together. */
+  readonly examine?: { left: number }
 }
 
 /** A found record is answered by its own envelope; everything else by fields of a reply. */
@@ -37,8 +39,9 @@ export interface HandlerDeps {
   readonly now: () => number
   /** Whether an identity may write here (§7.4: `--allow`, `--open`). */
   readonly mayWrite: (owner: Key) => boolean
-  /** Refuses, with ERR_BUSY, bytes for which the disk has no room. */
-  readonly admitBytes: (bytes: number) => void
+  /** Refuses, with ERR_BUSY, what the disk has no room for, or the clock no time. */
+  readonly admitWrite: (bytes: number) => void
+  readonly admitRead: () => void
 }
 
 interface Message<T extends RequestType> {
@@ -68,12 +71,17 @@ export class Handlers {
       write: (message) => this.#write(message.record!), // admission made it
       store: (message) => this.#store(message),
       read: (message, session) => this.#read(message, session),
-      inventory: (message) => this.#inventory(message),
+      inventory: (message, session) => this.#inventory(message, session),
       listen: (message, session) => this.#listen(message, session),
       delete: (message) => this.#delete(message),
       prove: (message) => this.#prove(message),
       quote: (message) => this.#quote(message),
     }
+  }
+
+  /** Whether this identity has records of its own here. */
+  hasStored(identity: Key): boolean {
+    return this.#deps.store.counters(identity).records > 0
   }
 
   /** Carries a message out, in the session's order. */
@@ -94,7 +102,7 @@ export class Handlers {
   }
 
   async #write(record: SealedRecord): Promise<Answer> {
-    const { store, limits, now, mayWrite, admitBytes } = this.#deps
+    const { store, limits, now, mayWrite, admitWrite } = this.#deps
     if (record.expires <= now()) throw new MarketError('ERR_EXPIRED', 'the record has expired')
     if (record.content.length > limits.recordBytes) {
       throw new MarketError('ERR_TOO_LARGE', `a record has at most ${limits.recordBytes} bytes here`)
@@ -103,7 +111,7 @@ export class Handlers {
       throw new MarketError('ERR_LIMIT', `a record lives at most ${limits.ttl} seconds here`)
     }
     if (!mayWrite(record.msg.from)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
-    admitBytes(record.content.length)
+    admitWrite(record.content.length)
     const written = await store.write(record, { charge: freeCharge, paidUntil: record.expires })
     switch (written.outcome) {
       case 'stored':
@@ -129,6 +137,7 @@ export class Handlers {
     const path = parsePath(request.path)
     if (path.receiver !== from) throw new MarketError('ERR_FORBIDDEN', 'only its receiver may read a record')
     const until = freshUntil(sealed)
+    this.#deps.admitRead()
     const found = await this.#deps.store.read({
       path,
       hash: sealed.hash,
@@ -146,9 +155,13 @@ export class Handlers {
     }
   }
 
-  async #inventory({ request, from }: Message<'inventory'>): Promise<Answer> {
+  async #inventory({ request, from }: Message<'inventory'>, { examine }: Session): Promise<Answer> {
     const { store } = this.#deps
     const { owner, beforeTs, tag, detail } = request
+    if (examine !== undefined && examine.left <= 0) {
+      const extras = { retryAfterMs: 0 }
+      throw new MarketError('ERR_LIMIT', 'the listings of this batch examine too much', { extras })
+    }
     const outbox = owner === from && from !== ANYONE_KEY
     const view = outbox ? { outbox: from } : this.#inbox(from, owner)
     const page = await store.inventory({
@@ -157,7 +170,9 @@ export class Handlers {
       before: beforeTs === undefined ? undefined : store.placeAfter(beforeTs),
       tag,
       limit: this.#pageSize(request.limit),
+      examine: examine?.left,
     })
+    if (examine !== undefined) examine.left -= page.examined
     const result = detail
       ? page.entries.map(({ place, ...entry }) => entry)
       : page.entries.map(({ path }) => path)

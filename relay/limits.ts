@@ -15,6 +15,7 @@ export const Limits = z.strictObject({
   bodyBytes: count(8 * mib, 'bytes of one HTTP body'),
   replyBytes: count(8 * mib, 'bytes of the answer to one batch'),
   subscriptions: count(64, 'listens of one WebSocket'),
+  subscriptionsPerAddress: count(2000, 'listens of one network address'),
   replay: count(1_000_000, 'remembered requests that are still fresh'),
   headerBytes: count(16 * kib, 'bytes of one HTTP header'),
   bodiesInFlightBytes: count(256 * mib, 'bytes of all bodies being received or answered at once'),

@@ -1,6 +1,7 @@
 /** Subscriptions: what is stored, then a `live` marker, then what arrives, each path once (docs/protocol.md §7.2). */
 import { MarketError } from '../market/errors.ts'
 import type { Key } from '../market/units.ts'
+import type { Limits } from './limits.ts'
 import type { Arrival, Store } from './store/store.ts'
 
 /** What a subscription asks for. `after` is a place of the store, exclusive. */
@@ -32,28 +33,31 @@ const storedPage = 500
 /** All live subscriptions of a relay, found by receiver: a delivery costs the same however many others are connected. */
 export class LiveHub {
   readonly #store: Store
-  readonly #maxBacklogBytes: number
+  readonly #limits: Limits
+  readonly #perAddress = new Map<string, number>()
   readonly #byReceiver = new Map<Key, Set<Subscription>>()
   readonly #onError: (error: unknown) => void
 
-  constructor(deps: { store: Store; maxBacklogBytes: number; onError: (error: unknown) => void }) {
+  constructor(deps: { store: Store; limits: Limits; onError: (error: unknown) => void }) {
     this.#store = deps.store
-    this.#maxBacklogBytes = deps.maxBacklogBytes
+    this.#limits = deps.limits
     this.#onError = deps.onError
     this.#store.onArrivals((arrivals) => this.#deliver(arrivals))
   }
 
-  /** A subscriber for one connection, with at most `limit` subscriptions; `end` forgets them all. */
-  subscriber(channel: Channel, limit: number): Subscriber & { end(): void } {
+  /** A subscriber for one connection of `address`, with bounds on the subscriptions of both; `end` forgets them all. */
+  subscriber(channel: Channel, address: string): Subscriber & { end(): void } {
     const own = new Set<Subscription>()
     return {
       subscribe: (interest) => {
-        if (own.size >= limit)
-          throw new MarketError('ERR_LIMIT', `a connection has at most ${limit} subscriptions`)
+        const ofAddress = this.#perAddress.get(address) ?? 0
+        if (own.size >= this.#limits.subscriptions || ofAddress >= this.#limits.subscriptionsPerAddress)
+          throw new MarketError('ERR_LIMIT', 'too many subscriptions of this connection or address')
+        this.#perAddress.set(address, ofAddress + 1)
         const subscription = new Subscription(interest, {
           channel,
           store: this.#store,
-          maxBacklogBytes: this.#maxBacklogBytes,
+          maxBacklogBytes: this.#limits.socketBufferBytes,
           slow: () => {
             for (const each of own) each.cutOff()
             channel.close()
@@ -64,6 +68,9 @@ export class LiveHub {
         return () => void subscription.catchUp().catch(this.#onError)
       },
       end: () => {
+        const left = (this.#perAddress.get(address) ?? 0) - own.size
+        if (left > 0) this.#perAddress.set(address, left)
+        else this.#perAddress.delete(address)
         for (const subscription of own) this.#remove(subscription)
         own.clear()
       },

@@ -59,11 +59,11 @@ async function ask(command: string, args: readonly string[]): Promise<void> {
 }
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
-  if (command === '--version') {
+  if (command === '--version' || command === '-v') {
     process.stdout.write(`${version}\n`)
     return exit.ok
   }
-  if (command === '--help' || command === 'help' || args.includes('--help')) {
+  if (command === '--help' || command === '-h' || command === 'help' || args.includes('--help')) {
     process.stdout.write(help)
     return exit.ok
   }

@@ -1,5 +1,5 @@
 /** One running relay: store, service, live hub, HTTP and WebSocket, wired together and taken down in reverse. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -7,7 +7,10 @@ import { features, type Info, protocolVersion } from '../contracts/api.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { backend } from '../market/secp256k1.ts'
 import type { Key } from '../market/units.ts'
+import { MarketError } from '../market/errors.ts'
 import { buildApp } from './app.ts'
+import { Budget } from './budget.ts'
+import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import { openControl } from './control.ts'
 import { Handlers } from './handlers.ts'
@@ -15,6 +18,7 @@ import { LiveHub } from './live.ts'
 import { Service } from './service.ts'
 import { partingMs, Sockets } from './sockets.ts'
 import { DiskGuard } from './store/disk.ts'
+import { timeOf } from './store/place.ts'
 import { Store } from './store/store.ts'
 import { Sweeper } from './store/sweeper.ts'
 import { UsageError } from './usage.ts'
@@ -33,6 +37,8 @@ export interface RelayDeps {
   readonly passphrase?: string
   /** The relay's wall clock, milliseconds since 1970. */
   readonly now?: () => number
+  /** Milliseconds that no setting of the clock changes. */
+  readonly monotonic?: () => number
 }
 
 const sweepEveryMs = 10_000
@@ -56,11 +62,12 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       key,
       url,
       store: core.store.state,
+      trouble: core.trouble() ?? null,
       signatures: backend,
       sweeper: core.sweeper.state,
       sockets: sockets.count,
     })
-    const commands = { status, 'confirm-clock': () => core.sweeper.confirm() }
+    const commands = { status, 'confirm-clock': core.confirmClock }
     const control = await openControl(join(config.data, 'control.json'), commands)
     undo.push(() => control.close())
     return { url, key, close }
@@ -74,9 +81,10 @@ type Core = Awaited<ReturnType<typeof openCore>>
 
 /** What needs no network: the key, the store and its sweeper, and the service over them. */
 async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
-  const { log, passphrase, now = Date.now } = deps
+  const { log, passphrase, now = Date.now, monotonic = () => performance.now() } = deps
   const { data, limits, open, minFreeDiskBytes } = config
-  await mkdir(data, { recursive: true, mode: 0o700 })
+  await mkdir(join(data, 'store'), { recursive: true, mode: 0o700 })
+  await refuseLostKey(data)
   const signer = await openOrCreateKeyFile(
     join(data, 'relay.key'),
     passphrase === undefined ? {} : { passphrase },
@@ -87,7 +95,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   // Without its prebuilt binary the curve still works, at a third of the speed; an operator should know.
   log[backend === 'native' ? 'info' : 'warn']({ backend }, 'signatures are made and checked')
   const onError = (error: unknown) => log.error({ err: error }, 'internal error')
-  const sweeper = new Sweeper({ store, now, log })
+  const sweeper = new Sweeper({ store, now, monotonic, log })
   let sweep: Promise<unknown> = Promise.resolve()
   const timer = setInterval(() => {
     sweep = sweeper.run().catch(onError)
@@ -100,22 +108,34 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   const allowed = new Set(config.allow)
   if (!open && allowed.size === 0) log.warn('nobody may write: start with --open or --allow KEY')
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
+  const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
   const handlers = new Handlers({
     store,
     limits,
     now,
     mayWrite: (owner) => open || allowed.has(owner),
-    admitBytes: (bytes) => disk.admit(bytes),
+    admitWrite: (bytes) => {
+      clock.check()
+      disk.admit(bytes)
+    },
+    admitRead: () => disk.admitPull(),
   })
   const service = new Service({ signer, limits, handlers, now, onInternal: onError })
   const isKnown = async (identity: Key) => allowed.has(identity) || (await store.hasRecords(identity))
-  return { signer, store, sweeper, service, isKnown, onError, log }
+  const trouble = () =>
+    store.state === 'ready' ? (clock.trouble ?? disk.trouble) : `the store is ${store.state}`
+  const confirmClock = () => {
+    clock.confirm()
+    sweeper.confirm()
+  }
+  return { signer, store, sweeper, service, isKnown, onError, log, trouble, confirmClock }
 }
 
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
 async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: string; sockets: Sockets }> {
   const { limits, trustProxy, host, port } = config
-  const { service, store, isKnown, onError, log } = core
+  const { service, store, isKnown, onError, log, trouble } = core
+  const budget = new Budget(limits.bodiesInFlightBytes)
   const tls = config.tls && {
     cert: await readPem('--tls-cert', config.tls.cert),
     key: await readPem('--tls-key', config.tls.key),
@@ -125,14 +145,15 @@ async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: st
     service,
     limits,
     info: () => describe(config, core.signer.identity, url),
-    trouble: () => (store.state === 'ready' ? undefined : `the store is ${store.state}`),
+    budget,
+    trouble,
     trustProxy,
     log,
     ...(tls && { tls }),
   })
   app.server.maxConnections = limits.connections + httpConnections
-  const hub = new LiveHub({ store, maxBacklogBytes: limits.socketBufferBytes, onError })
-  const sockets = new Sockets(app.server, { service, hub, limits, trustProxy, isKnown })
+  const hub = new LiveHub({ store, limits, onError })
+  const sockets = new Sockets(app.server, { service, hub, limits, budget, trustProxy, isKnown })
   // Open sockets would keep the server from closing, so they are closed first.
   app.addHook('preClose', () => sockets.close())
   undo.push(async () => {
@@ -143,6 +164,20 @@ async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: st
   await app.listen({ host, port })
   url = config.publicUrl ?? listenUrl(app.server.address() as AddressInfo, tls !== undefined) // TCP servers have one
   return { url, sockets }
+}
+
+/** A store without its key is another relay's past: what it signed for could never be answered for under a new key. */
+async function refuseLostKey(data: string): Promise<void> {
+  const exists = (path: string) =>
+    stat(path).then(
+      () => true,
+      () => false,
+    )
+  if ((await exists(join(data, 'relay.key'))) || !(await exists(join(data, 'store', 'CURRENT')))) return
+  throw new MarketError(
+    'ERR_NOT_FOUND',
+    `${join(data, 'relay.key')} is missing beside its store: put it back`,
+  )
 }
 
 async function readPem(option: string, file: string): Promise<Buffer> {

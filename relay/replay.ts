@@ -40,13 +40,19 @@ export class ReplayCache<A> {
    * Accepts a message not seen before. Key 1 belongs to everybody, so its share counts per network address.
    * @throws ERR_BUSY when the cache, or the sender's share of it, is full
    */
-  accept(message: { hash: string; from: string; timestamp: number }, address: string, now: number): void {
+  accept(
+    message: { hash: string; from: string; timestamp: number },
+    { address, now, isKnown }: { address: string; now: number; isKnown: () => boolean },
+  ): void {
     this.#purge(now)
     const second = Math.ceil((message.timestamp + protocolLimits.freshPastMs) / 1000)
     // Only after the clock was set back: what was forgotten as stale must not become fresh again.
     if (second < this.#purgedSecond)
       throw new MarketError('ERR_STALE', 'signed too long ago', { extras: { time: now } })
-    const holder = message.from === ANYONE_KEY ? address : message.from
+    // Once it is half full, keys that nobody here knows count together: making new ones costs a stranger nothing.
+    const crowded = this.#entries.size > this.#capacity / 2
+    const shared = message.from === ANYONE_KEY || (crowded && !isKnown())
+    const holder = shared ? address : message.from
     const held = this.#held.get(holder) ?? 0
     if (this.#entries.size >= this.#capacity || held >= Math.max(1, this.#capacity * identityShare)) {
       throw new MarketError('ERR_BUSY', 'too many requests are still fresh', {

@@ -31,6 +31,9 @@ export interface Response {
 /** Longest sentence of a refusal: some quote what was sent. */
 const sentenceLength = 256
 
+/** Index entries that the listings of one batch examine together. */
+const batchExamines = 10_000
+
 /** Refusals after which a message counts as never accepted: it had no effect, or its effect is idempotent. */
 const notAccepted: ReadonlySet<Code> = new Set(['ERR_BUSY', 'ERR_LIMIT', 'ERR_INTERNAL'])
 
@@ -48,7 +51,7 @@ export class Service {
   /** Answers one envelope. Never throws: what goes wrong is the answer. */
   async single(text: string, session: Session): Promise<Response> {
     try {
-      const admission = this.#admit(parseCanonical(text), text, session)
+      const admission = this.#admit(this.#parse(text, parseCanonical, session), text, session)
       if ('error' in admission) {
         return admission.sender === undefined
           ? plain(admission.error)
@@ -63,7 +66,7 @@ export class Service {
   /** Answers an array of envelopes, each in its place, with one signed envelope (§3.5). Never throws. */
   async batch(text: string, session: Session): Promise<Response> {
     try {
-      const elements = this.#parseBatch(text)
+      const elements = this.#parse(text, (given) => this.#parseBatch(given), session)
       const admissions = elements.map((element) => this.#admit(element.value, element.text, session))
       const to = admissions.find(({ sender }) => sender !== undefined)?.sender?.from
       if (to === undefined)
@@ -75,9 +78,12 @@ export class Service {
           const extras = { retryAfterMs: 0 }
           throw new MarketError('ERR_LIMIT', 'the answer does not fit into this batch', { extras })
         }
+        session.makeRoom?.(bytes)
         room -= bytes
       }
-      const replies = await Promise.all(this.#answerAll(admissions, { ...session, makeRoom }))
+      const replies = await Promise.all(
+        this.#answerAll(admissions, { ...session, makeRoom, examine: { left: batchExamines } }),
+      )
       const requestText = `{"re":"${sha256Hex(text)}","replies":[${replies.join(',')}],"type":"replies"}`
       return { text: await this.#seal(to, requestText) }
     } catch (error) {
@@ -85,12 +91,22 @@ export class Service {
     }
   }
 
+  /** What is malformed costs its address as much as a bad signature does. */
+  #parse<T>(text: string, parser: (text: string) => T, { address }: Session): T {
+    const caller = { address, now: this.#deps.now() }
+    this.#gate.checkAddress(caller)
+    try {
+      return parser(text)
+    } catch (error) {
+      this.#gate.countFailure(caller)
+      throw error
+    }
+  }
+
   #parseBatch(text: string) {
     const { batch } = this.#deps.limits
-    const elements = parseCanonicalArray(text)
+    const elements = parseCanonicalArray(text, batch)
     if (elements.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty batch')
-    if (elements.length > batch)
-      throw new MarketError('ERR_TOO_LARGE', `a batch has at most ${batch} messages`)
     return elements
   }
 
@@ -100,6 +116,7 @@ export class Service {
 
   async #answer(sender: Sender, admitted: Admitted, session: Session): Promise<Response> {
     try {
+      session.makeRoom?.(this.#deps.handlers.answerBytes(admitted))
       const answer = await this.#perform(admitted, session)
       if ('record' in answer) return { text: answer.record }
       const text = await this.#seal(
@@ -151,7 +168,9 @@ export class Service {
         return handlers.perform(admitted, session)
       throw new MarketError('ERR_REPLAYED', 'this message was accepted before')
     }
-    this.#replay.accept({ hash, from: msg.from, timestamp: msg.timestamp }, session.address, now())
+    const { address } = session
+    const isKnown = () => handlers.hasStored(msg.from)
+    this.#replay.accept({ hash, from: msg.from, timestamp: msg.timestamp }, { address, now: now(), isKnown })
     const answer = handlers.perform(admitted, session)
     this.#replay.answer(hash, answer)
     try {

@@ -123,5 +123,7 @@ export class Sockets {
 }
 
 function refuseUpgrade(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
+  // Whoever does not close his side would keep the connection for ever.
+  const goodbye = `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`
+  socket.end(goodbye, () => socket.destroy())
 }

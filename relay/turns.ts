@@ -13,9 +13,9 @@ export class Turns {
     return done
   }
 
-  /** Makes a listing once every act before it is done. */
+  /** Makes a listing once everything before it is done: listings are the dearest requests, so one session has one at a time. */
   list<T>(begin: () => Promise<T>): Promise<T> {
-    const done = this.#acts.then(begin)
+    const done = both(this.#acts, this.#listings).then(begin)
     this.#listings = both(this.#listings, done)
     return done
   }

@@ -4,6 +4,8 @@ import { MarketError } from '../../market/errors.ts'
 
 const checkEveryMs = 1000
 const retryAfterMs = 60_000
+/** About what one pull leaves in the log, its indexes included. */
+const pullBytes = 1024
 
 export interface DiskOptions {
   readonly directory: string
@@ -25,19 +27,36 @@ export class DiskGuard {
     this.#freeBytes = options.freeBytes ?? freeBytes
   }
 
+  /** Why writes are refused, if they are. */
+  get trouble(): string | undefined {
+    return this.#measure() < this.#options.minFreeBytes ? 'the disk is almost full' : undefined
+  }
+
   /** @throws ERR_BUSY when, with these bytes, less than `minFreeBytes` would stay free. Measures at most once a second. */
   admit(bytes: number): void {
-    const { directory, minFreeBytes } = this.#options
-    const now = this.#options.now()
-    // A clock that was set back must not postpone the next check.
-    if (Math.abs(now - this.#checkedAt) >= checkEveryMs) {
-      this.#free = this.#freeBytes(directory)
-      this.#checkedAt = now
-    }
-    if (this.#free - bytes < minFreeBytes) {
+    this.#admit(bytes, this.#options.minFreeBytes)
+  }
+
+  /** Room for the evidence of one pull, of which half the reserve may be used. @throws ERR_BUSY */
+  admitPull(): void {
+    this.#admit(pullBytes, this.#options.minFreeBytes / 2)
+  }
+
+  #admit(bytes: number, reserve: number): void {
+    if (this.#measure() - bytes < reserve) {
       throw new MarketError('ERR_BUSY', 'the disk is almost full', { extras: { retryAfterMs } })
     }
     this.#free -= bytes
+  }
+
+  #measure(): number {
+    const now = this.#options.now()
+    // A clock that was set back must not postpone the next check.
+    if (Math.abs(now - this.#checkedAt) >= checkEveryMs) {
+      this.#free = this.#freeBytes(this.#options.directory)
+      this.#checkedAt = now
+    }
+    return this.#free
   }
 }
 

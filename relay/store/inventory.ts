@@ -8,7 +8,7 @@ import { timeOf } from './place.ts'
 import { IndexRow } from './rows.ts'
 
 /** Index entries one request examines at most; an empty page with `more` is legal. */
-export const examinedEntries = 10_000
+export const examinedEntries = 4000
 
 export type View =
   | { readonly inbox: Key; readonly owners?: readonly Key[] | undefined }
@@ -22,6 +22,8 @@ export interface Query {
   readonly before: number
   readonly tag?: string | undefined
   readonly limit: number
+  /** Fewer entries to examine than `examinedEntries`. */
+  readonly examine?: number | undefined
   readonly now: number
 }
 
@@ -30,12 +32,14 @@ export interface Page {
   /** Where to go on: nothing between `after` and here was left out, nothing at or below it is still to come. */
   readonly place: number
   readonly more: boolean
+  /** How many entries were looked at for this. */
+  readonly examined: number
 }
 
 /** `before` must be durable: the page may say of everything below that it has seen it. */
 export async function readPage(database: Database, query: Query): Promise<Page> {
   const { view, after, before, limit } = query
-  if (after >= before) return { entries: [], place: after, more: false }
+  if (after >= before) return { entries: [], place: before, more: false, examined: 0 }
   const prefixes = prefixesOf(view)
   const chunk = Math.max(16, Math.ceil((limit + 1) / prefixes.length))
   const streams = prefixes.map((prefix) => {
@@ -51,13 +55,14 @@ export async function readPage(database: Database, query: Query): Promise<Page> 
 
 async function mergePage(streams: readonly Stream[], query: Query): Promise<Page> {
   const entries: Page['entries'] = []
+  const most = Math.min(query.examine ?? examinedEntries, examinedEntries)
   let place = query.after
   for (let examined = 0; ; examined++) {
     const dry = streams.filter((stream) => stream.isDry)
     if (dry.length > 0) await Promise.all(dry.map((stream) => stream.fill()))
     const next = lowest(streams)
-    if (next === undefined) return { entries, place: query.before, more: false }
-    if (entries.length === query.limit || examined === examinedEntries) return { entries, place, more: true }
+    if (next === undefined) return { entries, place: query.before, more: false, examined }
+    if (entries.length === query.limit || examined === most) return { entries, place, more: true, examined }
     place = next.place
     const entry = entryOf(query.view, place, next.take())
     const wanted = entry.expires > query.now && (query.tag === undefined || entry.tag === query.tag)

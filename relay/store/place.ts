@@ -35,7 +35,8 @@ export function placeOfCursor({ epoch, startedAt }: Epoch, cursor: string): numb
   if (given === epoch) return place
   // One less: `afterTs` is exclusive, and more may have arrived within that millisecond.
   const resumeTs = Math.max(0, Math.min(timeOf(place), startedAt) - 1)
-  throw new MarketError('ERR_EXPIRED', 'the cursor is from before this store was restored', {
-    extras: { resumeTs },
-  })
+  throw cursorExpired(resumeTs)
 }
+
+export const cursorExpired = (resumeTs: number): MarketError =>
+  new MarketError('ERR_EXPIRED', 'the cursor is not of this store as it is now', { extras: { resumeTs } })

@@ -9,7 +9,7 @@ import { Committer, type Log, type StoreState } from './committer.ts'
 import { type Bounds, type Database, openDatabase, type Scan } from './database.ts'
 import { type Page, type Query, readPage } from './inventory.ts'
 import { type Meta, openMeta } from './meta.ts'
-import { cursorOf, lastPlace, placeAt, placeOfCursor } from './place.ts'
+import { cursorExpired, cursorOf, lastPlace, placeAt, placeOfCursor, timeOf } from './place.ts'
 import { proveRecord, pullRecord, type SignedRead, type SignedRequest } from './pulls.ts'
 import * as records from './records.ts'
 import { Repeats } from './repeats.ts'
@@ -127,7 +127,10 @@ export class Store {
 
   /** @throws ERR_EXPIRED with `resumeTs` for a cursor of another epoch. */
   placeOfCursor(cursor: string): number {
-    return placeOfCursor(this.meta, cursor)
+    const place = placeOfCursor(this.meta, cursor)
+    // Such a cursor was never given out: to go on from it would skip what is still to come.
+    if (place > this.head()) throw cursorExpired(timeOf(this.head()))
+    return place
   }
 
   /** Calls `listener` once per batch with what arrived, in the order of places, when it is readable. Returns how to stop. */

@@ -108,8 +108,9 @@ t.test('a page says there is more only when there is, and resumes behind what it
   const late = store.placeAfter(start + 1000)
   t.strictSame(await store.inventory({ view: inbox, after: late, limit: 4 }), {
     entries: [],
-    place: late,
+    place: store.head(),
     more: false,
+    examined: 0,
   })
 })
 
@@ -167,11 +168,17 @@ t.test(
 t.test('a cursor of another epoch has expired and says from when to ask again', async (t) => {
   const now = clock()
   const store = await openStore(t, { directory: t.testdir(), now })
-  const cursor = store.cursorOf(store.placeAfter(start))
+  await write(store, {})
+  const cursor = store.cursorOf(store.head())
   const alien = (place: number) => `0123456789abcdef.${place}`
 
   t.equal(Cursor.parse(cursor), cursor)
-  t.equal(store.placeOfCursor(cursor), store.placeAfter(start))
+  t.equal(store.placeOfCursor(cursor), store.head())
+  t.throws(
+    () => store.placeOfCursor(store.cursorOf(store.head() + 1)),
+    { code: 'ERR_EXPIRED' },
+    'never given out',
+  )
   for (const [at, resumeTs] of [
     [start - 5, start - 6],
     [start + 5, start - 1],

@@ -13,6 +13,7 @@ t.test('a full memory refuses what is new, and one identity holds at most a sixt
   const holders = Array.from({ length: 16 }, () => actor())
   const old = { timestamp: start - 60_000 }
   for (const holder of holders) {
+    await postSigned(relay, await sealRecord(relay, holder, actor()))
     for (let i = 0; i < 2; i += 1) {
       t.match(await post(relay.url, (await sealFor(relay, holder, quote, old)).text), { status: 200 })
     }
@@ -40,6 +41,19 @@ t.test('a full memory refuses what is new, and one identity holds at most a sixt
     'what was refused for want of room may come again',
   )
   t.match(await post(relay.url, refused.text), { reply: { code: 'ERR_REPLAYED' } })
+})
+
+t.test('once it is half full, identities without records share by their network address', async (t) => {
+  const relay = await openRelay(t, ['--open', '--trust-proxy', '--limit', 'replay=32'])
+  const from = async (address: string) =>
+    (await post(relay.url, (await sealFor(relay, actor(), quote)).text, { 'x-forwarded-for': address }))
+      .status
+
+  for (let i = 0; i < 17; i += 1) t.equal(await from('198.51.100.1'), 200, 'half of it and one more')
+  t.equal(await from('198.51.100.2'), 200)
+  t.equal(await from('198.51.100.2'), 200)
+  t.equal(await from('198.51.100.2'), 503, 'fresh keys of one address share a sixteenth')
+  t.equal(await from('198.51.100.3'), 200, 'another address has its own')
 })
 
 t.test('the share of key 1 counts per network address', async (t) => {

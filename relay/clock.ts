@@ -1,0 +1,47 @@
+/** The relay's wall clock, held against one that nobody sets: a wrong time in receipts and places cannot be taken back. */
+import { MarketError } from '../market/errors.ts'
+
+const jumpMs = 3_600_000
+
+export interface ClockOptions {
+  /** Milliseconds since 1970. */
+  now(): number
+  /** Milliseconds that no setting of the clock changes. */
+  monotonic(): number
+  /** When the last record arrived, by the clock of then; 0 for none. */
+  lastArrival: number
+}
+
+export class Clock {
+  readonly #options: ClockOptions
+  #start: { now: number; monotonic: number }
+  #lastArrival: number
+
+  constructor(options: ClockOptions) {
+    this.#options = options
+    this.#start = { now: options.now(), monotonic: options.monotonic() }
+    this.#lastArrival = options.lastArrival
+  }
+
+  /** Why the time is not to be trusted, until a person confirms it. */
+  get trouble(): string | undefined {
+    const now = this.#options.now()
+    const drift = now - this.#start.now - (this.#options.monotonic() - this.#start.monotonic)
+    if (Math.abs(drift) > jumpMs) return `the clock jumped by ${Math.round(drift / 60_000)} minutes`
+    if (this.#lastArrival - now > jumpMs) return 'the clock is far behind the last record'
+    return undefined
+  }
+
+  /** @throws ERR_BUSY while the time is not to be trusted */
+  check(): void {
+    const { trouble } = this
+    if (trouble !== undefined)
+      throw new MarketError('ERR_BUSY', trouble, { extras: { retryAfterMs: 60_000 } })
+  }
+
+  /** A person has checked the clock. */
+  confirm(): void {
+    this.#start = { now: this.#options.now(), monotonic: this.#options.monotonic() }
+    this.#lastArrival = 0
+  }
+}
