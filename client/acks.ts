@@ -10,7 +10,7 @@ import { Refused } from './errors.ts'
 import type { Arrival } from './inbox.ts'
 import { post } from './outbox.ts'
 import { entries, keepAcks } from './outbox-files.ts'
-import { ackTag } from './tags.ts'
+import { ackTag, unackedTags } from './tags.ts'
 
 const PendingAck = z.strictObject({
   owner: Key,
@@ -21,11 +21,12 @@ const PendingAck = z.strictObject({
 })
 type PendingAck = z.infer<typeof PendingAck>
 
-/** Notes that a read was answered. Not fsynced: what a power failure can take is the news, not the record. */
+/** Notes that a read was answered, if its sender is to know. Not fsynced: what a power failure can take is the news, not the record. */
 export async function noteRead(
   { home }: Context,
   { record, relay, re }: Omit<Arrival, 'receivedMs'>,
 ): Promise<void> {
+  if (unackedTags.includes(record.msg.request.tag)) return
   const pending: PendingAck = {
     owner: record.msg.from,
     recordId: record.msg.request.recordId,
@@ -80,12 +81,14 @@ async function sendOne(
   await Promise.all(group.map(({ name }) => remove(ctx.home.path('acks', name))))
 }
 
-/** Marks our records as pulled. An ack counts only for records addressed to who sent it. */
+/** Marks our records as pulled. An ack counts for a record addressed to who sent it and a relay that was offered it, once. */
 export async function takeAck({ home }: Context, from: Key, { relay, pulls }: Ack): Promise<void> {
   const all = await entries(home)
-  await keepAcks(
-    home,
-    relay,
-    pulls.filter(({ recordId }) => all.get(recordId)?.to === from),
-  )
+  const isNews = (id: RecordId): boolean => {
+    const entry = all.get(id)
+    if (entry?.to !== from || entry.pulledFrom.has(relay)) return false
+    return [entry.accepted, entry.queued, entry.refused].some((relays) => relays.has(relay))
+  }
+  const ids = new Set(pulls.map(({ recordId }) => recordId).filter(isNews))
+  if (ids.size > 0) await keepAcks(home, relay, ids)
 }

@@ -20,7 +20,7 @@ import { decode, type Sealed, verify } from '../market/envelope.ts'
 import { sha256 } from '../market/hash.ts'
 import { decodeRecordValue, type SealedRecord } from '../market/record.ts'
 import type { Hash, Key } from '../market/units.ts'
-import { ClientError, messageOf, Refused } from './errors.ts'
+import { ClientError, messageOf, Refused, told } from './errors.ts'
 
 /** Who must have signed, for whom, and how the user knows the relay. */
 export interface Parties {
@@ -141,7 +141,7 @@ function trusting<T>({ url }: Parties, open: () => T): T {
     if (cause instanceof Refused) throw cause
     throw new ClientError(
       'ERR_UNTRUSTED',
-      `the answer of ${url} cannot be trusted: ${messageOf(cause)}`,
+      `the answer of ${url} cannot be trusted: ${told(messageOf(cause))}`,
       cause,
     )
   }
@@ -163,5 +163,7 @@ function plainErrorIn(text: string): Refusal | undefined {
 
 function refused({ url }: Parties, refusal: Refusal, signed: boolean): Refused {
   const { code, error, ...extras } = refusal
-  return new Refused(url, { code, error: `${url} refuses: ${error}`, signed, extras })
+  // Whoever is on the path can say no in the relay's place: it changes nothing here, and is asked again.
+  const no = signed ? 'refuses' : 'refuses, but did not sign it, so this is tried again later'
+  return new Refused(url, { code, error: `${url} ${no}: ${told(error)}`, signed, extras })
 }

@@ -13,10 +13,12 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   let session = new Session(io, {})
   try {
     const { values, name, args } = findCommand(argv)
+    if (values.home !== undefined && (typeof values.home !== 'string' || values.home === ''))
+      throw usageError('--home takes a directory')
     session = new Session(io, values)
     const found = commands.find((one) => one.name === name)
     if (values.help || name === 'help') return showHelp(io, found)
-    if (values.version) {
+    if (values.version || name === 'version') {
       io.stdout.write(`${version}\n`)
       return exitCodes.ok
     }
@@ -68,7 +70,7 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
 
   --home DIR   the identity's home; else RELAY_HOME, else ~/.relay
   --json       JSON lines, as when piped; --human: tables, as on a terminal
-  --help       this, or the help of a command; --version
+  --help, -h   this, or the help of a command; --version
 
   RELAY_PASSPHRASE opens an encrypted key.
   Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found.

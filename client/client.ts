@@ -1,5 +1,4 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
-import type { Entry as Listed } from '../contracts/api.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
@@ -12,7 +11,7 @@ import type { CallOptions } from './connection.ts'
 import { type Context, ownRelays } from './context.ts'
 import { fetchFiles } from './downloads.ts'
 import { deleteRecord, flush, type Flushed } from './flush.ts'
-import { addFriend, type Friend, findFriend, friends, removeFriend } from './friends.ts'
+import { addFriend, checkName, type Friend, findFriend, friends, removeFriend } from './friends.ts'
 import { Home } from './home.ts'
 import { arrivals, type Message, openArrival } from './inbox.ts'
 import { type Incoming, incoming } from './incoming.ts'
@@ -22,7 +21,7 @@ import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
 import { post, type Posted } from './outbox.ts'
 import { overview, type Sent } from './overview.ts'
 import { pull, pullStrangers, type Pulled, type PullOptions } from './pull.ts'
-import { listStrangers } from './strangers.ts'
+import { type Strangers, strangersOn } from './strangers.ts'
 import { reservedTags } from './tags.ts'
 import type { TransferOptions } from './transfer.ts'
 import { type FileOptions, resumeUploads, sendFile } from './uploads.ts'
@@ -51,10 +50,11 @@ export class Client {
 
   /** Makes a new identity in a home that has none. @throws ERR_CONFLICT when it has one */
   static async init(directory: string, options: InitOptions): Promise<Client> {
-    const home = await Home.open(directory)
-    if (await home.hasIdentity())
+    if (await Home.at(directory).hasIdentity())
       throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
+    checkName('label', options.label)
     const relays = await Promise.all((options.relays ?? []).map((text) => me.resolveAddress(text)))
+    const home = await Home.open(directory)
     if (options.wallet === undefined) {
       // A key without identity file is what a crash right here leaves behind.
       await openOrCreateKeyFile(home.keyFile, { passphrase: options.passphrase })
@@ -67,8 +67,8 @@ export class Client {
 
   /** @throws ERR_NOT_FOUND without identity, ERR_FORBIDDEN for a wrong passphrase, ERR_CONFLICT for another wallet's home */
   static async open(directory: string, options: OpenOptions = {}): Promise<Client> {
+    const file = await Home.at(directory).me()
     const home = await Home.open(directory)
-    const file = await home.me()
     const client = new Client(await contextOf(home, options))
     if (file.msg.from !== client.identity)
       throw new MarketError(
@@ -99,12 +99,12 @@ export class Client {
   }
 
   friends(): Promise<Friend[]> {
-    return friends(this.#ctx.home)
+    return friends(this.#ctx)
   }
 
   /** By alias, label or key. @throws ERR_NOT_FOUND, ERR_CONFLICT when several are meant */
   friend(reference: string): Promise<Friend> {
-    return findFriend(this.#ctx.home, reference)
+    return findFriend(this.#ctx, reference)
   }
 
   /** Takes the text of an identity file. @throws ERR_CONFLICT for a rollback or a fork */
@@ -136,7 +136,7 @@ export class Client {
   /** Sends a file of any size, or goes on with the unfinished sending of this file to this friend. */
   async sendFile(to: Key | Friend, path: string, options: FileOptions = {}): Promise<Posted> {
     checkTag(options.tag)
-    return sendFile(this.#ctx, keyOf(to), path, options)
+    return sendFile(this.#ctx, { to: keyOf(to), path }, options)
   }
 
   /** Brings in everything friends have for us. Files and acks are the business of `finish`. */
@@ -149,15 +149,9 @@ export class Client {
     return pullStrangers(this.#ctx, await this.#allRelays(), options)
   }
 
-  /** What others than friends have for us, without reading it. */
-  async strangers(options: CallOptions = {}): Promise<{ relay: RelayAddress; entries: Listed[] }[]> {
-    const relays = await this.#allRelays()
-    return Promise.all(
-      relays.map(async (relay) => ({
-        relay,
-        entries: await listStrangers(this.#ctx, this.#ctx.connect(relay), options),
-      })),
-    )
+  /** What others than friends have for us, without reading it. One relay's failure stops no other. */
+  async strangers(options: CallOptions = {}): Promise<Strangers[]> {
+    return strangersOn(this.#ctx, await this.#allRelays(), options)
   }
 
   /** Fetches the files that wait, acknowledges what was pulled, goes on with sendings and empties the queue. */
@@ -182,10 +176,18 @@ export class Client {
     onMessage: (message: Message) => void
     onLive?: (relay: string) => void
     onFile?: (file: Incoming) => void
+    maxFileBytes?: number | undefined
   }): Promise<void> {
+    const { maxFileBytes } = options
+    const waiting = new Set<string>()
     const fetch = async (signal: AbortSignal) => {
-      const { files } = await this.finish({ signal })
-      for (const file of files) options.onFile?.(file)
+      const { files } = await this.finish({ signal, maxFileBytes })
+      for (const file of files) {
+        // A file too large to be fetched unasked is told once.
+        if (waiting.has(file.path)) continue
+        if (file.state === 'waiting') waiting.add(file.path)
+        options.onFile?.(file)
+      }
     }
     // Acks and the queue do not wait for a long file.
     const answer = async (signal: AbortSignal) => void (await this.finish({ signal, files: false }))
@@ -222,7 +224,8 @@ export class Client {
   async #pingOne(relay: RelayAddress, options: CallOptions): Promise<Ping> {
     const began = performance.now()
     try {
-      const request = { type: 'quote' as const, bytes: 1024, ttl: 86_400, maxPulls: 1 }
+      // Of all requests, the one that every relay answers to everybody.
+      const request = { type: 'inventory' as const, afterTs: this.#ctx.now(), limit: 1 }
       await this.#ctx.connect(relay).call(request, { ...options, attempts: 1 })
       return { relay, ms: Math.round((performance.now() - began) * 10) / 10 }
     } catch (error) {

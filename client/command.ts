@@ -11,7 +11,7 @@ export const globalOptions = {
   home: { type: 'string' },
   json: { type: 'boolean' },
   human: { type: 'boolean' },
-  help: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
 } as const satisfies ParseArgsOptionsConfig
 
@@ -65,6 +65,26 @@ export function durationSeconds(text: string, option: string): number {
   const match = /^([1-9][0-9]{0,8})([smhdw])$/.exec(text)
   if (match === null) throw usageError(`--${option} takes a duration like 90s, 30m, 12h or 7d`)
   return Number(match[1]) * unitSeconds[match[2] as keyof typeof unitSeconds] // by the pattern
+}
+
+const unitBytes = {
+  '': 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+} as const
+
+/** Bytes of `500000`, `200MB`, `2GiB`. */
+export function sizeBytes(text: string, option: string): number {
+  const match = /^([1-9][0-9]{0,11})((?:[kMGT]|[KMGT]i)?)B?$/.exec(text)
+  const bytes = match === null ? Number.NaN : Number(match[1]) * unitBytes[match[2] as keyof typeof unitBytes] // by the pattern
+  if (!Number.isSafeInteger(bytes)) throw usageError(`--${option} takes a size like 500MB or 2GiB`)
+  return bytes
 }
 
 export function positiveInteger(text: string, option: string): number {

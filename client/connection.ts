@@ -1,6 +1,6 @@
 /** One relay over HTTP: sealed requests out, proven answers in (docs/protocol.md §2, §7.1). */
 import { randomBytes } from 'node:crypto'
-import type { Info, Request, RequestOf } from '../contracts/api.ts'
+import { featuresOf, type Info, type Request, type RequestOf, type Write } from '../contracts/api.ts'
 import type { RelayAddress } from '../market/address.ts'
 import { type Sealed, seal } from '../market/envelope.ts'
 import type { SealedRecord } from '../market/record.ts'
@@ -9,6 +9,7 @@ import { ClientError, isRetryable, Refused } from './errors.ts'
 import { fetchText } from './http.ts'
 import { connectionLimits, fetchInfo } from './info.ts'
 import type { ReadMemory, SealedRead } from './reads.ts'
+import { RelayClock } from './relay-clock.ts'
 import { isOver, isReplayed, isStale, keepsText, repeatableMs, repeatsInBatch } from './repeat.ts'
 import { pauseBeforeRetry } from './retry.ts'
 import type { Wallet } from './wallet.ts'
@@ -20,11 +21,10 @@ export interface CallOptions {
 
 export class Connection {
   readonly address: RelayAddress
+  readonly clock: RelayClock
   readonly #wallet: Wallet
   readonly #parties: Parties
-  readonly #now: () => number
   readonly #reads: ReadMemory | undefined
-  #clockOffsetMs = 0
   #info: Promise<Info> | undefined
 
   constructor(
@@ -35,13 +35,8 @@ export class Connection {
     this.address = address
     this.#wallet = wallet
     this.#parties = { relay: address.key, self: wallet.identity, url: address.url }
-    this.#now = now
+    this.clock = new RelayClock(now)
     this.#reads = reads
-  }
-
-  /** The relay's time, as far as a signed answer told us. */
-  get now(): number {
-    return this.#now() + this.#clockOffsetMs
   }
 
   /** What the relay publishes about itself, asked once. It is not signed: it may only make us ask for less. */
@@ -57,10 +52,21 @@ export class Connection {
     throw new ClientError('ERR_UNTRUSTED', `${this.address.url} is another relay than the pinned one`)
   }
 
-  /** Signs a request to this relay, by its clock. */
-  seal<R extends Request>(request: R): Promise<Sealed<R>> {
+  /** Signs a request to this relay, by its clock. @throws ERR_UNSUPPORTED when the relay does not offer it */
+  async seal<R extends Request>(request: R, signal?: AbortSignal): Promise<Sealed<R>> {
+    await this.demand(request, signal)
     const nonce = randomBytes(8).toString('hex')
-    return seal({ to: this.address.key, timestamp: this.now, nonce, request }, this.#wallet)
+    return seal({ to: this.address.key, timestamp: this.clock.now, nonce, request }, this.#wallet)
+  }
+
+  /** Asks for the relay's features where a request needs any (docs/protocol.md §4.2). @throws ERR_UNSUPPORTED */
+  async demand(request: Request | Write, signal?: AbortSignal): Promise<void> {
+    const needed = featuresOf(request)
+    if (needed.length === 0) return
+    const { features } = await this.info(signal)
+    const missing = needed.filter((feature) => !features.includes(feature))
+    if (missing.length > 0)
+      throw new ClientError('ERR_UNSUPPORTED', `${this.address.url} does not offer ${missing.join(', ')}`)
   }
 
   /** The proven answer of this relay to a message, wherever its text came from. @throws as `call` */
@@ -75,13 +81,14 @@ export class Connection {
   async call<R extends Request>(request: R, options: CallOptions = {}): Promise<Answer<R['type']>> {
     let sealed: Sealed<R> | undefined
     return this.#retrying(options, async (failure) => {
-      if (sealed === undefined || !keepsText(request, failure)) sealed = await this.#sealOnce(request)
+      if (sealed === undefined || !keepsText(request, failure))
+        sealed = await this.#sealOnce(request, options.signal)
       try {
         return await this.#ask(sealed, options.signal)
       } catch (error) {
         if (request.type !== 'read' || !isReplayed(error)) throw error
         // A repeated read that a record answered gives the record again; so the answer that was lost held none.
-        sealed = await this.#sealOnce(request)
+        sealed = await this.#sealOnce(request, options.signal)
         return this.#ask(sealed, options.signal)
       }
     })
@@ -112,13 +119,13 @@ export class Connection {
   }
 
   /** `seal`, but a read that may have been answered before is asked in the words of then. */
-  async #sealOnce<R extends Request>(request: R): Promise<Sealed<R>> {
-    if (request.type !== 'read' || this.#reads === undefined) return this.seal(request)
+  async #sealOnce<R extends Request>(request: R, signal: AbortSignal | undefined): Promise<Sealed<R>> {
+    if (request.type !== 'read' || this.#reads === undefined) return this.seal(request, signal)
     const { key } = this.address
     const before = await this.#reads.recall(key, request.path)
-    const isFresh = before !== undefined && before.msg.timestamp > this.now - repeatableMs
+    const isFresh = before !== undefined && before.msg.timestamp > this.clock.now - repeatableMs
     if (isFresh && before.msg.from === this.#wallet.identity) return before as unknown as Sealed<R> // R is `read`
-    const read = await this.seal(request)
+    const read = await this.seal(request, signal)
     await this.#reads.remember(read as unknown as SealedRead) // R is `read`
     return read
   }
@@ -126,6 +133,7 @@ export class Connection {
   /** Uploads a bare record, which only a fresh one survives. @throws as `call`; ERR_STALE when it is too old for that */
   async write(record: SealedRecord, options: CallOptions = {}): Promise<Answer<'write'>> {
     return this.#retrying(options, async (failure) => {
+      await this.demand(record.msg.request, options.signal)
       // The record cannot be sealed again; what can be done is to `store` it by the clock just learnt.
       if (failure !== undefined && isStale(failure)) throw failure
       return openAnswer<'write'>(await this.#post(record.text, options.signal), record, this.#parties)
@@ -167,7 +175,7 @@ export class Connection {
       const sealed: Sealed<Request>[] = []
       let bytes = 2
       for (const { request } of todo.slice(0, limits.batch)) {
-        const next = await this.#sealOnce(request)
+        const next = await this.#sealOnce(request, options.signal)
         bytes += next.text.length + 1
         if (sealed.length > 0 && bytes > limits.bodyBytes) break
         sealed.push(next)
@@ -184,7 +192,7 @@ export class Connection {
       if (failure !== undefined) {
         sent = await Promise.all(
           sent.map((sealed) =>
-            keepsText(sealed.msg.request, failure) ? sealed : this.seal(sealed.msg.request),
+            keepsText(sealed.msg.request, failure) ? sealed : this.seal(sealed.msg.request, options.signal),
           ),
         )
       }
@@ -199,8 +207,8 @@ export class Connection {
 
   /** An element that was not carried out, or whose clock we now know, or whose lost answer held nothing. */
   #mayAskAgain(error: Error): boolean {
-    if (!(error instanceof Refused)) return false
-    if (isStale(error)) return this.followClock(error)
+    if (!(error instanceof Refused && error.signed)) return false
+    if (isStale(error)) return this.clock.follow(error)
     return isReplayed(error) || (error.code === 'ERR_LIMIT' && error.extras.retryAfterMs === 0)
   }
 
@@ -215,7 +223,7 @@ export class Connection {
         if (error === failure) throw error
         failure = error
         if (isStale(error)) {
-          if (adjusted || !this.followClock(error)) throw error
+          if (adjusted || !this.clock.follow(error)) throw error
           adjusted = true
           continue
         }
@@ -223,17 +231,6 @@ export class Connection {
         await pauseBeforeRetry(error, attempt - 1, { ...connectionLimits.backoff, signal })
       }
     }
-  }
-
-  /** Believes a signed ERR_STALE about this relay's clock, within bounds; true when asking again makes sense. */
-  followClock(error: unknown): boolean {
-    if (!(error instanceof Refused)) return false
-    const { time } = error.extras
-    if (!error.signed || typeof time !== 'number') return false
-    const offset = time - this.#now()
-    if (Math.abs(offset) > connectionLimits.clockOffsetMs) return false
-    this.#clockOffsetMs = Math.round(offset)
-    return true
   }
 
   async #post(body: string, signal: AbortSignal | undefined): Promise<string> {

@@ -1,7 +1,7 @@
 /** Files that friends send: fetched chunk by chunk, resumed where a kill left them, checked as a whole before they get a name. */
 import { createReadStream } from 'node:fs'
 import { createHash } from 'node:crypto'
-import { constants, type FileHandle, open, stat } from 'node:fs/promises'
+import { constants, type FileHandle, open, stat, statfs } from 'node:fs/promises'
 import { z } from 'zod'
 import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
 import { fromUtf8 } from '../market/bytes.ts'
@@ -9,15 +9,14 @@ import { MarketError } from '../market/errors.ts'
 import { type FileHead, payloadLimits, safeName } from '../market/payload.ts'
 import { formatPath, RecordId } from '../market/record.ts'
 import { noteRead } from './acks.ts'
-import type { CallOptions } from './connection.ts'
 import type { Context } from './context.ts'
 import { isMissing, openJournal, readJournal, remove } from './durable.ts'
-import { codeOf } from './errors.ts'
+import { ClientError, codeOf, Refused } from './errors.ts'
 import { friend } from './friends.ts'
 import { type Arrival, arrival, keepArrival, openArrival } from './inbox.ts'
 import { fileOf, finish, giveName, type Incoming, incoming, waitingFiles } from './incoming.ts'
 import { eachLimited } from './retry.ts'
-import type { TransferOptions } from './transfer.ts'
+import { type TransferOptions, transferLimits } from './transfer.ts'
 
 const inFlight = 4
 
@@ -25,18 +24,13 @@ const Finished = z.strictObject({ index: z.int().min(0) })
 
 /**
  * Fetches every file that waits, unless another process is at it. What fails is notified and, unless it is final,
- * tried again next time.
+ * tried again next time; what is larger than the options allow is returned as it waits.
  */
 export async function fetchFiles(ctx: Context, options: TransferOptions = {}): Promise<Incoming[]> {
   const { home } = ctx
   const waiting = await waitingFiles(home)
   if (waiting.length === 0) return []
-  try {
-    return await home.lock('downloads', () => fetchAll(ctx, waiting, options), { waitMs: 0 })
-  } catch (error) {
-    if (codeOf(error) !== 'ERR_LOCKED') throw error
-    return []
-  }
+  return (await home.tryLock('downloads', () => fetchAll(ctx, waiting, options))) ?? []
 }
 
 async function fetchAll(
@@ -49,7 +43,9 @@ async function fetchAll(
     try {
       // Looked at again: the process that had the lock before us may have fetched it.
       const transfer = await incoming(ctx.home, path)
-      if (transfer?.state === 'waiting') finished.push(await fetchFile(ctx, transfer, options))
+      if (transfer?.state !== 'waiting') continue
+      const isAllowed = transfer.size <= (options.maxFileBytes ?? transferLimits.maxFileBytes)
+      finished.push(isAllowed ? await fetchFile(ctx, transfer, options) : transfer)
     } catch (error) {
       options.signal?.throwIfAborted()
       ctx.notify({ type: 'transfer-failed', name, error: error as Error })
@@ -71,7 +67,9 @@ async function fetchFile(ctx: Context, transfer: Incoming, options: TransferOpti
     await fetchChunks(job, part)
     await checkWhole(part, payload)
   } catch (error) {
-    const isFinal = codeOf(error) === 'ERR_MALFORMED' || arrived.record.expires <= ctx.now()
+    // A relay's no is no fact about the file.
+    const isBad = codeOf(error) === 'ERR_MALFORMED' && !(error instanceof Refused)
+    const isFinal = isBad || arrived.record.expires <= ctx.now()
     if (!isFinal) throw error
     return finish(home, { ...transfer, state: 'failed', reason: (error as Error).message })
   }
@@ -98,9 +96,6 @@ async function fetchChunks(job: Job, part: string): Promise<void> {
   const { home } = job.ctx
   const { head, options } = job
   const ids = await chunkIds(job)
-  if (ids.length !== Math.ceil(head.size / head.chunkBytes)) {
-    throw new MarketError('ERR_MALFORMED', 'its number of chunks does not fit its size')
-  }
   const log = fileOf(home, job.arrived.record.path, 'log')
   if (!(await isThere(part))) await remove(log) // finished chunks of a file that somebody took away
   const done = new Set((await readJournal(log, Finished)).map(({ index }) => index))
@@ -113,6 +108,7 @@ async function fetchChunks(job: Job, part: string): Promise<void> {
       doneBytes,
       totalBytes: head.size,
     })
+  await checkRoom(job, head.size - doneBytes)
   const [target, journal] = await Promise.all([openPart(part), openJournal(log)])
   try {
     report()
@@ -121,6 +117,7 @@ async function fetchChunks(job: Job, part: string): Promise<void> {
       await fetchChunk(job, id, async (bytes) => {
         if (bytes.length !== bytesOf(index))
           throw new MarketError('ERR_MALFORMED', `its chunk ${index} has another size`)
+        await checkRoom(job, bytes.length)
         await target.write(bytes, 0, bytes.length, index * head.chunkBytes)
         // The journal must never say more than the disk has.
         await target.datasync()
@@ -135,16 +132,32 @@ async function fetchChunks(job: Job, part: string): Promise<void> {
   }
 }
 
+/** The file is written in place, and others write too: asked again for every chunk. @throws ERR_NO_SPACE */
+async function checkRoom({ ctx, options }: Job, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(ctx.home.path('transfers'))
+  const { keepFreeBytes = transferLimits.keepFreeBytes } = options
+  if (bavail * bsize - bytes < keepFreeBytes)
+    throw new ClientError('ERR_NO_SPACE', `the disk would have less than ${keepFreeBytes} bytes left`)
+}
+
+/** Every chunk once, as many as the size needs: else a small record names a file that fills the disk. */
 async function chunkIds(job: Job): Promise<readonly RecordId[]> {
-  const { chunks, parts } = job.head
-  if (parts === undefined) return chunks ?? []
-  const ids: RecordId[] = []
+  const { chunks = [], parts = [], size, chunkBytes } = job.head
+  const count = Math.ceil(size / chunkBytes)
+  const ids: RecordId[] = [...chunks]
+  if (new Set(parts).size < parts.length)
+    throw new MarketError('ERR_MALFORMED', 'it names a list of chunks twice')
   for (const part of parts) {
     await fetchChunk(job, part, async (bytes, chunk) => {
       ids.push(...parseIds(bytes))
       await keepArrival(job.ctx.home, chunk)
     })
+    if (ids.length > count) break
   }
+  if (ids.length !== count)
+    throw new MarketError('ERR_MALFORMED', 'its number of chunks does not fit its size')
+  if (new Set([...ids, ...parts]).size < ids.length + parts.length)
+    throw new MarketError('ERR_MALFORMED', 'it names a chunk twice')
   return ids
 }
 
@@ -160,15 +173,16 @@ function parseIds(bytes: Uint8Array): RecordId[] {
 
 /** Gives `keep` the bytes of one chunk, from the inbox if it ever came, else from the first relay that has it. */
 async function fetchChunk(
-  { ctx, arrived, sources, options }: Job,
+  job: Job,
   id: RecordId,
   keep: (bytes: Uint8Array, chunk: Arrival) => Promise<void>,
 ): Promise<void> {
+  const { ctx, arrived, sources } = job
   const { from } = arrived.record.msg
   const path = formatPath({ owner: from, receiver: ctx.wallet.identity, recordId: id })
   // Parts are kept there; and a relay that lists no tags makes every chunk come through it.
   const held = await arrival(ctx.home, path)
-  const chunk = held ?? (await readFrom(ctx, path, sources, options))
+  const chunk = held ?? (await readFrom(job, path))
   const { payload, bytes } = await openArrival(ctx, chunk)
   if (payload.type !== 'chunk') throw new MarketError('ERR_MALFORMED', `its chunk ${id} is a ${payload.type}`)
   if (held === undefined && (await friend(ctx.home, from)) !== undefined) await noteRead(ctx, chunk)
@@ -177,12 +191,7 @@ async function fetchChunk(
   if (held === undefined && source !== undefined) await ctx.connect(source).finishRead(path)
 }
 
-async function readFrom(
-  ctx: Context,
-  path: string,
-  sources: readonly RelayAddress[],
-  options: CallOptions,
-): Promise<Arrival> {
+async function readFrom({ ctx, sources, options }: Job, path: string): Promise<Arrival> {
   let failure: unknown
   for (const address of sources) {
     try {

@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'nod
 import { basename, dirname, join } from 'node:path'
 import type { z } from 'zod'
 import { firstIssue } from '../market/envelope.ts'
+import { MarketError } from '../market/errors.ts'
 import { ClientError, messageOf } from './errors.ts'
 
 /** Everything here is private to the user. */
@@ -100,6 +101,16 @@ export async function openJournal(path: string): Promise<FileHandle> {
   if (text !== undefined && !text.endsWith('\n'))
     await file.truncate(Buffer.byteLength(text.slice(0, text.lastIndexOf('\n') + 1)))
   return file
+}
+
+/** Passes on what was asked of a file the user named. @throws ERR_NOT_FOUND naming it when there is none */
+export async function named<T>(path: string, asked: Promise<T>): Promise<T> {
+  try {
+    return await asked
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause
+    throw new MarketError('ERR_NOT_FOUND', `there is no ${path}`, { cause })
+  }
 }
 
 export const remove = (path: string): Promise<void> => rm(path, { force: true })

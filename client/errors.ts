@@ -12,6 +12,10 @@ export const clientCodes = {
   ERR_CHANGED: { retryable: false },
   /** Another process holds what is needed and does not let go. */
   ERR_LOCKED: { retryable: true },
+  /** The disk has too little room for what is to be fetched. */
+  ERR_NO_SPACE: { retryable: true },
+  /** The relay does not list what this needs among its features. */
+  ERR_UNSUPPORTED: { retryable: false },
   /** The request makes no sense as given. */
   ERR_USAGE: { retryable: false },
 } as const
@@ -51,6 +55,18 @@ export function isRetryable(error: unknown): boolean {
   if (error.code === 'ERR_LIMIT') return typeof error.extras.retryAfterMs === 'number'
   return codes[error.code].retryable
 }
+
+const toldCharacters = 256
+const unprintable = /[\p{Cc}\p{Cf}\u2028\u2029]/gu
+
+/** A sentence that came over the wire, fit to be shown, kept and logged: short and printable. */
+export const told = (text: string): string =>
+  text
+    .slice(0, 4 * toldCharacters)
+    .toWellFormed()
+    .replaceAll(unprintable, '')
+    .slice(0, toldCharacters)
+    .toWellFormed()
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

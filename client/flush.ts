@@ -27,12 +27,8 @@ export async function flush(
   options: CallOptions & { retryRefused?: boolean } = {},
 ): Promise<Flushed> {
   const { home } = ctx
-  try {
-    return await home.lock('flush', () => flushAlone(ctx, options), { waitMs: 0, signal: options.signal })
-  } catch (error) {
-    if (codeOf(error) !== 'ERR_LOCKED') throw error
-    return { delivered: 0, queued: await countQueued(ctx), failures: [] }
-  }
+  const flushed = await home.tryLock('flush', () => flushAlone(ctx, options))
+  return flushed ?? { delivered: 0, queued: await countQueued(ctx), failures: [] }
 }
 
 async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: boolean }): Promise<Flushed> {
@@ -52,7 +48,7 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
       const connection = ctx.connect(address)
       try {
         await eachLimited(await jobsAt(home, address.key), outboxLimits.inFlight, async (entry) => {
-          if (await carryOut(ctx, entry, connection, options)) delivered += 1
+          if (await carryOut(ctx, { entry, connection }, options)) delivered += 1
         })
       } catch (error) {
         failures.push({ relay: address.url, error: error as Error })
@@ -73,9 +69,15 @@ async function jobsAt(home: Context['home'], relay: Key): Promise<files.Entry[]>
 /** Relays that may hold the record: also those that never answered may have stored it. */
 const touched = ({ accepted, queued }: files.Entry): Set<Key> => new Set([...accepted, ...queued])
 
+/** What the queue says of one record and one relay. */
+interface Job {
+  readonly entry: files.Entry
+  readonly connection: Connection
+}
+
 /** True when a record was delivered. @throws what makes further attempts at this relay pointless for now */
-async function carryOut(ctx: Context, entry: files.Entry, connection: Connection, options: CallOptions) {
-  const { key } = connection.address
+async function carryOut(ctx: Context, { entry, connection }: Job, options: CallOptions): Promise<boolean> {
+  const { key, url } = connection.address
   try {
     if (entry.deleted) {
       await connection.call({ type: 'delete', recordId: entry.id }, options)
@@ -83,11 +85,19 @@ async function carryOut(ctx: Context, entry: files.Entry, connection: Connection
       return false
     }
     const record = await files.recordOf(ctx.home, entry)
-    if (record !== undefined) await upload(ctx, record, connection, options)
+    if (record !== undefined) await upload(ctx, { record, connection }, options)
     return record !== undefined
   } catch (error) {
-    if (error instanceof Refused && !isRetryable(error)) return false // kept with the entry
-    throw error
+    if (codeOf(error) === 'ERR_DAMAGED') {
+      ctx.notify({ type: 'damaged', error: error as Error })
+      return false
+    }
+    const isNo = error instanceof Refused && !isRetryable(error)
+    if (isNo && error.signed) return false // kept with the entry
+    if (!isNo && codeOf(error) !== 'ERR_UNSUPPORTED') throw error
+    // Of this record only, and nobody signed it: it waits, and what is behind it goes on.
+    ctx.notify({ type: 'relay-failed', relay: url, error: error as Error })
+    return false
   }
 }
 

@@ -1,12 +1,20 @@
 /** Whom the user knows: their identity files, under names only the user gives. */
 import { z } from 'zod'
-import { type RelayAddress, parseAddress } from '../market/address.ts'
+import { formatAddress, type RelayAddress, parseAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
-import { type IdentityFile, openIdentity, type Succession, succession } from '../market/identity-file.ts'
+import {
+  Identity,
+  type IdentityFile,
+  identityLimits,
+  openIdentity,
+  type Succession,
+  succession,
+} from '../market/identity-file.ts'
 import { safeName } from '../market/payload.ts'
 import type { Key } from '../market/units.ts'
 import type { Context } from './context.ts'
 import { namesIn, readJson, readWhole, remove, writeDurably } from './durable.ts'
+import { codeOf } from './errors.ts'
 import type { Home } from './home.ts'
 
 const keptForks = 8
@@ -28,10 +36,48 @@ export interface Friend {
   readonly forks: readonly string[]
 }
 
-export async function friends(home: Home): Promise<Friend[]> {
+type Heard = Pick<Context, 'home' | 'notify'>
+
+/** All friends by alias. One whose file is damaged is named in a notice and left out, so that the others stay. */
+export async function friends({ home, notify }: Heard): Promise<Friend[]> {
+  const all = (await keysIn(home)).map(async (key) => {
+    try {
+      return await friend(home, key)
+    } catch (error) {
+      if (codeOf(error) !== 'ERR_DAMAGED') throw error
+      notify({ type: 'damaged', error: error as Error })
+      return undefined
+    }
+  })
+  const found = (await Promise.all(all)).filter((one) => one !== undefined)
+  return found.sort((a, b) => a.alias.localeCompare(b.alias))
+}
+
+/** The keys of all friends: whoever has a file is no stranger, even if it is damaged. */
+export const friendKeys = async ({ home }: Pick<Context, 'home'>): Promise<Set<Key>> =>
+  new Set(await keysIn(home))
+
+async function keysIn(home: Home): Promise<Key[]> {
   const names = (await namesIn(home.path('friends'))).filter((name) => name.endsWith('.json'))
-  const all = await Promise.all(names.map((name) => friend(home, name.slice(0, -'.json'.length))))
-  return all.filter((one) => one !== undefined).sort((a, b) => a.alias.localeCompare(b.alias))
+  return names.map((name) => name.slice(0, -'.json'.length))
+}
+
+/** A relay of friends, with everybody to be heard there. */
+export interface FriendsRelay {
+  readonly address: RelayAddress
+  readonly owners: readonly Key[]
+}
+
+/** Each relay of these friends, by its address. */
+export function relaysOf(all: readonly Friend[]): Map<string, FriendsRelay> {
+  const found = new Map<string, FriendsRelay>()
+  for (const { key, relays } of all) {
+    for (const address of relays) {
+      const owners = found.get(formatAddress(address))?.owners ?? []
+      found.set(formatAddress(address), { address, owners: [...owners, key].sort() })
+    }
+  }
+  return found
 }
 
 export async function friend(home: Home, key: Key): Promise<Friend | undefined> {
@@ -40,12 +86,13 @@ export async function friend(home: Home, key: Key): Promise<Friend | undefined> 
   if (saved === undefined) return undefined
   const file = readWhole(path, () => openIdentity(saved.identity))
   const { label, relays } = file.msg.request
-  return { key: file.msg.from, label, relays: relays.map(parseAddress), file, ...pick(saved) }
+  const { alias, forks } = saved
+  return { key: file.msg.from, label, relays: relays.map(parseAddress), file, alias, forks }
 }
 
 /** The one friend meant by a key, an alias or a label. @throws ERR_NOT_FOUND, ERR_CONFLICT when several are meant */
-export async function findFriend(home: Home, reference: string): Promise<Friend> {
-  const all = await friends(home)
+export async function findFriend(ctx: Heard, reference: string): Promise<Friend> {
+  const all = await friends(ctx)
   const byRank = [
     all.filter(({ key }) => key === reference),
     // An alias was given by the user, a label by whoever: no label may stand in an alias' place.
@@ -71,13 +118,14 @@ export async function addFriend(
   text: string,
   { alias }: { alias?: string | undefined } = {},
 ): Promise<{ friend: Friend; succession: Succession | 'new' }> {
+  if (alias !== undefined) checkName('alias', alias)
   const file = openIdentity(text)
   const key = file.msg.from
   if (key === ctx.wallet.identity) throw new MarketError('ERR_CONFLICT', 'this is your own identity')
   return ctx.home.lock('friends', async () => {
     const held = await friend(ctx.home, key)
     const name = alias ?? held?.alias ?? file.msg.request.label
-    const taken = (await friends(ctx.home)).some((other) => other.alias === name && other.key !== key)
+    const taken = (await friends(ctx)).some((other) => other.alias === name && other.key !== key)
     if (taken)
       throw new MarketError('ERR_CONFLICT', `another friend is called ${name}: choose an alias with --as`)
     const relation = held === undefined ? 'new' : await succeed(ctx, held, file)
@@ -93,6 +141,16 @@ export async function addFriend(
     await save(ctx.home, { alias: name, forks: held?.forks ?? [], file: kept })
     return { friend: (await friend(ctx.home, key))!, succession: relation } // just saved
   })
+}
+
+/** @throws ERR_MALFORMED unless `name` may be a label or an alias */
+export function checkName(what: 'label' | 'alias', name: string): void {
+  if (Identity.shape.label.safeParse(name).success) return
+  const { labelLength } = identityLimits
+  throw new MarketError(
+    'ERR_MALFORMED',
+    `the ${what} has 1 to ${labelLength} characters, none of them for control`,
+  )
 }
 
 /** Takes an identity file that came in a record; anything but a newer file of this same friend changes nothing. */
@@ -115,8 +173,8 @@ export async function removeFriend(home: Home, key: Key): Promise<void> {
 }
 
 /** The folder for a friend's files: the alias, made unmistakable where two aliases look the same on disk. */
-export async function folderOf(home: Home, key: Key): Promise<string> {
-  const all = await friends(home)
+export async function folderOf(ctx: Heard, key: Key): Promise<string> {
+  const all = await friends(ctx)
   const alias = all.find((one) => one.key === key)?.alias
   if (alias === undefined) return key
   const name = safeName(alias)
@@ -140,4 +198,3 @@ function save(home: Home, { file, alias, forks }: Pick<Friend, 'file' | 'alias' 
 }
 
 const fileOf = (home: Home, key: Key): string => home.path('friends', `${key}.json`)
-const pick = ({ alias, forks }: z.infer<typeof SavedFriend>) => ({ alias, forks })

@@ -32,8 +32,9 @@ import { MarketError } from '../market/errors.ts'
 import { sha256 } from '../market/hash.ts'
 import { type IdentityFile, openIdentity } from '../market/identity-file.ts'
 import type { Key } from '../market/units.ts'
-import { ensureDirectory, readJson, readText, readWhole, writeDurably } from './durable.ts'
-import { dropLock, withLock } from './lock.ts'
+import { ensureDirectory, readJson, readText, readWhole, remove, writeDurably } from './durable.ts'
+import { codeOf } from './errors.ts'
+import { dropLock, type LockOptions, withLock } from './lock.ts'
 
 const folders = [
   'friends',
@@ -58,6 +59,11 @@ export class Home {
     this.directory = directory
   }
 
+  /** The home at `directory`, to look at: it may not be there, and nothing is made. */
+  static at(directory: string): Home {
+    return new Home(directory)
+  }
+
   /** The home at `directory`, with its folders made where they are missing. */
   static async open(directory: string): Promise<Home> {
     const home = new Home(directory)
@@ -71,7 +77,7 @@ export class Home {
   }
 
   dropLock(name: string): Promise<void> {
-    return dropLock(this.path('locks'), name)
+    return dropLock({ directory: this.path('locks'), name })
   }
 
   get keyFile(): string {
@@ -79,13 +85,23 @@ export class Home {
   }
 
   /** Runs `work` while no other process (nor task) holds the lock of that name. @throws ERR_LOCKED */
-  lock<T>(
-    name: string,
-    work: () => Promise<T>,
-    options: { signal?: AbortSignal | undefined; waitMs?: number } = {},
-  ): Promise<T> {
-    const { signal, ...rest } = options
-    return withLock(this.path('locks'), name, work, { ...rest, ...(signal && { signal }) })
+  lock<T>(name: string, work: () => Promise<T>, options: LockOptions = {}): Promise<T> {
+    return withLock({ directory: this.path('locks'), name }, work, options)
+  }
+
+  /** As `lock`, but undefined, without waiting, when another holds it: who is at it will see to it. */
+  async tryLock<T>(name: string, work: () => Promise<T>): Promise<T | undefined> {
+    let isOurs = false
+    const begin = () => {
+      isOurs = true
+      return work()
+    }
+    try {
+      return await this.lock(name, begin, { waitMs: 0 })
+    } catch (error) {
+      if (isOurs || codeOf(error) !== 'ERR_LOCKED') throw error
+      return undefined
+    }
   }
 
   /** @throws ERR_NOT_FOUND before `init` */
@@ -132,6 +148,11 @@ export class Home {
     const held = await this.cursor(relay, owner)
     if (held !== undefined && !isAhead(cursor, held)) return
     await writeDurably(this.#cursorFile(relay, owner), JSON.stringify({ cursor }))
+  }
+
+  /** Forgets a cursor that cannot be right. Call it under the owner's lock. */
+  async forgetCursor(relay: Key, owner: Key | undefined): Promise<void> {
+    await remove(this.#cursorFile(relay, owner))
   }
 
   #cursorFile(relay: Key, owner: Key | undefined): string {

@@ -6,7 +6,7 @@ import { decodeRecord, type RecordId, type SealedRecord } from '../market/record
 import { Hash, Key, Milliseconds } from '../market/units.ts'
 import type { Context } from './context.ts'
 import { namesIn, readJson, readText, readWhole, writeDurably } from './durable.ts'
-import { messageOf } from './errors.ts'
+import { codeOf, messageOf } from './errors.ts'
 import { hashOf, type Home } from './home.ts'
 
 const SavedRecord = z.strictObject({
@@ -73,7 +73,10 @@ async function readArrival(path: string): Promise<Arrival | undefined> {
   return { ...rest, record: readWhole(path, () => verify(decodeRecord(record))) }
 }
 
-/** Decrypts and parses. What does not decrypt is shown as damaged: it was signed by its sender, so it is a fact about him. */
+/**
+ * Decrypts and parses. What does not decrypt is shown as damaged: it was signed by its sender, so it is a fact about
+ * him. @throws what the wallet throws when it fails: that is a fact about the wallet, and no record's fault
+ */
 export async function openArrival({ wallet }: Context, arrived: Arrival): Promise<Message> {
   const { record, relay, receivedMs } = arrived
   const { from, timestamp, request } = record.msg
@@ -83,6 +86,7 @@ export async function openArrival({ wallet }: Context, arrived: Arrival): Promis
     const plaintext = await wallet.decrypt(record.content, { recordId: id, counterparty: from })
     return { ...about, ...decodePayload(plaintext) }
   } catch (error) {
+    if (codeOf(error) !== 'ERR_MALFORMED') throw error
     return { ...about, payload: { type: 'damaged', reason: messageOf(error) }, bytes: new Uint8Array(0) }
   }
 }

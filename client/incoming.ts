@@ -47,7 +47,7 @@ export async function giveName(
   part: string,
   { from, name }: { from: string; name: string },
 ): Promise<string> {
-  const folder = ctx.home.path('files', await folderOf(ctx.home, from))
+  const folder = ctx.home.path('files', await folderOf(ctx, from))
   await ensureDirectory(folder)
   const safe = safeName(name)
   const extension = extname(safe)

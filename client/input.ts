@@ -1,7 +1,9 @@
-/** What comes in through a pipe, bounded. */
+/** What comes in through a pipe or from a file the user names, bounded. */
+import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { fromUtf8 } from '../market/bytes.ts'
 import { MarketError } from '../market/errors.ts'
+import { named } from './durable.ts'
 
 /** All of a stream as text. @throws ERR_TOO_LARGE, ERR_MALFORMED when it is not UTF-8 */
 export async function readInput(stream: Readable, maxBytes: number): Promise<string> {
@@ -15,4 +17,10 @@ export async function readInput(stream: Readable, maxBytes: number): Promise<str
     parts.push(bytes)
   }
   return fromUtf8(Buffer.concat(parts))
+}
+
+/** All of a file as text. @throws ERR_NOT_FOUND, and as `readInput` */
+export async function readNamed(path: string, maxBytes: number): Promise<string> {
+  const file = await named(path, open(path, 'r'))
+  return readInput(file.createReadStream(), maxBytes) // which closes it
 }

@@ -22,9 +22,8 @@ export async function takeIn(
   const { payload, from } = message
   // A stranger learns nothing of us, and moves nothing here.
   if (isFriend) {
-    // Acks are never acked, or two clients would thank each other for ever.
-    if (payload.type !== 'ack') await noteRead(ctx, arrived)
     if (payload.type === 'ack') await takeAck(ctx, from, payload)
+    else await noteRead(ctx, arrived)
     if (payload.type === 'identity') await takeIdentity(ctx, from, payload.identity)
   }
   if (payload.type === 'file') await expectFile(ctx, message, at)

@@ -1,11 +1,10 @@
 /** Hearing at once: subscriptions at all friends' relays, each push answered by a signed pull. */
-import { formatAddress, type RelayAddress } from '../market/address.ts'
-import type { Key } from '../market/units.ts'
+import { formatAddress } from '../market/address.ts'
 import type { Context } from './context.ts'
-import { friends } from './friends.ts'
+import { friends, type FriendsRelay, relaysOf } from './friends.ts'
 import type { Message } from './inbox.ts'
 import { live } from './live.ts'
-import { pull } from './pull.ts'
+import { pull, type Pulled } from './pull.ts'
 import { coalesce } from './retry.ts'
 
 /** How often everything is looked at without being told: new friends, moved friends, the queue, missed pushes. */
@@ -88,11 +87,12 @@ class Listener {
 
   async #reviewPlan(): Promise<void> {
     if (this.#over.signal.aborted) return
-    const plan = await planOf(this.#ctx).catch((error: unknown) => {
+    const all = await friends(this.#ctx).catch((error: unknown) => {
       this.#damage = error
       this.#over.abort()
-      return new Map<string, Plan>()
+      return []
     })
+    const plan = relaysOf(all)
     for (const [name, { owners, stop }] of this.#watches) {
       if (plan.get(name)?.owners.join() === owners) continue
       stop.abort()
@@ -101,15 +101,25 @@ class Listener {
     for (const [name, what] of plan) if (!this.#watches.has(name)) this.#watch(name, what)
   }
 
-  #watch(name: string, { address, owners }: Plan): void {
-    const failed = this.#failedAt(address.url)
+  #watch(name: string, { address, owners }: FriendsRelay): void {
+    const report = this.#failedAt(address.url)
+    let isLost = false
+    // Said once; how often it is tried again is nobody's concern.
+    const failed = (error: unknown) => {
+      if (!isLost) report(error)
+      isLost = true
+    }
     const stop = new AbortController()
-    const pulls = coalesce(() => this.#pull(name).catch(failed))
+    const pulls = coalesce(async () => {
+      const [failure] = await this.#pull(name).catch((error: unknown) => [{ error }])
+      if (failure !== undefined) failed(failure.error)
+    })
     const ended = live(this.#ctx.connect(address), {
       owners,
       cursor: (owner) => this.#ctx.home.cursor(address.key, owner),
       onRecords: pulls.wake,
       onLive: () => {
+        isLost = false
         pulls.wake()
         this.#options.onLive?.(address.url)
       },
@@ -122,15 +132,16 @@ class Listener {
     this.#watches.set(name, { owners: owners.join(), pulls, stop, ended })
   }
 
-  async #pull(name: string): Promise<void> {
+  /** Returns why the relay could not be pulled from, if so. */
+  async #pull(name: string): Promise<Pulled['failures']> {
     const { messages, failures } = await pull(this.#ctx, {
       only: (address) => formatAddress(address) === name,
       onMessage: this.#options.onMessage,
       signal: this.#late.signal,
     })
-    for (const { relay, error } of failures) this.#failedAt(relay)(error)
     if (messages.length > 0) this.#doChores()
     if (messages.some(({ payload }) => payload.type === 'identity')) this.#review.wake()
+    return failures
   }
 
   #doChores(): void {
@@ -143,21 +154,4 @@ class Listener {
       this.#ctx.notify({ type: 'relay-failed', relay, error: error as Error })
     }
   }
-}
-
-interface Plan {
-  readonly address: RelayAddress
-  readonly owners: readonly Key[]
-}
-
-/** Each relay of a friend, with everybody to be heard there. */
-async function planOf({ home }: Context): Promise<Map<string, Plan>> {
-  const plan = new Map<string, Plan>()
-  for (const { key, relays } of await friends(home)) {
-    for (const address of relays) {
-      const owners = plan.get(formatAddress(address))?.owners ?? []
-      plan.set(formatAddress(address), { address, owners: [...owners, key].sort() })
-    }
-  }
-  return plan
 }

@@ -10,7 +10,8 @@ import type { Sealed } from '../market/envelope.ts'
 import { MarketError } from '../market/errors.ts'
 import { type Key, protocolLimits } from '../market/units.ts'
 import type { Connection } from './connection.ts'
-import { ClientError, isRetryable, messageOf, Refused } from './errors.ts'
+import { ClientError, isRetryable, messageOf, Refused, told } from './errors.ts'
+import { resumeAfter } from './places.ts'
 import { pauseBeforeRetry } from './retry.ts'
 
 const limits = {
@@ -49,11 +50,17 @@ export async function live(connection: Connection, options: LiveOptions): Promis
       })
     } catch (error) {
       if (signal.aborted) return
-      if (!isRetryable(error) && !(error instanceof ClientError)) throw error
+      if (isOver(error)) throw error
       options.onDown(error as Error)
       await pauseBeforeRetry(error, attempt, { ...limits.backoff, signal }).catch(() => undefined) // aborted
     }
   }
+}
+
+/** A no the relay signed, or a fault of this program. What is not signed may be anybody's: it is tried again. */
+function isOver(error: unknown): boolean {
+  if (error instanceof Refused) return error.signed && !isRetryable(error)
+  return !(error instanceof ClientError || error instanceof MarketError)
 }
 
 /** Resolves when `signal` ends it; rejects with what ended it otherwise. */
@@ -153,9 +160,9 @@ class Session {
   /** From where to listen instead, when the relay says what was wrong. */
   #startAfter(error: unknown, { cursor, afterTs }: Listen): Start | undefined {
     if (!(error instanceof Refused)) return undefined
-    const { resumeTs } = error.extras
-    if (error.code === 'ERR_EXPIRED' && typeof resumeTs === 'number') return { afterTs: resumeTs }
-    if (error.code !== 'ERR_STALE' || !this.#connection.followClock(error)) return undefined
+    if (error.code === 'ERR_EXPIRED' && cursor !== undefined)
+      return resumeAfter(error, cursor, this.#connection.clock.now)
+    if (error.code !== 'ERR_STALE' || !this.#connection.clock.follow(error)) return undefined
     return cursor === undefined ? { afterTs: afterTs ?? 0 } : { cursor }
   }
 
@@ -167,7 +174,7 @@ class Session {
       return
     }
     // ERR_SLOW_READER: its cursor is not signed; the next connection starts from ours.
-    if ('code' in push) throw new MarketError(push.code, push.error)
+    if ('code' in push) throw new MarketError(push.code, told(push.error))
     this.#listens.set(push.listen, 'live')
     const isLive = this.#asked.length === 0 && [...this.#listens.values()].every((state) => state === 'live')
     if (isLive) this.#options.onLive()

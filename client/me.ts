@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { Address, formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
 import { type IdentityFile, sealIdentity } from '../market/identity-file.ts'
+import { protocolLimits } from '../market/units.ts'
 import type { CallOptions } from './connection.ts'
 import type { Context } from './context.ts'
 import { readJson, remove, writeDurably } from './durable.ts'
@@ -111,14 +112,14 @@ export async function announce(ctx: Context, options: CallOptions = {}): Promise
   if (relays.length === 0) return
   const { text } = await ctx.home.me()
   const payload = { type: 'identity' as const, identity: JSON.parse(text) as unknown }
-  for (const { key } of await friends(ctx.home)) {
-    // A record names at most eight relays; the newest stand last.
+  for (const { key } of await friends(ctx)) {
+    // A record names only so many relays; the newest stand last.
     const draft = {
       to: key,
       payload,
       tag: identityTag,
       ttlSeconds: announcementTtlSeconds,
-      relays: relays.slice(-8),
+      relays: relays.slice(-protocolLimits.relaysPerRecord),
     }
     await post(ctx, draft, options).catch((error: unknown) => {
       if (!(error instanceof Refused)) throw error

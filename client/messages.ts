@@ -35,16 +35,24 @@ export function messageRow(
   }
 }
 
-/** The file a message announced is here, or never will be. */
+/** The file a message announced is here, never will be, or is too large to be fetched unasked. */
 export function showFile(session: Session, file: Incoming): void {
   const { path, name, size, state } = file
   const end =
     file.state === 'saved' ? { file: file.file } : file.state === 'failed' ? { reason: file.reason } : {}
-  const text =
-    file.state === 'saved'
-      ? `saved ${oneLine(file.file)} (${bytesText(size)})`
-      : `the file ${oneLine(name)} is lost: ${oneLine(file.state === 'failed' ? file.reason : state)}`
-  session.print({ event: 'file', path, name, size, state, ...end }, text)
+  session.print({ event: 'file', path, name, size, state, ...end }, fileText(file))
+}
+
+function fileText(file: Incoming): string {
+  const name = oneLine(file.name)
+  switch (file.state) {
+    case 'saved':
+      return `saved ${oneLine(file.file)} (${bytesText(file.size)})`
+    case 'failed':
+      return `the file ${name} is lost: ${oneLine(file.reason)}`
+    case 'waiting':
+      return `the file ${name} (${bytesText(file.size)}) waits: get it with pull --max-file SIZE`
+  }
 }
 
 export function bodyText({ payload }: Message): string {

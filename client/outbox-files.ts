@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { isCode } from '../market/errors.ts'
 import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
-import type { Hash, Key } from '../market/units.ts'
+import type { Key } from '../market/units.ts'
 import { namesIn, readJson, readText, readWhole, remove, syncDirectory, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
@@ -18,6 +18,8 @@ export interface Entry {
   readonly pulledFrom: ReadonlySet<Key>
   readonly deleted: boolean
   readonly gone: ReadonlySet<Key>
+  /** The names of all files that say something of it, its own excepted. */
+  readonly marks: readonly string[]
 }
 
 /** What the name of a record's file says. */
@@ -51,7 +53,16 @@ function entryOf(named: Named, marks: readonly string[][]): Entry {
   // The mark of the queue goes last: where there is an answer, it is spent.
   const queued = new Set([...relays('queued')].filter((relay) => !accepted.has(relay) && !refused.has(relay)))
   const deleted = marks.some((mark) => mark.length === 1 && mark[0] === 'deleted')
-  return { ...named, queued, accepted, refused, pulledFrom: relays('ack'), deleted, gone: relays('gone') }
+  return {
+    ...named,
+    queued,
+    accepted,
+    refused,
+    pulledFrom: relays('ack'),
+    deleted,
+    gone: relays('gone'),
+    marks: marks.map((mark) => [named.id, ...mark].join('.')),
+  }
 }
 
 /** Keeps a sealed record for these relays; once this resolves it survives whatever happens. */
@@ -74,13 +85,19 @@ export async function recordOf(home: Home, named: Named): Promise<SealedRecord |
   return text === undefined ? undefined : readWhole(path, () => decodeRecord(text))
 }
 
+/** One record on one relay. */
+export interface Place {
+  readonly id: RecordId
+  readonly relay: Key
+}
+
 /** The relay answered for good: `evidence` is its signed receipt. */
-export async function keepReceipt(home: Home, id: RecordId, relay: Key, evidence: string): Promise<void> {
+export async function keepReceipt(home: Home, { id, relay }: Place, evidence: string): Promise<void> {
   await writeDurably(fileOf(home, id, relay, 'receipt'), evidence)
   await remove(fileOf(home, id, relay, 'queued'))
 }
 
-export async function keepRefusal(home: Home, id: RecordId, relay: Key, refusal: Refusal): Promise<void> {
+export async function keepRefusal(home: Home, { id, relay }: Place, refusal: Refusal): Promise<void> {
   await writeDurably(fileOf(home, id, relay, 'refused'), JSON.stringify(refusal))
   await remove(fileOf(home, id, relay, 'queued'))
 }
@@ -99,14 +116,8 @@ export async function requeue(home: Home, id: RecordId, relays: Iterable<Key>): 
 export const unqueue = (home: Home, id: RecordId, relay: Key): Promise<void> =>
   remove(fileOf(home, id, relay, 'queued'))
 
-export async function keepAcks(
-  home: Home,
-  relay: Key,
-  pulls: readonly { recordId: RecordId; re: Hash }[],
-): Promise<void> {
-  await Promise.all(
-    pulls.map(({ recordId, re }) => mark(home, [recordId, relay, re, 'ack'], { sync: false })),
-  )
+export async function keepAcks(home: Home, relay: Key, ids: ReadonlySet<RecordId>): Promise<void> {
+  await Promise.all([...ids].map((id) => mark(home, [id, relay, 'ack'], { sync: false })))
   await syncDirectory(home.path('outbox'))
 }
 
@@ -115,12 +126,9 @@ export const markGone = (home: Home, id: RecordId, relay: Key): Promise<void> =>
   mark(home, [id, relay, 'gone'])
 
 /** Forgets a record and all that is known of it; the record goes last, so a crash leaves no orphan marks behind it. */
-export async function forget(home: Home, named: Named): Promise<void> {
-  const names = (await namesIn(home.path('outbox'))).filter((name) => name.startsWith(`${named.id}.`))
-  const record = recordFile(home, named)
-  const paths = names.map((name) => home.path('outbox', name))
-  await Promise.all(paths.filter((path) => path !== record).map(remove))
-  await remove(record)
+export async function forget(home: Home, entry: Entry): Promise<void> {
+  await Promise.all(entry.marks.map((name) => remove(home.path('outbox', name))))
+  await remove(recordFile(home, entry))
 }
 
 const fileOf = (home: Home, ...parts: string[]): string => home.path('outbox', parts.join('.'))

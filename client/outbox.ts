@@ -54,13 +54,37 @@ export async function post(ctx: Context, draft: Draft, options: CallOptions = {}
   const relays = draft.relays ?? (await ownRelays(ctx))
   if (relays.length === 0)
     throw new MarketError('ERR_CONFLICT', 'you have no relay to put records on: add one with relays add')
+  await checkOffered(ctx, relays, draft)
   const record = await sealRecord(ctx, draft, relays)
   await files.keep(
     ctx.home,
     record,
     relays.map(({ key }) => key),
   )
-  return deliver(ctx, record, relays, options)
+  return deliver(ctx, { record, relays }, options)
+}
+
+/**
+ * A record has one text for all its relays, so what one of them does not offer cannot go into it. Relays that do not
+ * answer have no say now: they are asked when it goes up.
+ * @throws ERR_UNSUPPORTED
+ */
+async function checkOffered(
+  ctx: Context,
+  relays: readonly RelayAddress[],
+  { maxPulls }: Draft,
+): Promise<void> {
+  if (maxPulls === undefined) return
+  await Promise.all(
+    relays.map(async (relay) => {
+      const info = await ctx
+        .connect(relay)
+        .info()
+        .catch(() => undefined)
+      if (info !== undefined && !info.features.includes('maxPulls'))
+        throw new ClientError('ERR_UNSUPPORTED', `${relay.url} does not offer maxPulls`)
+    }),
+  )
 }
 
 async function sealRecord(
@@ -87,8 +111,7 @@ async function sealRecord(
 /** Gives a kept record to these relays at once. @throws Refused when all of them refuse it for good */
 export async function deliver(
   ctx: Context,
-  record: SealedRecord,
-  relays: readonly RelayAddress[],
+  { record, relays }: { record: SealedRecord; relays: readonly RelayAddress[] },
   options: CallOptions = {},
 ): Promise<Posted> {
   const { recordId } = record.msg.request
@@ -100,7 +123,7 @@ export async function deliver(
   await Promise.all(
     relays.map(async (relay) => {
       try {
-        await upload(ctx, record, ctx.connect(relay), { ...options, signal })
+        await upload(ctx, { record, connection: ctx.connect(relay) }, { ...options, signal })
         accepted.push(relay.key)
       } catch (error) {
         failures.push({ relay: relay.url, error: error as Error })
@@ -113,46 +136,46 @@ export async function deliver(
   options.signal?.throwIfAborted()
   const final = failures.filter(({ error }) => isFinal(error))
   if (final.length === relays.length) {
-    await files.forget(ctx.home, files.nameOf(record))
+    await forgetRecord(ctx, recordId)
     throw final[0]!.error // as many as relays, and there is one
   }
   const state = accepted.length >= ctx.quorum ? 'delivered' : 'queued'
   return { recordId, path: record.path, state, accepted, failures }
 }
 
+async function forgetRecord({ home }: Context, id: RecordId): Promise<void> {
+  const entry = (await files.entries(home)).get(id)
+  if (entry !== undefined) await files.forget(home, entry)
+}
+
 const tooSlow = new ClientError('ERR_UNREACHABLE', 'did not answer as fast as the others; its copy is queued')
 
 /** Puts a record on one relay and keeps what the relay signed for it, or why it does not want it. */
-export async function upload(
-  ctx: Context,
-  record: SealedRecord,
-  connection: Connection,
-  options: CallOptions,
-): Promise<void> {
-  const { home } = ctx
-  const { key } = connection.address
-  const { recordId } = record.msg.request
+export async function upload(ctx: Context, job: Upload, options: CallOptions): Promise<void> {
+  const { record, connection } = job
+  const place = { id: record.msg.request.recordId, relay: connection.address.key }
   try {
-    const { reply, evidence } = await writeOrStore(ctx, record, connection, options)
+    const { reply, evidence } = await writeOrStore(ctx, job, options)
     // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
-    const window = { firstSent: Math.min(record.msg.timestamp, connection.now), now: connection.now }
-    checkReceipt(reply.receipt, record, window)
-    await files.keepReceipt(home, recordId, key, evidence)
+    const { now } = connection.clock
+    checkReceipt(reply.receipt, record, { firstSent: Math.min(record.msg.timestamp, now), now })
+    await files.keepReceipt(ctx.home, place, evidence)
   } catch (error) {
     if (isFinal(error)) {
-      await files.keepRefusal(home, recordId, key, { code: error.code, message: error.message })
+      await files.keepRefusal(ctx.home, place, { code: error.code, message: error.message })
     }
     throw error
   }
 }
 
+/** A record on its way to one relay. */
+interface Upload {
+  readonly record: SealedRecord
+  readonly connection: Connection
+}
+
 /** A bare `write` is only for fresh records and relays they name; everything else is our own request to `store` it. */
-async function writeOrStore(
-  ctx: Context,
-  record: SealedRecord,
-  connection: Connection,
-  options: CallOptions,
-) {
+async function writeOrStore(ctx: Context, { record, connection }: Upload, options: CallOptions) {
   const { timestamp, request } = record.msg
   const isBare =
     ctx.now() - timestamp < outboxLimits.bareMs && request.relays.includes(connection.address.key)
@@ -167,6 +190,6 @@ async function writeOrStore(
   return connection.call(store, options)
 }
 
-/** A refusal that trying again does not change. */
+/** A refusal that trying again does not change. Unsigned it may be anybody's, and the record waits. */
 const isFinal = (error: unknown): error is Refused =>
-  error instanceof Refused && !isRetryable(error) && error.code !== 'ERR_BAD_SIGNATURE'
+  error instanceof Refused && error.signed && !isRetryable(error) && error.code !== 'ERR_BAD_SIGNATURE'

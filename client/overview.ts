@@ -4,7 +4,7 @@ import { decodePayload, type Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import type { Context } from './context.ts'
-import { messageOf } from './errors.ts'
+import { codeOf, messageOf } from './errors.ts'
 import { type Entry, entries, recordOf, refusalOf } from './outbox-files.ts'
 import { outgoing, recordsOf } from './sending.ts'
 
@@ -35,7 +35,11 @@ export async function overview(ctx: Context): Promise<Sent[]> {
   const sent: Sent[] = []
   for (const entry of all.values()) {
     if (hidden.has(entry.id) || entry.expires <= ctx.now()) continue
-    const one = await describe(ctx, entry)
+    const one = await describe(ctx, entry).catch((error: unknown) => {
+      if (codeOf(error) !== 'ERR_DAMAGED') throw error
+      ctx.notify({ type: 'damaged', error: error as Error })
+      return undefined
+    })
     if (one !== undefined && one.type !== 'ack' && one.type !== 'chunk') sent.push(one)
   }
   for (const { id, to, source, tag, createdMs, ttlSeconds } of transfers) {
@@ -91,6 +95,7 @@ async function content(
       return { type: payload.type, summary: payload.text }
     return { type: payload.type, summary: payload.type === 'file' ? payload.name : '' }
   } catch (error) {
+    if (codeOf(error) !== 'ERR_MALFORMED') throw error
     return { type: 'damaged', summary: messageOf(error) }
   }
 }

@@ -1,22 +1,24 @@
 /** Reading: what friends put on their relays comes into the inbox, each record once (docs/protocol.md §4.3, §4.4). */
 import type { Cursor, Entry } from '../contracts/api.ts'
-import { formatAddress, type RelayAddress } from '../market/address.ts'
+import type { RelayAddress } from '../market/address.ts'
 import { parsePath } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import type { Answer } from './answer.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import type { Context } from './context.ts'
-import { Refused } from './errors.ts'
-import { friends } from './friends.ts'
+import { ClientError } from './errors.ts'
+import { friendKeys, friends, relaysOf } from './friends.ts'
 import { holds, type Message } from './inbox.ts'
 import { takeIn } from './intake.ts'
+import { isTooFar, PageCheck, resumeAfter } from './places.ts'
 import { unfinishedReads } from './reads.ts'
 import { eachLimited } from './retry.ts'
 import { chunkTag } from './tags.ts'
 
 /** A page holds the owner's lock while it is read, so it is no larger than what others can wait for. */
 export const pageEntries = 100
-export const pagesPerPull = 100_000
+/** Where a relay's lists are longer, the next pull goes on. */
+export const pagesPerPull = 1000
 
 export interface PullOptions extends CallOptions {
   /** Only these relays; all of all friends otherwise. */
@@ -36,22 +38,33 @@ interface Stream {
   readonly owner: Key | undefined
   readonly connection: Connection
   position: { cursor: Cursor } | { afterTs: number }
+  /** A new epoch was begun: a second one in the same pull is no restored store. */
+  restarted: boolean
+  readonly pages: PageCheck
   /** What is listed and could be neither read nor found absent: the saved cursor must not pass it. */
   readonly unread: { path: string; error: Error }[]
   done: boolean
 }
 
+/** One pass over one relay: what its steps share. */
+interface Walk {
+  readonly ctx: Context
+  readonly connection: Connection
+  readonly streams: readonly Stream[]
+  /** As they were when the pull began. */
+  readonly friends: ReadonlySet<Key>
+  readonly options: CallOptions
+  readonly onMessage: (message: Message) => void
+}
+
 /** Pulls from every friend's relays at once. One relay's failure is reported and stops no other. */
 export async function pull(ctx: Context, options: PullOptions = {}): Promise<Pulled> {
-  const groups = new Map<string, { address: RelayAddress; owners: Key[] }>()
-  for (const { key, relays } of await friends(ctx.home)) {
-    for (const address of relays) {
-      const group = groups.get(formatAddress(address)) ?? { address, owners: [] }
-      groups.set(formatAddress(address), { address, owners: [...group.owners, key] })
-    }
-  }
-  const wanted = [...groups.values()].filter(({ address }) => options.only?.(address) ?? true)
-  return walkAll(ctx, wanted, options)
+  const all = [...relaysOf(await friends(ctx)).values()]
+  return walkAll(
+    ctx,
+    all.filter(({ address }) => options.only?.(address) ?? true),
+    options,
+  )
 }
 
 /** Pulls what people who are no friends put on these relays for us. */
@@ -72,6 +85,7 @@ async function walkAll(
   groups: readonly { address: RelayAddress; owners: readonly (Key | undefined)[] }[],
   options: PullOptions,
 ): Promise<Pulled> {
+  const known = await friendKeys(ctx)
   const messages: Message[] = []
   const failures: { relay: string; error: Error }[] = []
   const onMessage = (message: Message) => {
@@ -82,7 +96,7 @@ async function walkAll(
     const connection = ctx.connect(address)
     const streams = await Promise.all(owners.map((owner) => openStream(ctx, connection, owner)))
     try {
-      await walk(ctx, connection, streams, { ...options, onMessage })
+      await walk({ ctx, connection, streams, friends: known, options, onMessage })
     } catch (error) {
       failures.push({ relay: address.url, error: error as Error })
     }
@@ -96,20 +110,20 @@ async function walkAll(
 }
 
 async function openStream(ctx: Context, connection: Connection, owner: Key | undefined): Promise<Stream> {
-  const cursor = await ctx.home.cursor(connection.address.key, owner)
-  const position = cursor === undefined ? { afterTs: 0 } : { cursor }
-  return { owner, connection, position, unread: [], done: false }
+  const { key } = connection.address
+  const saved = await ctx.home.cursor(key, owner)
+  const isLost = saved !== undefined && isTooFar(saved, ctx.now())
+  // From such a place nothing would ever be seen; what comes twice is held already.
+  if (isLost) await ctx.home.lock(lockOf({ owner }), () => ctx.home.forgetCursor(key, owner))
+  const position = saved === undefined || isLost ? { afterTs: 0 } : { cursor: saved }
+  return { owner, connection, position, restarted: false, pages: new PageCheck(), unread: [], done: false }
 }
 
 /** Page by page, one batch for all streams of a relay, until every stream is at its end. */
-async function walk(
-  ctx: Context,
-  connection: Connection,
-  streams: readonly Stream[],
-  options: PullOptions & { onMessage: (message: Message) => void },
-): Promise<void> {
+async function walk(all: Walk): Promise<void> {
+  const { connection, streams, options } = all
   const { features } = await connection.info(options.signal)
-  await finishReads(ctx, connection, streams, options)
+  await finishReads(all)
   for (let page = 0; page < pagesPerPull; page++) {
     options.signal?.throwIfAborted()
     const open = streams.filter(({ done }) => !done)
@@ -118,99 +132,88 @@ async function walk(
       type: 'inventory' as const,
       ...position,
       limit: pageEntries,
-      ...(owner !== undefined && { owner: [owner] }),
+      // Where they are not offered we are sent more than we want, and know less of it.
+      ...(owner !== undefined && features.includes('owner') && { owner: [owner] }),
       ...(features.includes('detail') && { detail: true }),
     }))
     const outcomes = await connection.callBatch(requests, options)
     await eachLimited(outcomes.entries(), 4, async ([index, outcome]) => {
       const stream = open[index]! // one outcome for each
-      if ('answer' in outcome) await takePage(ctx, stream, outcome.answer, options)
-      else if (!startOver(stream, outcome.error)) throw outcome.error
+      if ('answer' in outcome) await takePage(all, stream, outcome.answer)
+      else if (!startOver(all, stream, outcome.error)) throw outcome.error
     })
   }
+  const { url } = connection.address
+  throw new ClientError('ERR_UNTRUSTED', `the list of ${url} has no end; the next pull goes on from here`)
 }
 
 /** A read that a kill cut off may have been the last pull, so that nothing is listed: it is asked again first. */
-async function finishReads(
-  ctx: Context,
-  connection: Connection,
-  streams: readonly Stream[],
-  options: PullOptions & { onMessage: (message: Message) => void },
-): Promise<void> {
+async function finishReads(all: Walk): Promise<void> {
+  const { ctx, connection, streams, options } = all
   const paths = await unfinishedReads(ctx.home, connection.address.key)
   for (const stream of streams) {
-    const wanted = await filterAsync(paths, (path) => isWanted(ctx, stream, path))
+    const wanted = paths.filter((path) => isWanted(path, stream.owner, readerOf(all)))
     if (wanted.length === 0) continue
-    await ctx.home.lock(lockOf(stream), () => readAll(ctx, stream, wanted, options), {
-      signal: options.signal,
-    })
+    await ctx.home.lock(lockOf(stream), () => readAll(all, stream, wanted), { signal: options.signal })
   }
-}
-
-async function filterAsync<T>(items: readonly T[], keep: (item: T) => Promise<boolean>): Promise<T[]> {
-  const kept = await Promise.all(items.map(keep))
-  return items.filter((_, index) => kept[index])
 }
 
 const lockOf = ({ owner }: Pick<Stream, 'owner'>): string => `pull-${owner ?? 'strangers'}`
 
 /** A restored store starts a new epoch and says from when on to ask; at most once per pull. */
-function startOver(stream: Stream, error: Error): boolean {
-  const isNewEpoch = error instanceof Refused && error.code === 'ERR_EXPIRED' && 'cursor' in stream.position
-  if (!isNewEpoch) return false
-  const { resumeTs } = error.extras
-  stream.position = { afterTs: typeof resumeTs === 'number' ? resumeTs : 0 }
+function startOver({ ctx }: Walk, stream: Stream, error: Error): boolean {
+  if (stream.restarted || !('cursor' in stream.position)) return false
+  const start = resumeAfter(error, stream.position.cursor, ctx.now())
+  if (start === undefined) return false
+  stream.position = start
+  stream.restarted = true
   return true
 }
 
-async function takePage(
-  ctx: Context,
-  stream: Stream,
-  { reply: { result, cursor, more } }: Answer<'inventory'>,
-  options: PullOptions & { onMessage: (message: Message) => void },
-): Promise<void> {
-  const { home } = ctx
+async function takePage(all: Walk, stream: Stream, { reply }: Answer<'inventory'>): Promise<void> {
+  const { home, now } = all.ctx
+  stream.pages.take({ reply, limit: pageEntries, now: now() })
+  const { result, cursor, more } = reply
   const { owner, connection } = stream
-  const wanted = await filterAsync<string | Entry>(result, (entry) => isWanted(ctx, stream, entry))
+  const entries: readonly (string | Entry)[] = result
+  const wanted = entries.filter((entry) => isWanted(entry, owner, readerOf(all)))
   const paths = wanted.map((entry) => (typeof entry === 'string' ? entry : entry.path))
   const isMoved = !('cursor' in stream.position) || stream.position.cursor !== cursor
   if (isMoved || paths.length > 0) {
     // Reading, keeping and moving the cursor are one step for all processes: nobody pays for a second pull.
-    await home.lock(
-      lockOf(stream),
-      async () => {
-        await readAll(ctx, stream, paths, options)
-        if (stream.unread.length === 0) await home.advance(connection.address.key, owner, cursor)
-      },
-      { signal: options.signal },
-    )
+    const takeAll = async () => {
+      await readAll(all, stream, paths)
+      if (stream.unread.length === 0) await home.advance(connection.address.key, owner, cursor)
+    }
+    await home.lock(lockOf(stream), takeAll, { signal: all.options.signal })
   }
   stream.position = { cursor }
   stream.done = !more
 }
 
-/** Whether an entry of a list is for us, from who was asked for, and not a chunk. */
-export async function isWanted(
-  ctx: Context,
-  { owner }: Pick<Stream, 'owner'>,
-  entry: string | Entry,
-): Promise<boolean> {
+/** Who reads, and whom he knows. */
+export interface Reader {
+  readonly self: Key
+  readonly friends: ReadonlySet<Key>
+}
+
+const readerOf = ({ ctx, friends }: Walk): Reader => ({ self: ctx.wallet.identity, friends })
+
+/** Whether an entry of a list is for us, from who was asked for (undefined: nobody we know), and not a chunk. */
+export function isWanted(entry: string | Entry, owner: Key | undefined, { self, friends }: Reader): boolean {
   // Chunks are read when the file they belong to is fetched.
   if (typeof entry !== 'string' && entry.tag === chunkTag) return false
   const path = parsePath(typeof entry === 'string' ? entry : entry.path)
-  if (path.receiver !== ctx.wallet.identity) return false
+  if (path.receiver !== self) return false
   if (owner !== undefined) return path.owner === owner
-  const isKnown = (await friends(ctx.home)).some(({ key }) => key === path.owner)
-  return !isKnown && path.owner !== ctx.wallet.identity
+  return !friends.has(path.owner) && path.owner !== self
 }
 
 async function readAll(
-  ctx: Context,
+  { ctx, connection, options, onMessage }: Walk,
   stream: Stream,
   paths: readonly string[],
-  options: PullOptions & { onMessage: (message: Message) => void },
 ): Promise<void> {
-  const { connection, owner } = stream
   const held = await Promise.all(paths.map((path) => holds(ctx.home, path)))
   const missing = paths.filter((_, index) => !held[index])
   const outcomes = await connection.callBatch(
@@ -226,7 +229,8 @@ async function readAll(
     const { record, re } = outcome.answer
     if (record === undefined) continue // expired, deleted or used up since it was listed
     const arrived = { record, re, relay: connection.address.key, receivedMs: ctx.now() }
-    options.onMessage(await takeIn(ctx, arrived, { isFriend: owner !== undefined, at: connection.address }))
+    const isFriend = stream.owner !== undefined
+    onMessage(await takeIn(ctx, arrived, { isFriend, at: connection.address }))
     await connection.finishRead(path)
   }
 }

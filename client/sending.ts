@@ -6,8 +6,10 @@ import { sha256 } from '../market/hash.ts'
 import { paddedLength, payloadLimits } from '../market/payload.ts'
 import { RecordId } from '../market/record.ts'
 import { Hash, Key, Milliseconds, Tag } from '../market/units.ts'
+import { type Context, ownRelays } from './context.ts'
 import { namesIn, readJson, remove, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
+import { entries, markDeleted } from './outbox-files.ts'
 
 export const Outgoing = z.strictObject({
   /** Also the id of the `file` record. */
@@ -38,6 +40,13 @@ export async function outgoing(home: Home): Promise<Outgoing[]> {
 export async function forgetUpload(home: Home, id: RecordId): Promise<void> {
   await remove(fileOf(home, id))
   await home.dropLock(lockOf(id))
+}
+
+/** Forgets a sending, and has what it put on relays deleted there by the next flush. */
+export async function giveUp(home: Home, transfer: Outgoing): Promise<void> {
+  const known = await entries(home)
+  for (const id of recordsOf(transfer)) if (known.has(id)) await markDeleted(home, id)
+  await forgetUpload(home, transfer.id)
 }
 
 /** The ids of all records a sending makes, the `file` record last. */
@@ -79,6 +88,17 @@ const idBytes = 35
 const chunkBytesLimit: number = 256 * 1024
 const headBytes = 64
 const cipherBytes = 48
+
+/** Raw bytes per chunk so that its record fits the smallest of our relays; those that do not answer get no say. */
+export async function chunkBytesFor(ctx: Context, signal: AbortSignal | undefined): Promise<number> {
+  const relays = await ownRelays(ctx)
+  const infos = await Promise.allSettled(relays.map((relay) => ctx.connect(relay).info(signal)))
+  signal?.throwIfAborted()
+  const limits = infos.map((info) =>
+    info.status === 'fulfilled' ? info.value.limits.recordBytes : Number.POSITIVE_INFINITY,
+  )
+  return largestChunk(Math.min(...limits))
+}
 
 /** @throws ERR_TOO_LARGE when not even a small chunk fits */
 export function largestChunk(recordBytes: number): number {

@@ -33,7 +33,8 @@ export class Session {
 
   constructor(io: Io, { home, json, human }: GlobalValues) {
     this.io = io
-    this.directory = resolve(home ?? io.env.RELAY_HOME ?? join(homedir(), '.relay'))
+    // An empty variable is one that is not set; otherwise the home would be wherever the user happens to be.
+    this.directory = resolve(home ?? (io.env.RELAY_HOME || join(homedir(), '.relay')))
     this.isJson = json ?? (human ? false : !io.stdout.isTTY)
   }
 
@@ -99,6 +100,8 @@ function noticeText(notice: Notice): string {
       return `note: ${notice.relay} is plain http: contents are encrypted, but the network sees who writes to whom`
     case 'relay-failed':
       return `warning: ${notice.relay}: ${messageOf(notice.error)}`
+    case 'damaged':
+      return `warning: ${messageOf(notice.error)}`
     case 'record-unread':
       return `warning: ${notice.path} was not read: ${messageOf(notice.error)}`
     case 'transfer-failed':

@@ -63,7 +63,11 @@ export function bytesText(bytes: number): string {
   return `${step === 0 ? bytes : (bytes / 1000 ** step).toFixed(1)} ${units[step]}`
 }
 
-export const timeText = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
+/** A time beyond what a date can say is shown as the number it is. */
+export function timeText(ms: number): string {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString().slice(0, 19).replace('T', ' ')
+}
 
 /** `[#####.....] 50 %`; redrawn in place, so only for terminals. */
 export function progressBar(doneBytes: number, totalBytes: number): string {

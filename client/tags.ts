@@ -4,5 +4,8 @@ export const ackTag = 'ack'
 export const chunkTag = 'chunk'
 export const identityTag = 'identity'
 
+/** Records so tagged are never acked, or two clients would thank each other for ever (docs/protocol.md §5). */
+export const unackedTags: readonly string[] = [ackTag, identityTag, 'contract', 'notice']
+
 /** Users cannot give these. */
-export const reservedTags: readonly string[] = [ackTag, chunkTag, identityTag, 'contract', 'notice']
+export const reservedTags: readonly string[] = [...unackedTags, chunkTag]

@@ -1,6 +1,13 @@
 /** What sending and fetching a file have in common for those who watch it. */
 import type { CallOptions } from './connection.ts'
 
+export const transferLimits = {
+  /** Larger files wait until they are asked for. */
+  maxFileBytes: 100 * 1024 * 1024,
+  /** What fetching leaves free on the disk of the home. */
+  keepFreeBytes: 512 * 1024 * 1024,
+} as const
+
 export interface Progress {
   readonly direction: 'sending' | 'fetching'
   readonly name: string
@@ -10,4 +17,6 @@ export interface Progress {
 
 export interface TransferOptions extends CallOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined
+  readonly maxFileBytes?: number | undefined
+  readonly keepFreeBytes?: number | undefined
 }

@@ -1,6 +1,6 @@
 /** Files we send: chunk records first, the `file` record that names them last; a kill at any point is continued. */
 import { createHash, randomBytes } from 'node:crypto'
-import { type FileHandle, open, realpath } from 'node:fs/promises'
+import { type FileHandle, open, realpath, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { toHex, toUtf8 } from '../market/bytes.ts'
 import { MarketError } from '../market/errors.ts'
@@ -8,17 +8,19 @@ import { type Payload, payloadLimits } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { type Context, ownRelays } from './context.ts'
-import { codeOf } from './errors.ts'
+import { named } from './durable.ts'
+import { Refused } from './errors.ts'
 import { deliver, newRecordId, outboxLimits, post, type Posted } from './outbox.ts'
 import { entries, type Entry, recordOf } from './outbox-files.ts'
 import { eachLimited } from './retry.ts'
 import {
   chunkCount,
   chunkId,
+  chunkBytesFor,
   chunkIds,
+  giveUp,
   forgetUpload,
   idsPerRecord,
-  largestChunk,
   largestCount,
   lockOf,
   type Outgoing,
@@ -38,35 +40,42 @@ export interface FileOptions extends TransferOptions {
 
 /**
  * Sends a file, or goes on with the unfinished sending of this same file to this same friend.
- * @throws ERR_CHANGED when the file is no longer what the sending began with
+ * @throws ERR_NOT_FOUND, ERR_CHANGED when the file is no longer what the sending began with, ERR_EXPIRED when it
+ * took longer than its records were to live
  */
 export async function sendFile(
   ctx: Context,
-  to: Key,
-  path: string,
+  { to, path }: { to: Key; path: string },
   options: FileOptions = {},
 ): Promise<Posted> {
-  const source = await realpath(path)
+  const source = await named(path, realpath(path))
   const begun = (await outgoing(ctx.home)).find(
-    (one) => one.state === 'sending' && one.to === to && one.source === source,
+    (one) => one.state === 'sending' && one.to === to && one.source === source && secondsLeft(ctx, one) > 0,
   )
   const transfer = begun ?? (await begin(ctx, { to, source }, options))
-  return ctx.home.lock(lockOf(transfer.id), () => upload(ctx, transfer, options), { signal: options.signal })
+  const lock = { signal: options.signal }
+  try {
+    return await ctx.home.lock(lockOf(transfer.id), () => upload(ctx, transfer, options), lock)
+  } catch (error) {
+    // Every relay refused a record of it for good: as with a refused message, nothing stays.
+    if (error instanceof Refused) await giveUp(ctx.home, transfer)
+    throw error
+  }
 }
 
 /** Goes on with every sending that a kill or a silent network interrupted. Failures are notified. */
 export async function resumeUploads(ctx: Context, options: TransferOptions = {}): Promise<void> {
   for (const transfer of await outgoing(ctx.home)) {
-    if (transfer.createdMs + transfer.ttlSeconds * 1000 <= ctx.now()) {
+    if (secondsLeft(ctx, transfer) < 1) {
       await forgetUpload(ctx.home, transfer.id)
       continue
     }
     if (transfer.state !== 'sending') continue
     try {
-      await ctx.home.lock(lockOf(transfer.id), () => upload(ctx, transfer, options), { waitMs: 0 })
+      await ctx.home.tryLock(lockOf(transfer.id), () => upload(ctx, transfer, options))
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (codeOf(error) === 'ERR_LOCKED') continue // another process is at it
+      if (error instanceof Refused) await giveUp(ctx.home, transfer)
       ctx.notify({ type: 'transfer-failed', name: basename(transfer.source), error: error as Error })
     }
   }
@@ -74,11 +83,13 @@ export async function resumeUploads(ctx: Context, options: TransferOptions = {})
 
 async function begin(
   ctx: Context,
-  { to, source }: { to: Key; source: string },
+  { to, source }: Pick<Outgoing, 'to' | 'source'>,
   options: FileOptions,
 ): Promise<Outgoing> {
-  const file = await open(source, 'r')
-  const { size, mtimeMs } = await file.stat().finally(() => file.close())
+  // Looked at before it is opened: the opening of a pipe may wait for ever.
+  const found = await named(source, stat(source))
+  if (!found.isFile()) throw new MarketError('ERR_MALFORMED', `${source} is not a file with bytes to send`)
+  const { size, mtimeMs } = found
   const transfer: Outgoing = {
     id: newRecordId(),
     state: 'sending',
@@ -97,7 +108,7 @@ async function begin(
 }
 
 async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions): Promise<Posted> {
-  const file = await open(transfer.source, 'r')
+  const file = await named(transfer.source, open(transfer.source, 'r'))
   try {
     await checkUnchanged(file, transfer)
     const job = { ctx, transfer, options, known: await entries(ctx.home) }
@@ -154,6 +165,7 @@ async function sendChunks(job: Job, file: FileHandle): Promise<string> {
       payload: { type: 'chunk', size: bytes.length },
       bytes,
       tag: chunkTag,
+      ttlSeconds: transfer.ttlSeconds,
     }))
     if (posted.state === 'queued') throw new Paused(posted)
     doneBytes += bytes.length
@@ -186,7 +198,11 @@ async function sendParts(job: Job, chunks: readonly RecordId[]): Promise<RecordI
   return ids
 }
 
-type Content = { payload: Payload; bytes?: Uint8Array; tag?: string }
+/** How long what names the chunks may live: the oldest chunk is as old as the sending. Below 1 it is over. */
+const secondsLeft = ({ now }: Context, { createdMs, ttlSeconds }: Outgoing): number =>
+  Math.floor((createdMs + ttlSeconds * 1000 - now()) / 1000)
+
+type Content = { payload: Payload; bytes?: Uint8Array; tag?: string; ttlSeconds?: number }
 
 /** A record of this sending exists once: what an earlier run sealed is delivered, not sealed again. */
 async function ensure(
@@ -197,7 +213,10 @@ async function ensure(
   const entry = known.get(id)
   const record = entry && (await recordOf(ctx.home, entry))
   if (entry === undefined || record === undefined) {
-    const { to, tag, ttlSeconds, maxPulls } = transfer
+    const { to, tag, maxPulls, source } = transfer
+    const ttlSeconds = secondsLeft(ctx, transfer)
+    if (ttlSeconds < 1)
+      throw new MarketError('ERR_EXPIRED', `the sending of ${source} took longer than it was to live`)
     return post(
       ctx,
       { to, recordId: id, tag, ttlSeconds, maxPulls: maxPulls ?? undefined, ...content() },
@@ -207,8 +226,7 @@ async function ensure(
   const accepted = [...entry.accepted]
   if (accepted.length >= ctx.quorum)
     return { recordId: id, path: record.path, state: 'delivered', accepted, failures: [] }
-  const posted = await deliver(ctx, record, await ownRelays(ctx), options)
-  return posted
+  return deliver(ctx, { record, relays: await ownRelays(ctx) }, options)
 }
 
 function fileHead(
@@ -226,15 +244,4 @@ function fileHead(
     chunkBytes,
     ...names,
   }
-}
-
-/** Raw bytes per chunk so that its record fits the smallest of our relays; those that do not answer get no say. */
-async function chunkBytesFor(ctx: Context, signal: AbortSignal | undefined): Promise<number> {
-  const relays = await ownRelays(ctx)
-  const infos = await Promise.allSettled(relays.map((relay) => ctx.connect(relay).info(signal)))
-  signal?.throwIfAborted()
-  const limits = infos.map((info) =>
-    info.status === 'fulfilled' ? info.value.limits.recordBytes : Number.POSITIVE_INFINITY,
-  )
-  return largestChunk(Math.min(...limits))
 }

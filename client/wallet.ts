@@ -2,6 +2,7 @@
 import type { WalletInterface } from '@bsv/sdk'
 import type { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import type { Signer } from '../market/envelope.ts'
+import { MarketError } from '../market/errors.ts'
 import { MESSAGE_KEY_ID, MESSAGE_PROTOCOL, RECORD_PROTOCOL } from '../market/identity.ts'
 import { Key } from '../market/units.ts'
 
@@ -14,7 +15,7 @@ export interface RecordKey {
 /** Signs messages and opens record contents; never shows a key. */
 export interface Wallet extends Signer {
   encrypt(plaintext: Uint8Array, key: RecordKey): Uint8Array | Promise<Uint8Array>
-  /** @throws when the ciphertext was not made under this key. */
+  /** @throws ERR_MALFORMED when the ciphertext was not made under this key; anything else says that the wallet failed. */
   decrypt(ciphertext: Uint8Array, key: RecordKey): Uint8Array | Promise<Uint8Array>
 }
 
@@ -53,8 +54,26 @@ export async function fromBrc100(wallet: Brc100): Promise<Wallet> {
       return Uint8Array.from(ciphertext)
     },
     decrypt: async (bytes, key) => {
-      const { plaintext } = await wallet.decrypt({ ciphertext: [...bytes], ...named(key) })
-      return Uint8Array.from(plaintext)
+      try {
+        const { plaintext } = await wallet.decrypt({ ciphertext: [...bytes], ...named(key) })
+        return Uint8Array.from(plaintext)
+      } catch (cause) {
+        if (!(await works(wallet, key))) throw cause
+        throw new MarketError('ERR_MALFORMED', 'the content does not decrypt', { cause })
+      }
     },
+  }
+}
+
+/**
+ * Whether the wallet does its work under this key now. BRC-100 has no code for "does not decrypt"; a wallet that
+ * opens what it just sealed is neither locked nor gone, so the fault was the ciphertext's.
+ */
+async function works(wallet: Brc100, key: RecordKey): Promise<boolean> {
+  try {
+    const { ciphertext } = await wallet.encrypt({ plaintext: [1], ...named(key) })
+    return (await wallet.decrypt({ ciphertext, ...named(key) })).plaintext[0] === 1
+  } catch {
+    return false
   }
 }

@@ -164,3 +164,28 @@ export type Info = z.infer<typeof Info>
 
 /** What a client may use only where `features` lists it. */
 export const features = ['store', 'batch', 'listen', 'prove', 'quote', 'owner', 'detail', 'maxPulls'] as const
+export type Feature = (typeof features)[number] | 'bilateralPulls'
+
+/** What a relay's `features` must list before it may be sent this (§4.2). */
+export function featuresOf(request: Request | Write): Feature[] {
+  switch (request.type) {
+    case 'write': {
+      const { maxPulls, bilateralPulls } = request
+      return [...used('maxPulls', maxPulls), ...used('bilateralPulls', bilateralPulls)]
+    }
+    case 'store':
+      return ['store', ...featuresOf(request.record.msg.request)]
+    case 'inventory':
+      return [...used('owner', request.owner), ...used('detail', request.detail)]
+    case 'listen':
+      return ['listen', ...used('owner', request.owner)]
+    case 'prove':
+    case 'quote':
+      return [request.type]
+    case 'read':
+    case 'delete':
+      return []
+  }
+}
+
+const used = (feature: Feature, field: unknown): Feature[] => (field === undefined ? [] : [feature])

@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { formatAddress } from '../../market/address.ts'
 import { identityLimits } from '../../market/identity-file.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 import type { Friend } from '../friends.ts'
-import { readInput } from '../input.ts'
+import { readInput, readNamed } from '../input.ts'
 import { oneLine } from '../show.ts'
 
 export const friendCommand = command({
@@ -27,7 +26,7 @@ export const friendCommand = command({
       const text =
         argument === '-'
           ? await readInput(session.io.stdin, identityLimits.fileBytes)
-          : await readFile(argument, 'utf8')
+          : await readNamed(argument, identityLimits.fileBytes)
       const { friend, succession } = await client.addFriend(text, { alias })
       const verb =
         succession === 'new'

@@ -1,5 +1,7 @@
 import { writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { command, exitCodes } from '../command.ts'
+import { named } from '../durable.ts'
 import { oneLine } from '../show.ts'
 
 export const idCommand = command({
@@ -13,7 +15,7 @@ export const idCommand = command({
     const { text, msg } = await (await session.client()).me()
     const { label, pubkey, relays, seq } = msg.request
     if (out !== undefined) {
-      await writeFile(out, `${text}\n`)
+      await named(dirname(out), writeFile(out, `${text}\n`))
       session.print({ file: out, key: pubkey }, `wrote ${out}: give it to your friends`)
       return exitCodes.ok
     }

@@ -55,6 +55,11 @@ async function listStrangers(session: Session): Promise<number> {
       }
     }),
   )
+  const failures = found.flatMap(({ relay, error }) =>
+    error === undefined ? [] : [{ relay: relay.url, error }],
+  )
+  session.warn(failures)
+  if (found.length > 0 && failures.length === found.length) throw failures[0]!.error
   session.list(rows, ['arrived', 'from', 'id', 'bytes', 'tag'], 'nothing from strangers')
   return exitCodes.ok
 }

@@ -1,15 +1,20 @@
-import { command, durationSeconds, exitCodes, positiveInteger } from '../command.ts'
+import { command, durationSeconds, exitCodes, positiveInteger, sizeBytes } from '../command.ts'
 import type { Message } from '../inbox.ts'
 import { isShown, show, showFile } from '../messages.ts'
 
 export const listenCommand = command({
   name: 'listen',
-  usage: '[--for DURATION] [--count N]',
+  usage: '[--for DURATION] [--count N] [--max-file SIZE]',
   summary: 'print messages as they come, until interrupted',
-  help: ['--for DURATION  stop after 90s, 30m, 12h', '--count N       stop after N messages'],
-  options: { for: { type: 'string' }, count: { type: 'string' } },
+  help: [
+    '--for DURATION   stop after 90s, 30m, 12h',
+    '--count N        stop after N messages',
+    '--max-file SIZE  fetch files up to this size, e.g. 2GB (100MiB unless said); larger ones wait',
+  ],
+  options: { for: { type: 'string' }, count: { type: 'string' }, 'max-file': { type: 'string' } },
   positionals: [0, 0],
-  async run(session, { for: duration, count }) {
+  async run(session, { for: duration, count, 'max-file': size }) {
+    const maxFileBytes = size === undefined ? undefined : sizeBytes(size, 'max-file')
     const client = await session.client()
     const limit = count === undefined ? Number.POSITIVE_INFINITY : positiveInteger(count, 'count')
     const enough = new AbortController()
@@ -26,6 +31,7 @@ export const listenCommand = command({
       onMessage,
       onLive: (relay) => session.say(`live on ${relay}`),
       onFile: (file) => showFile(session, file),
+      maxFileBytes,
     })
     clearTimeout(timer)
     return exitCodes.ok

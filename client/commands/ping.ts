@@ -16,7 +16,8 @@ export const pingCommand = command({
       ms: ms ?? null,
       ...(error !== undefined && { code: codeOf(error), error: messageOf(error) }),
     }))
-    session.list(rows, ['relay', 'ms', 'error'], 'no relays yet')
+    if (rows.length === 0) session.say('no relays yet: add one with relays add')
+    else session.list(rows, ['relay', 'ms', 'error'], '')
     const failed = pings.find(({ error }) => error !== undefined)
     if (failed?.error !== undefined && pings.every(({ error }) => error !== undefined)) throw failed.error
     return exitCodes.ok

@@ -1,14 +1,23 @@
-import { command, exitCodes } from '../command.ts'
-import { show, showFile } from '../messages.ts'
+import { command, exitCodes, sizeBytes } from '../command.ts'
+import { isShown, show, showFile } from '../messages.ts'
 
 export const pullCommand = command({
   name: 'pull',
-  usage: '[--strangers] [--no-files]',
+  usage: '[--strangers] [--no-files] [--max-file SIZE]',
   summary: 'get what friends sent, acknowledge it, bring up what is queued',
-  help: ['--strangers  get what others than friends sent instead', '--no-files   leave files for later'],
-  options: { strangers: { type: 'boolean' }, 'no-files': { type: 'boolean' } },
+  help: [
+    '--strangers      get what others than friends sent instead',
+    '--no-files       leave files for later',
+    '--max-file SIZE  fetch files up to this size, e.g. 2GB (100MiB unless said); larger ones wait',
+  ],
+  options: {
+    strangers: { type: 'boolean' },
+    'no-files': { type: 'boolean' },
+    'max-file': { type: 'string' },
+  },
   positionals: [0, 0],
-  async run(session, { strangers, 'no-files': noFiles = false }) {
+  async run(session, { strangers, 'no-files': noFiles = false, 'max-file': size }) {
+    const maxFileBytes = size === undefined ? undefined : sizeBytes(size, 'max-file')
     const client = await session.client()
     const { signal, onProgress } = session
     const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
@@ -16,11 +25,15 @@ export const pullCommand = command({
       signal,
       onMessage: (message: Parameters<typeof show>[1]) => show(session, message, names),
     }
-    const { asked, failures } = await (strangers ? client.pullStrangers(options) : client.pull(options))
+    const { messages, asked, failures } = await (strangers
+      ? client.pullStrangers(options)
+      : client.pull(options))
     session.warn(failures)
-    const { files, flushed } = await client.finish({ signal, files: !noFiles, onProgress })
+    const { files, flushed } = await client.finish({ signal, files: !noFiles, onProgress, maxFileBytes })
     for (const file of files) showFile(session, file)
     session.warn(flushed.failures)
+    const isNews = messages.some(isShown) || files.length > 0 || failures.length > 0
+    if (!isNews && !session.isJson) session.say('nothing new')
     if (flushed.queued > 0) session.say(`${flushed.queued} queued`)
     if (asked > 0 && failures.length === asked) throw failures[0]!.error
     return exitCodes.ok

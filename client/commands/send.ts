@@ -42,7 +42,9 @@ export const sendCommand = command({
       const posted = await client.sendFile(friend, file, { ...options, onProgress: session.onProgress })
       return finish(session, posted, friend.alias)
     }
-    const posted = await client.send(friend, text ?? (await readInput(session.io.stdin, inputBytes)), options)
+    const message = text ?? (await readInput(session.io.stdin, inputBytes))
+    if (message === '') throw usageError('there is nothing to send')
+    const posted = await client.send(friend, message, options)
     return finish(session, posted, friend.alias)
   },
 })

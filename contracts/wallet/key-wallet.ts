@@ -73,7 +73,7 @@ export class KeyWallet implements Cryptography {
 
   /**
    * BRC-2: 32-byte IV ‖ ciphertext ‖ 16-byte tag. The counterparty is `self` unless named.
-   * @throws ERR_MALFORMED for an empty plaintext, of which the sdk makes another tag and decrypts neither.
+   * @throws ERR_MALFORMED for an empty plaintext: a record is never empty.
    */
   encryptBytes(plaintext: Uint8Array, name: KeyName): Uint8Array {
     if (plaintext.length === 0) throw new MarketError('ERR_MALFORMED', 'there is nothing to encrypt')
@@ -229,7 +229,7 @@ export class KeyWallet implements Cryptography {
 
   #hmac(args: sdk.CreateHmacArgs): Uint8Array {
     const key = this.#symmetricKey(args)
-    // The sdk writes this key as a number, without leading zeros; HMAC of a shorter key is another HMAC.
+    // BRC-100 wallets key this HMAC with the number, without leading zeros; another length is another HMAC.
     return hmacSha256(key.subarray(key.findIndex((byte) => byte !== 0)), Uint8Array.from(args.data))
   }
 }

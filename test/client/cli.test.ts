@@ -1,9 +1,11 @@
 /** The command as people and scripts meet it: results, talk, exit codes. */
 import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { commands } from '../../client/commands/index.ts'
+import { Session } from '../../client/session.ts'
 import { bytesText, jsonLine, manyLines, oneLine, table } from '../../client/show.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { sealReply, startLyingRelay } from '../fixtures/lying-relay.ts'
@@ -71,8 +73,7 @@ t.test('the first five minutes, piped: JSON lines on stdout, talk on stderr', as
   t.match(ping, { code: exit.ok, rows: [{ relay: address, ms: Number }] })
   t.match(friends.rows, [{ alias: 'Bobby', label: 'Bob', relays: [address], forks: 0 }])
   t.match(relays.rows, [{ address }], 'an address without key was pinned')
-  t.match(sent.stderr, /plain http/)
-  t.notMatch(piped.stderr, /plain http/, 'it is said once')
+  t.notMatch(sent.stderr, /plain http/, 'this machine is no network')
 })
 
 t.test('on a terminal: tables, sentences, a progress bar, and files with names', async (t) => {
@@ -158,6 +159,9 @@ t.test('exit 2: usage', async (t) => {
     ['relays', 'add'],
     ['init'],
     ['listen', '--for', '5'],
+    ['send', 'Bobby', '--text', ''],
+    ['send', 'Bobby', '-'],
+    ['id', '--home'],
   ]
   for (const args of wrong) {
     const { code, stderr, stdout } = await alice(args)
@@ -204,6 +208,8 @@ t.test('exit 5: not found', async (t) => {
     ['delete', 'nothing'],
     ['friend', 'remove', 'Nobody'],
     ['relays', 'remove', 'http://x'],
+    ['friend', 'add', '/no/such.relayid'],
+    ['send', 'Bobby', '--file', '/no/such.bin'],
   ]
 
   for (const args of runs) t.match(await alice(args), { code: exit.notFound, stderr: /ERR_NOT_FOUND/ })
@@ -219,6 +225,88 @@ t.test('a relay that is not the pinned one is no relay of ours', async (t) => {
   const ping = await alice(['ping', `${liar.url}#${liar.key}`])
 
   t.match(ping, { code: exit.failed, rows: [{ code: 'ERR_UNTRUSTED' }] })
+})
+
+t.test('one relay that is away does not hide what strangers left on another', async (t) => {
+  const { bob, relay } = await setUp(t)
+  await relayCommand(join(t.testdirName, 'carol'), ['init', '--label', 'Carol', '--relay', relay.url])
+  const file = join(t.testdirName, 'bob.relayid')
+  await relayCommand(join(t.testdirName, 'carol'), ['friend', 'add', file])
+  await relayCommand(join(t.testdirName, 'carol'), ['send', 'Bob', '--text', 'psst'])
+  const away = `http://127.0.0.1:1#${identityOf('away').identity}`
+  await bob(['relays', 'add', away])
+
+  const listed = await bob(['inbox', '--strangers'])
+
+  t.match(listed, { code: exit.ok, rows: [{ bytes: Number }], stderr: /127\.0\.0\.1:1\b/ })
+})
+
+t.test('nothing is made where there is no identity, and an empty RELAY_HOME is none', async (t) => {
+  const folder = t.testdir()
+  const home = join(folder, 'nobody')
+
+  const id = await relayCommand(home, ['id'])
+  const label = await relayCommand(home, ['init', '--label', 'x'.repeat(65)])
+  const version = await relayCommand('', ['version'])
+
+  t.equal(id.code, exit.notFound)
+  t.match(label, { code: exit.failed, stderr: /the label has 1 to 64 characters/ })
+  t.same(readdirSync(folder), [])
+  t.equal(
+    new Session({ env: { RELAY_HOME: '' }, stdout: process.stdout } as never, {}).directory,
+    join(homedir(), '.relay'),
+  )
+  t.match(version.stdout, /^\d+\.\d+\.\d+\n$/)
+  t.match((await relayCommand('', ['-h'])).stdout, /messages and files/)
+})
+
+t.test('a file that cannot be sent, or that every relay refuses, leaves nothing behind', async (t) => {
+  const { alice } = await setUp(t, ['--allow', identityOf('somebody else').identity])
+  const path = join(t.testdirName, 'file.bin')
+  writeFileSync(path, 'x'.repeat(300_000))
+
+  const folder = await alice(['send', 'Bobby', '--file', t.testdirName])
+  const refused = await alice(['send', 'Bobby', '--file', path])
+
+  t.match(folder, { code: exit.failed, stderr: /ERR_MALFORMED/ })
+  t.match(refused, { code: exit.refused, stderr: /ERR_NO_ACCOUNT/ })
+  t.same((await alice(['outbox'])).rows, [])
+})
+
+t.test('with nothing to say, ping and pull say so', async (t) => {
+  const { bob, relay } = await setUp(t)
+
+  const pulled = await bob(['pull'], { tty: true })
+  await bob(['relays', 'remove', relay.url])
+  const ping = await bob(['ping'])
+
+  t.match(pulled, { code: exit.ok, stderr: /^nothing new$/m })
+  t.match(ping, { code: exit.ok, stderr: /no relays yet/ })
+})
+
+t.test('a damaged file is named, and everything else goes on', async (t) => {
+  const { alice, bob } = await setUp(t)
+  const ids = await Promise.all(['one', 'two'].map((text) => alice(['send', 'Bobby', '--text', text])))
+  const outboxFolder = join(t.testdirName, 'alice/outbox')
+  const record = readdirSync(outboxFolder).find(
+    (name) => name.startsWith(ids[0]!.rows[0].id) && name.endsWith('.record'),
+  )!
+  writeFileSync(join(outboxFolder, record), 'x')
+  writeFileSync(join(t.testdirName, 'bob/friends', `${identityOf('gone').identity}.json`), '{')
+
+  const outbox = await alice(['outbox'])
+  const friends = await bob(['friend', 'list'])
+  const pulled = await bob(['pull'])
+
+  t.match(outbox, { code: exit.ok, rows: [{ summary: 'two' }], stderr: /\.record is damaged/ })
+  t.match(friends, { code: exit.ok, rows: [{ alias: 'Alice' }], stderr: /\.json is damaged/ })
+  t.match(pulled, { code: exit.ok, rows: [{}, {}] })
+})
+
+t.test('an identity file is read up to its largest size only', async (t) => {
+  const { bob } = await setUp(t)
+
+  t.match(await bob(['friend', 'add', '/dev/zero']), { code: exit.failed, stderr: /ERR_TOO_LARGE/ })
 })
 
 t.test('strangers wait until they are asked for', async (t) => {

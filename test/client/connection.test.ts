@@ -4,6 +4,7 @@ import { ProtoWallet, PrivateKey } from '@bsv/sdk'
 import t from 'tap'
 import { Connection } from '../../client/connection.ts'
 import { fromBrc100, fromKeyWallet } from '../../client/wallet.ts'
+import { featuresOf } from '../../contracts/api.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { toBase64, toHex } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
@@ -189,6 +190,35 @@ t.test('a relay without batches is asked one by one', async (t) => {
   t.equal(count, 2)
 })
 
+t.test('§4.2: what a relay does not list among its features is not sent to it', async (t) => {
+  const asked: string[] = []
+  const answer = (question: Question) => {
+    asked.push(question.request.type)
+    return sealReply(question, page)
+  }
+  const connection = new Connection(await startLyingRelay(t, answer, { features: [] }), me)
+  const record = await recordOf('aa', { maxPulls: 2 })
+  const path = record.path
+  const refused = [
+    { type: 'store' as const, record: { msg: record.msg } },
+    { type: 'listen' as const, afterTs: 0 },
+    { type: 'prove' as const, path, index: 0 },
+    { type: 'quote' as const, bytes: 1, ttl: 1, maxPulls: 1 },
+    { ...inventory, owner: alice.identity },
+    { ...inventory, detail: true },
+  ]
+
+  for (const request of refused)
+    await t.rejects(connection.call(request), { code: 'ERR_UNSUPPORTED' }, request.type)
+  await t.rejects(connection.write(record), { code: 'ERR_UNSUPPORTED', message: /maxPulls/ })
+  const outcomes = await connection.callBatch([{ ...inventory, detail: true }])
+  await connection.call(inventory)
+
+  t.match(outcomes, [{ error: { code: 'ERR_UNSUPPORTED' } }])
+  t.same(asked, ['inventory'])
+  t.same(featuresOf({ type: 'store', record: { msg: record.msg } }), ['store', 'maxPulls'])
+})
+
 t.test('a lost answer to a read costs no second pull', async (t) => {
   const real = await startTestRelay(t.testdir())
   t.teardown(() => real.close())
@@ -236,7 +266,7 @@ t.test('the clock of a relay is followed when the relay signed it, up to ten min
     await connection.call(inventory)
     const [outcome] = await new Connection(real, me).callBatch([inventory])
 
-    t.ok(Math.abs(connection.now - Date.now() - offBy) < 5000)
+    t.ok(Math.abs(connection.clock.now - Date.now() - offBy) < 5000)
     t.match(outcome, { answer: { reply: { more: false } } })
   }
   const far = await startTestRelay(join(t.testdir(), 'far'), { now: () => Date.now() + 700_000 })
@@ -258,6 +288,21 @@ t.test('any BRC-100 wallet will do', async (t) => {
   t.match(reply, { result: [] })
   t.same([...(await me.decrypt(sealed, name))], [1, 2, 3])
   t.same([...(await wallet.decrypt(sealed, name))], [1, 2, 3])
+})
+
+t.test('a BRC-100 wallet that fails is told from a ciphertext that does not decrypt', async (t) => {
+  const proto = new ProtoWallet(new PrivateKey([...bob.privateKey]))
+  const name = { recordId: 'x', counterparty: alice.identity }
+  const sealed = await me.encrypt(new Uint8Array([1, 2, 3]), name)
+  const whole = await fromBrc100(proto as never)
+  const locked = await fromBrc100({
+    getPublicKey: proto.getPublicKey.bind(proto),
+    encrypt: proto.encrypt.bind(proto),
+    decrypt: () => Promise.reject(new Error('locked')),
+  } as never)
+
+  await t.rejects(async () => whole.decrypt(sealed.fill(0, 40, 41), name), { code: 'ERR_MALFORMED' })
+  await t.rejects(async () => locked.decrypt(sealed, name), { message: 'locked' })
 })
 
 const hashOf = (text: string): string => toHex(sha256(text))

@@ -1,6 +1,6 @@
 /** What two people can rely on when they write to each other through relays (docs/protocol.md §4, §5, §8.2). */
 import { createHash, randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Client } from '../../client/index.ts'
@@ -13,7 +13,8 @@ import { sealIdentity } from '../../market/identity-file.ts'
 import { decodeRecord } from '../../market/record.ts'
 import { Connection } from '../../client/connection.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
-import { startProxy } from '../fixtures/lying-relay.ts'
+import { identityOf } from '../fixtures/keys.ts'
+import { startLyingRelay, startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, type Person, person, reopen, texts } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
@@ -70,7 +71,11 @@ t.test('text and a file go both ways, are acknowledged, and are not pulled twice
     { type: 'file', state: 'acknowledged' },
   ])
   t.same(await texts(bob.client.inbox()), ['hello Bob'])
-  t.equal(alice.notices.filter(({ type }) => type === 'plain-http').length, 2, 'each relay is noted once')
+  t.same(
+    alice.notices.filter(({ type }) => type === 'plain-http'),
+    [],
+    'this machine is no network',
+  )
 })
 
 t.test('a record on two relays is read once, and either relay will do', async (t) => {
@@ -202,6 +207,67 @@ t.test('friends are told when the relays change, on the old ones and the new', a
   t.ok(bob.notices.some(({ type }) => type === 'friend-moved'))
   t.same(await texts(messages), ['from the new place'])
   t.same(moved.forks, [])
+})
+
+t.test('§5: what only moves the machines is not acked', async (t) => {
+  t.testdir()
+  const [first, second] = [await counted(t, 'first'), await counted(t, 'second')]
+  const { alice, bob } = await two(t, [first], [second])
+
+  await alice.client.addRelay(formatAddress(second))
+  await bob.client.pull()
+  await bob.client.finish()
+
+  t.same(readdirSync(join(bob.home, 'acks')), [])
+  t.same(readdirSync(join(bob.home, 'outbox')), [], 'Bob sends nothing')
+})
+
+t.test('a wallet that fails makes no record damaged: it is read when the wallet works again', async (t) => {
+  t.testdir()
+  const { PrivateKey, ProtoWallet } = await import('@bsv/sdk')
+  const relay = await counted(t, 'relay')
+  const wallet = new ProtoWallet(PrivateKey.fromRandom())
+  const home = join(t.testdirName, 'carol')
+  let isLocked = false
+  const decrypt = (...args: Parameters<typeof wallet.decrypt>) =>
+    isLocked ? Promise.reject(new Error('locked')) : wallet.decrypt(...args)
+  const lockable = Object.assign(Object.create(wallet), { decrypt }) as never
+  const options = { label: 'Carol', relays: [formatAddress(relay)], wallet: lockable }
+  const carol = { client: await Client.init(home, options), home, notices: [] }
+  const bob = await person(join(t.testdirName, 'bob'), 'Bob', [relay])
+  await befriend(carol, bob)
+  writeFileSync(join(t.testdirName, 'file'), 'content')
+  await bob.client.send(await friendOf(bob, 'Carol'), 'patience', { maxPulls: 1 })
+  await bob.client.sendFile(await friendOf(bob, 'Carol'), join(t.testdirName, 'file'))
+
+  isLocked = true
+  const locked = await carol.client.pull()
+  isLocked = false
+  const { messages } = await carol.client.pull()
+  isLocked = true
+  const none = await carol.client.finish()
+  isLocked = false
+  const { files } = await carol.client.finish()
+
+  t.match(locked, { messages: [], failures: [{ error: { message: 'locked' } }] })
+  t.same(await texts(messages), ['patience'], 'by the one pull it had')
+  t.same(none.files, [])
+  t.match(files, [{ state: 'saved' }])
+})
+
+t.test('how often a record may be pulled is said only where every relay offers it', async (t) => {
+  t.testdir()
+  const simple = await startLyingRelay(t, () => '', { features: [] })
+  const away = { url: 'http://127.0.0.1:1', key: identityOf('away').identity }
+  const { alice } = await two(t, [simple, away], [])
+  const bob = await friendOf(alice, 'Bob')
+
+  await t.rejects(alice.client.send(bob, 'x', { maxPulls: 1, attempts: 1 }), { code: 'ERR_UNSUPPORTED' })
+  t.same(await alice.client.outbox(), [])
+  await alice.client.removeRelay(simple.url, { attempts: 1 })
+  const queued = await alice.client.send(bob, 'x', { maxPulls: 1, attempts: 1 })
+
+  t.match(queued, { state: 'queued' })
 })
 
 t.test('what waited for a relay that was left goes to the new one', async (t) => {

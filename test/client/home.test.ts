@@ -1,17 +1,21 @@
 /** What several processes may rely on when they share one home. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { createContext } from '../../client/context.ts'
 import { openJournal, readJournal, writeDurably } from '../../client/durable.ts'
 import { Home } from '../../client/home.ts'
 import { withLock } from '../../client/lock.ts'
 import { backoffMs, coalesce, eachLimited } from '../../client/retry.ts'
 import { Client } from '../../client/index.ts'
+import { fromKeyWallet } from '../../client/wallet.ts'
+import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { z } from 'zod'
+import { alice } from '../fixtures/keys.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, compileClient, person, spawnCommand, texts } from '../fixtures/people.ts'
+import { befriend, compileClient, person, reopen, spawnCommand, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)
@@ -87,6 +91,7 @@ function withResolvers() {
 
 t.test('a lock has one holder at a time, and a dead holder holds nothing', async (t) => {
   const folder = t.testdir()
+  const lock = { directory: folder, name: 'name' }
   const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'], {
     stdio: ['pipe', 'ignore', 'ignore'],
   })
@@ -99,20 +104,37 @@ t.test('a lock has one holder at a time, and a dead holder holds nothing', async
     inside -= 1
   }
 
-  await t.rejects(withLock(folder, 'name', work, { waitMs: 0 }), { code: 'ERR_LOCKED' })
-  await t.rejects(withLock(folder, 'name', work, { signal: AbortSignal.abort() }), { name: 'AbortError' })
+  await t.rejects(withLock(lock, work, { waitMs: 0 }), { code: 'ERR_LOCKED' })
+  await t.rejects(withLock(lock, work, { signal: AbortSignal.abort() }), { name: 'AbortError' })
   child.kill('SIGKILL')
   await once(child, 'exit')
-  await Promise.all(Array.from({ length: 20 }, () => withLock(folder, 'name', work)))
+  await Promise.all(Array.from({ length: 20 }, () => withLock(lock, work)))
   await t.rejects(
-    withLock(folder, 'name', () => Promise.reject(new Error('failed')), {}),
+    withLock(lock, () => Promise.reject(new Error('failed')), {}),
     { message: 'failed' },
   )
-  await withLock(folder, 'name', work, { waitMs: 0 })
+  await withLock(lock, work, { waitMs: 0 })
 
   t.equal(most, 1)
   t.same(readdirSync(folder), ['name.29'], 'one file remains: numbers 8 to 29 were taken in turn')
   t.equal(readFileSync(join(folder, 'name.29'), 'utf8'), 'free')
+})
+
+t.test('a lock that a killed process with our own number left behind holds nothing', async (t) => {
+  const lock = { directory: t.testdir({ 'name.7': `${process.pid} 0123456789ab` }), name: 'name' }
+
+  await withLock(
+    lock,
+    async () => {
+      await t.rejects(
+        withLock(lock, async () => {}, { waitMs: 0 }),
+        { code: 'ERR_LOCKED' },
+      )
+    },
+    { waitMs: 0 },
+  )
+
+  t.same(readdirSync(lock.directory), ['name.8'])
 })
 
 t.test('a file is replaced whole or not at all, and a failed write leaves nothing behind', async (t) => {
@@ -140,6 +162,29 @@ t.test('a journal forgets an append that a kill cut short, and nothing else', as
   await t.rejects(readJournal(path, Line), { code: 'ERR_DAMAGED', message: /log is damaged/ })
 })
 
+t.test('plain http to another machine is noted once, to this machine never', async (t) => {
+  const { privateKey, identity: key } = alice
+  const urls: string[] = []
+  const noted = withResolvers()
+  const ctx = createContext({
+    home: await Home.open(t.testdir()),
+    wallet: fromKeyWallet(new KeyWallet(privateKey)),
+    quorum: 1,
+    now: Date.now,
+    notify: (notice) => {
+      if (notice.type === 'plain-http') urls.push(notice.relay)
+      noted.resolve()
+    },
+  })
+  for (const url of ['http://127.0.0.1:1', 'http://localhost', 'http://[::1]:1', 'https://relay.example'])
+    ctx.connect({ url, key })
+
+  for (let n = 0; n < 2; n++) ctx.connect({ url: 'http://relay.example', key })
+  await noted.promise
+
+  t.same(urls, ['http://relay.example'])
+})
+
 t.test('a cursor moves forward only, except into a new epoch', async (t) => {
   const home = await Home.open(t.testdir())
   const [relay, owner] = ['02'.padEnd(66, 'a'), '02'.padEnd(66, 'b')]
@@ -159,14 +204,18 @@ t.test('damage is reported with the name of the file', async (t) => {
   const bob = await person(join(t.testdirName, 'bob'), 'Bob')
   await befriend(alice, bob)
   const friend = join(alice.home, 'friends', `${bob.client.identity}.json`)
-  writeFileSync(friend, '{"identity":"x","alias":"Bob","forks":[]}')
-  await t.rejects(alice.client.friends(), { code: 'ERR_DAMAGED', message: new RegExp(bob.client.identity) })
-  writeFileSync(friend, '{')
-  await t.rejects(alice.client.friends(), { code: 'ERR_DAMAGED' })
+  for (const text of ['{"identity":"x","alias":"Bob","forks":[]}', '{', '{"alias":"Bob"}']) {
+    writeFileSync(friend, text)
+    const { client, notices } = await reopen({ ...alice, notices: [] })
+    t.same(await client.friends(), [], 'and the others stay')
+    await client.friends()
+    t.match(notices, [{ error: { code: 'ERR_DAMAGED', message: new RegExp(bob.client.identity) } }])
+    t.equal(notices.length, 1, 'it is said once')
+  }
+  rmSync(join(alice.home, 'friends'), { recursive: true })
+  writeFileSync(join(alice.home, 'friends'), '')
   const ended = alice.client.listen({ signal: new AbortController().signal, onMessage: () => {} })
-  await t.rejects(ended, { code: 'ERR_DAMAGED' }, 'a listener does not go on with a damaged home')
-  writeFileSync(friend, '{"alias":"Bob"}')
-  await t.rejects(alice.client.friends(), { code: 'ERR_DAMAGED' })
+  await t.rejects(ended, { code: 'ENOTDIR' }, 'a listener does not go on with a home it cannot read')
   writeFileSync(join(alice.home, 'me.relayid'), 'nobody')
   await t.rejects(Client.open(alice.home), { code: 'ERR_DAMAGED', message: /me\.relayid/ })
 })

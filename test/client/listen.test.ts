@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { WebSocketServer } from 'ws'
@@ -12,7 +13,7 @@ import { fromKeyWallet } from '../../client/wallet.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { alice, bob, relay } from '../fixtures/keys.ts'
-import { ask, sealReply } from '../fixtures/lying-relay.ts'
+import { ask, infoOf, sealReply } from '../fixtures/lying-relay.ts'
 import { befriend, compileClient, type Person, person, spawnCommand } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
@@ -157,9 +158,15 @@ async function frames(
   t: Test,
   answer: (text: string, connection: number) => Promise<string[]>,
 ): Promise<RelayAddress> {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
-  await once(server, 'listening')
-  t.teardown(() => void server.close())
+  const http = createServer((_, response) => response.end(JSON.stringify(infoOf(relay.identity))))
+  const server = new WebSocketServer({ server: http })
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(() => {
+    server.close()
+    http.closeAllConnections()
+    http.close()
+  })
   let connections = 0
   server.on('connection', (socket) => {
     const connection = ++connections
@@ -167,7 +174,7 @@ async function frames(
       for (const text of await answer(String(data), connection)) socket.send(text)
     })
   })
-  const { port } = server.address() as { port: number }
+  const { port } = http.address() as { port: number }
   return { url: `http://127.0.0.1:${port}`, key: relay.identity }
 }
 
@@ -201,7 +208,7 @@ t.test('a new epoch, a wrong clock and a slow reader are answered as the protoco
 
   await live(connection, {
     owners: [alice.identity],
-    cursor: async () => '0123456789abcdef.5',
+    cursor: async () => '0123456789abcdef.102400',
     onRecords: (paths) => void events.push(`records ${paths.length}`),
     onLive: () => {
       events.push('live')
@@ -212,9 +219,9 @@ t.test('a new epoch, a wrong clock and a slow reader are answered as the protoco
   })
 
   t.same(events, ['records 1', 'down ERR_SLOW_READER', 'live'])
-  const again = { cursor: '0123456789abcdef.5' }
+  const again = { cursor: '0123456789abcdef.102400' }
   t.match(starts, [again, again, { afterTs: 42 }, again, { afterTs: 42 }])
-  t.ok(Math.abs(connection.now - Date.now() + 60_000) < 5000)
+  t.ok(Math.abs(connection.clock.now - Date.now() + 60_000) < 5000)
 })
 
 t.test('a relay that lies on the socket is left, one that will never serve us is given up', async (t) => {

@@ -4,7 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { entries } from '../../client/outbox-files.ts'
 import { largestChunk } from '../../client/sending.ts'
+import { sendFile } from '../../client/uploads.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { encodePayload, type Payload } from '../../market/payload.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
@@ -182,6 +184,40 @@ t.test(
   },
 )
 
+t.test(
+  '§5: a file sent late lives no longer than its chunks, and not at all when they are over',
+  async (t) => {
+    t.testdir()
+    const relay = await startTestRelay(join(t.testdirName, 'relay'))
+    t.teardown(() => relay.close())
+    let isDown = true
+    const proxy = await startProxy(t, relay, (_, answer) => (isDown ? undefined : answer))
+    const { alice } = await two(t, proxy)
+    const { path } = source(t, 2_000_000)
+    const to = (await alice.client.friend('Bob')).key
+    const hourAgo = await contextOf(alice, () => Date.now() - 3_600_000)
+    const begin = (ttlSeconds: number) =>
+      sendFile(hourAgo, { to, path }, { ttlSeconds, tag: 'late', attempts: 1 })
+    const begun = await begin(7200)
+    isDown = false
+
+    const sent = await alice.client.sendFile(to, path)
+    const all = [...(await entries(hourAgo.home)).values()]
+    isDown = true
+    const over = await begin(3600)
+    isDown = false
+    const again = await alice.client.sendFile(to, path)
+    await alice.client.flush()
+
+    const head = all.find(({ id }) => id === sent.recordId)!
+    t.match(sent, { recordId: begun.recordId, state: 'delivered' })
+    t.equal(head.expires, Math.min(...all.map(({ expires }) => expires)))
+    t.ok(head.expires <= Date.now() + 3_600_000)
+    t.not(again.recordId, over.recordId, 'a sending that is over is given up, and another begins')
+    t.equal((await alice.client.outbox()).length, 2)
+  },
+)
+
 /** Sends a `file` record of our own making with chunks of any kind. */
 async function forge(
   alice: Person,
@@ -210,13 +246,13 @@ async function forge(
   } as Payload)
 }
 
-async function contextOf({ home }: Person) {
+async function contextOf({ home }: Person, now: () => number = Date.now) {
   const { createContext } = await import('../../client/context.ts')
   const { Home } = await import('../../client/home.ts')
   const { fromKeyWallet } = await import('../../client/wallet.ts')
   const { openKeyFile } = await import('../../contracts/wallet/key-file.ts')
   const wallet = fromKeyWallet(await openKeyFile(join(home, 'key.json')))
-  return createContext({ home: await Home.open(home), wallet, quorum: 1, now: Date.now, notify: () => {} })
+  return createContext({ home: await Home.open(home), wallet, quorum: 1, now, notify: () => {} })
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')

@@ -9,6 +9,7 @@ import {
   payloadLimits,
   safeName,
 } from '../../market/payload.ts'
+import { protocolLimits } from '../../market/units.ts'
 
 const malformed = { code: 'ERR_MALFORMED' }
 const key = `02${'a'.repeat(64)}`
@@ -57,6 +58,20 @@ t.test('§5: text is any well-formed Unicode, zero characters included', async (
     { numRuns: 100 },
   )
 })
+
+t.test(
+  'a head nested deeper than anything signed is no payload; brackets in strings do not count',
+  async (t) => {
+    const nested = (levels: number) => `{"type":"x","a":${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`
+    const brackets = `"${'[{'.repeat(20_000)}`
+
+    t.match(decodePayload(plain(nested(protocolLimits.jsonDepth))), { payload: { type: 'unknown' } })
+    for (const levels of [protocolLimits.jsonDepth + 1, 20_000])
+      t.throws(() => decodePayload(plain(nested(levels))), malformed)
+    const text = { type: 'text' as const, text: brackets }
+    t.same(decodePayload(encodePayload(text)).payload, text)
+  },
+)
 
 t.test('§5: lengths are padded to 256, 1024, 4096, then in steps of five per cent', async (t) => {
   const table = [
