@@ -3,8 +3,10 @@
  * Their signatures are noise, which a relay that lists them never looks at. Prints one JSON line.
  */
 import { randomBytes } from 'node:crypto'
+import { dirname, join } from 'node:path'
 import { toHex } from '../market/bytes.ts'
 import { formatPath, type SealedRecord } from '../market/record.ts'
+import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import { Store } from '../relay/store/store.ts'
 
@@ -19,6 +21,8 @@ const [directory = '', receiver = '', countText = '', bytesText = ''] = process.
 const count = Number(countText)
 const noise = randomBytes(64 * 1024)
 
+// A relay does not start on a store that lost its key.
+await openOrCreateKeyFile(join(dirname(directory), 'relay.key'), {})
 const store = await Store.open({ directory, now: Date.now })
 const times: number[] = []
 let next = 0
