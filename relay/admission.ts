@@ -89,11 +89,11 @@ export class Gate {
     this.#failures.count(address, now)
   }
 
-  #verify(sealed: Sealed, { address, now }: { address: string; now: number }): void {
+  #verify(sealed: Sealed, caller: { address: string; now: number }): void {
     try {
       verify(sealed)
     } catch (error) {
-      this.#failures.count(address, now)
+      this.countFailure(caller)
       throw error
     }
   }
