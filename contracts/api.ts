@@ -3,7 +3,8 @@ import { z } from 'zod'
 import { messageSchema } from '../market/envelope.ts'
 import { type Code, isCode } from '../market/errors.ts'
 import { Path, RecordEnvelope, RecordId, Write } from '../market/record.ts'
-import { Hash, Key, Milliseconds, Prices, protocolLimits, Satoshis, Tag } from '../market/units.ts'
+import { Hash, Key, Milliseconds, protocolLimits, Tag } from '../market/units.ts'
+import { Account, Quote } from './account.ts'
 import { DeleteReceipt, Receipt } from './receipt.ts'
 
 export const protocolVersion = 1
@@ -53,6 +54,13 @@ export const QuoteRequest = z.strictObject({
   maxPulls: z.int().min(1),
 })
 
+/** What the sender has here, and its entries, newest first; `cursor` goes on to older ones. */
+export const AccountRequest = z.strictObject({
+  type: z.literal('account'),
+  cursor: Cursor.optional(),
+  limit: z.int().min(1).optional(),
+})
+
 /** A request to a relay other than a bare record. */
 export const Request = z.discriminatedUnion('type', [
   Store,
@@ -62,6 +70,7 @@ export const Request = z.discriminatedUnion('type', [
   Delete,
   Prove,
   QuoteRequest,
+  AccountRequest,
 ])
 export type Request = z.infer<typeof Request>
 export const RequestEnvelope = messageSchema(Request)
@@ -79,10 +88,6 @@ export const Entry = z.object({
   expires: Milliseconds,
 })
 export type Entry = z.infer<typeof Entry>
-
-/** An upper bound that is never exceeded (§4.7). */
-export const Quote = z.object({ satoshis: Satoshis, prices: Prices, expires: Milliseconds })
-export type Quote = z.infer<typeof Quote>
 
 /** A leaf of the stored bytes and its way to the receipt's root. `size` is the length of the whole record. */
 export const Proof = z.object({
@@ -105,6 +110,7 @@ export const replies = {
   delete: z.object({ result: z.literal(true), receipt: DeleteReceipt.nullable() }),
   prove: z.object({ result: Proof }),
   quote: z.object({ result: Quote }),
+  account: z.object({ result: Account, ...page }),
 } as const satisfies Record<RequestType, z.ZodType>
 export type ReplyOf<T extends RequestType> = z.infer<(typeof replies)[T]>
 
@@ -163,7 +169,17 @@ export const Info = z.object({
 export type Info = z.infer<typeof Info>
 
 /** What a client may use only where `features` lists it. */
-export const features = ['store', 'batch', 'listen', 'prove', 'quote', 'owner', 'detail', 'maxPulls'] as const
+export const features = [
+  'store',
+  'batch',
+  'listen',
+  'prove',
+  'quote',
+  'account',
+  'owner',
+  'detail',
+  'maxPulls',
+] as const
 export type Feature = (typeof features)[number] | 'bilateralPulls'
 
 /** What a relay's `features` must list before it may be sent this (§4.2). */
@@ -181,6 +197,7 @@ export function featuresOf(request: Request | Write): Feature[] {
       return ['listen', ...used('owner', request.owner)]
     case 'prove':
     case 'quote':
+    case 'account':
       return [request.type]
     case 'read':
     case 'delete':

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { toHex } from '../market/bytes.ts'
 import { MarketError } from '../market/errors.ts'
 import { merkleRoot } from '../market/merkle.ts'
+import { ceilSatoshi, worstUnits } from '../market/price.ts'
 import { Path, type SealedRecord } from '../market/record.ts'
 import { Hash, Milliseconds, Prices, Satoshis } from '../market/units.ts'
 
@@ -57,4 +58,19 @@ export function checkReceipt(receipt: Receipt, record: SealedRecord, window: Arr
   }
   if (receipt.paidUntil > receipt.expires)
     throw new MarketError('ERR_CONFLICT', 'the receipt is paid beyond its expiry')
+  const reserved = String(reservedFor(receipt))
+  if (receipt.charge.reserved !== reserved) {
+    const { reserved: given } = receipt.charge
+    throw new MarketError(
+      'ERR_CONFLICT',
+      `the receipt reserves ${given} satoshi, its own prices give ${reserved}`,
+    )
+  }
 }
+
+/** The most a record can come to by its receipt, in satoshi. */
+export const reservedFor = ({
+  charge,
+  ...service
+}: Pick<Receipt, 'bytes' | 'at' | 'paidUntil' | 'maxPulls' | 'charge'>): number =>
+  ceilSatoshi(worstUnits({ ...service, prices: charge.prices }))

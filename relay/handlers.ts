@@ -1,5 +1,6 @@
 /** One handler per request of the protocol (docs/protocol.md §4.2). Signatures, freshness and replay were checked before. */
-import type { Quote, Request, RequestOf, RequestType } from '../contracts/api.ts'
+import type { Quote } from '../contracts/account.ts'
+import type { Request, RequestOf, RequestType } from '../contracts/api.ts'
 import type { Charge } from '../contracts/receipt.ts'
 import type { Sealed } from '../market/envelope.ts'
 import { MarketError } from '../market/errors.ts'
