@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { toHex } from '../market/bytes.ts'
+import { freePrices } from '../market/price.ts'
 import { formatPath, type SealedRecord } from '../market/record.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { KeyWallet } from '../contracts/wallet/key-wallet.ts'
@@ -31,7 +32,7 @@ await Promise.all(
   Array.from({ length: writers }, async () => {
     for (let index = next++; index < count; index = next++) {
       const record = madeUp(index)
-      const written = await store.write(record, { charge: freeCharge(), paidUntil: record.expires })
+      const written = await store.write(record, () => free(record.expires))
       if (written.outcome !== 'stored') throw new Error(`record ${index}: ${written.outcome}`)
       if (index % Math.ceil(count / marks) === 0) times.push(written.receipt.at)
     }
@@ -67,6 +68,4 @@ function madeUp(index: number): SealedRecord {
   }
 }
 
-function freeCharge() {
-  return { reserved: '0', purse: 'credit', prices: { storageGBDay: 0, egressGB: 0, ingressGB: 0 } }
-}
+const free = (paidUntil: number) => ({ paidUntil, prices: freePrices, purse: 'credit' })

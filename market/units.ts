@@ -45,6 +45,8 @@ export const protocolLimits = {
   /** How often an answered read may be asked for again inside its window. */
   readRepeats: 3,
   tombstoneMs: 3_600_000,
+  /** How long a record is kept that nobody pays for any more. */
+  graceMs: 7 * 86_400_000,
   /** Deepest nesting of a signed JSON text; the deepest message, a record in the reply to a batch, has nine levels. */
   jsonDepth: 16,
   /** Most commas of one JSON text: a full batch of requests has fewer than 20 000, a full reply fewer than 100 000. */

@@ -28,13 +28,22 @@ export type Admission =
 
 const mayKeyOne = new Set(['read', 'inventory', 'listen', 'quote'])
 
+export interface GateOptions {
+  readonly relay: Key
+  readonly limits: Limits
+  /** When the store was restored from a backup: nobody knows which messages of before were answered. */
+  readonly restoredAt?: number | undefined
+}
+
 export class Gate {
   readonly #relay: Key
+  readonly #restoredAt: number
   readonly #failures: RateLimiter
   readonly #staleReplies: RateLimiter
 
-  constructor(relay: Key, limits: Limits) {
+  constructor({ relay, limits, restoredAt = 0 }: GateOptions) {
     this.#relay = relay
+    this.#restoredAt = restoredAt
     this.#failures = new RateLimiter(limits.failuresPerMinute)
     this.#staleReplies = new RateLimiter(limits.staleRepliesPerMinute)
   }
@@ -111,8 +120,9 @@ export class Gate {
 
   #checkFresh(sender: Sender, admitted: Admitted, caller: { address: string; now: number }): Admission {
     const { address, now } = caller
-    const age = now - admitted.sealed.msg.timestamp
-    if (age <= protocolLimits.freshPastMs && age >= -protocolLimits.freshFutureMs) return { sender, admitted }
+    const { timestamp } = admitted.sealed.msg
+    const earliest = Math.max(now - protocolLimits.freshPastMs, this.#restoredAt)
+    if (timestamp >= earliest && timestamp <= now + protocolLimits.freshFutureMs) return { sender, admitted }
     const error = new MarketError('ERR_STALE', 'the message is not fresh on this relay’s clock', {
       extras: { time: now },
     })

@@ -1,11 +1,15 @@
 /** What `relayd start` may be told, on the command line or as RELAYD_* variables. */
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { Key } from '../market/units.ts'
+import { freePrices, isFree } from '../market/price.ts'
+import { Key, Prices } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
+import { mostSatoshi, parsePrices } from './pricing.ts'
 import { UsageError } from './usage.ts'
 
 const mib = 1024 * 1024
+
+const Listen = z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) })
 
 export const Config = z.strictObject({
   data: z.string().min(1),
@@ -14,6 +18,11 @@ export const Config = z.strictObject({
   /** Everybody may write; else only `allow`. */
   open: z.boolean(),
   allow: z.array(Key),
+  /** What records cost, where it is said; else what was set at run time holds. */
+  prices: Prices.optional(),
+  /** Satoshi that a newcomer is given; 0: nothing. */
+  grantNew: z.int().min(0).max(mostSatoshi),
+  metrics: Listen.optional(),
   publicUrl: z.url({ protocol: /^https?$/ }).optional(),
   trustProxy: z.boolean(),
   tls: z.strictObject({ cert: z.string(), key: z.string() }).optional(),
@@ -38,8 +47,20 @@ export const startOptions = {
     value: 'HOST:PORT',
     help: 'address to serve on (default 127.0.0.1:8420; port 0: any free one)',
   },
-  open: { type: 'boolean', help: 'let everybody write' },
-  allow: { type: 'string', multiple: true, value: 'KEY', help: 'let this identity write (repeatable)' },
+  open: { type: 'boolean', help: 'let everybody write, free of charge' },
+  allow: {
+    type: 'string',
+    multiple: true,
+    value: 'KEY',
+    help: 'let this identity write, free of charge (repeatable)',
+  },
+  price: {
+    type: 'string',
+    multiple: true,
+    value: 'NAME=SATOSHI',
+    help: 'sell: storageGBDay, egressGB, ingressGB (repeatable)',
+  },
+  'grant-new': { type: 'string', value: 'SATOSHI', help: 'credit for a newcomer’s first write, for 30 days' },
   'public-url': { type: 'string', value: 'URL', help: 'how clients reach this relay, when not by --listen' },
   'trust-proxy': { type: 'boolean', help: 'take the caller’s address from the last X-Forwarded-For entry' },
   'tls-cert': { type: 'string', value: 'FILE', help: 'certificate chain (PEM); with --tls-key, serve https' },
@@ -51,6 +72,7 @@ export const startOptions = {
     value: 'NAME=NUMBER',
     help: 'change a limit (repeatable; see docs)',
   },
+  metrics: { type: 'string', value: 'HOST:PORT', help: 'serve Prometheus GET /metrics there (default: not)' },
   'log-level': {
     type: 'string',
     value: 'LEVEL',
@@ -74,9 +96,12 @@ export function readConfig(
   if (text('data') === undefined) throw new UsageError('--data DIR is required')
   const parsed = Config.safeParse({
     data: text('data'),
-    ...parseListen(text('listen') ?? '127.0.0.1:8420'),
+    ...parseListen(text('listen') ?? '127.0.0.1:8420', 'listen'),
     open: given.open === true,
     allow: list('allow'),
+    prices: list('price').length === 0 ? undefined : parsePrices(list('price'), freePrices),
+    grantNew: Number(text('grant-new') ?? 0),
+    metrics: text('metrics') === undefined ? undefined : parseListen(text('metrics')!, 'metrics'),
     publicUrl: text('public-url')?.replace(/\/+$/, ''),
     trustProxy: given['trust-proxy'] === true,
     tls: parseTls(text('tls-cert'), text('tls-key')),
@@ -85,7 +110,10 @@ export function readConfig(
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
   if (!parsed.success) throw new UsageError(sentence(parsed.error))
-  checkLimits(parsed.data.limits)
+  const { limits, open, prices } = parsed.data
+  checkLimits(limits)
+  if (open && prices !== undefined && !isFree(prices))
+    throw new UsageError('with --open everybody writes free of charge: leave it out to sell at a --price')
   return parsed.data
 }
 
@@ -96,22 +124,14 @@ function sentence(error: z.ZodError): string {
     host: '--listen takes HOST:PORT',
     port: '--listen takes HOST:PORT with a port of at most 65535',
     allow: '--allow takes a compressed public key in lower-case hex',
+    grantNew: '--grant-new takes a whole number of satoshi',
+    metrics: '--metrics takes HOST:PORT',
     publicUrl: '--public-url takes an http or https URL',
     minFreeDiskBytes: '--min-free-disk takes a number of MiB',
     logLevel: '--log-level takes fatal, error, warn, info, debug or silent',
   }
   const field = String(error.issues[0]?.path[0])
   return expectations[field] ?? `${field} does not fit`
-}
-
-/** The data directory of the commands that talk to a running relay. @throws UsageError */
-export function readDataOption(
-  args: readonly string[],
-  env: Readonly<Record<string, string | undefined>>,
-): string {
-  const { data = env.RELAYD_DATA } = fromCommandLine(args, { data: startOptions.data })
-  if (typeof data !== 'string' || data === '') throw new UsageError('--data DIR is required')
-  return data
 }
 
 function fromCommandLine(args: readonly string[], options: Record<string, Option>): Given {
@@ -141,9 +161,9 @@ function truth(name: string, value: string): boolean {
   throw new UsageError(`the variable of --${name} takes true or false`)
 }
 
-function parseListen(text: string): { host: string; port: number } {
+function parseListen(text: string, option: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  if (match === null) throw new UsageError('--listen takes HOST:PORT, an IPv6 host in brackets')
+  if (match === null) throw new UsageError(`--${option} takes HOST:PORT, an IPv6 host in brackets`)
   return { host: match[1] ?? match[2] ?? '', port: Number(match[3]) }
 }
 

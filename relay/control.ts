@@ -3,34 +3,48 @@
  * in a file that only the operator can read. (A Unix socket would bound the length of the data directory's path.)
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { z } from 'zod'
-import { MarketError } from '../market/errors.ts'
+import { isCode, MarketError } from '../market/errors.ts'
 
-type Commands = { readonly [name: string]: () => unknown }
+/** Carries out an order; `signal` is aborted when the one who gave it is gone. What it resolves with is JSON. */
+export type Obey = (order: string, args: unknown, signal: AbortSignal) => Promise<unknown>
 
 const ControlFile = z.strictObject({ port: z.int().min(1).max(65_535), secret: z.string().length(64) })
-const Order = z.strictObject({ secret: z.string().length(64), command: z.string().max(64) })
+const Line = z.strictObject({ secret: z.string().length(64), order: z.string().max(64), args: z.unknown() })
+const Answer = z.looseObject({ error: z.string().optional(), code: z.string().optional() })
 
-const orderBytes = 4096
-const answerBytes = 1024 * 1024
+const orderBytes = 64 * 1024
+const answerBytes = 8 * 1024 * 1024
+/** For a line to arrive. What an order takes to be carried out is not bounded: a backup takes as long as it takes. */
 const waitMs = 5000
 const connections = 16
 
-/** Serves `commands` to whoever can read `file` until closed. The store's lock is held, so a file left there is nobody's. */
-export async function openControl(file: string, commands: Commands): Promise<{ close(): Promise<void> }> {
+/** Obeys whoever can read `file` until closed, which waits for what was begun. The store's lock is held, so a file left there is nobody's. */
+export async function openControl(file: string, obey: Obey): Promise<{ close(): Promise<void> }> {
   const secret = randomBytes(32).toString('hex')
   const open = new Set<Socket>()
+  const running = new Set<Promise<unknown>>()
   const server = createServer((socket) => {
+    const gone = new AbortController()
     open.add(socket)
-    socket.on('close', () => open.delete(socket))
+    socket.on('close', () => {
+      open.delete(socket)
+      gone.abort()
+    })
     socket.on('error', () => socket.destroy())
     socket.setTimeout(waitMs, () => socket.destroy())
-    readLine(socket, orderBytes)
-      .then((line) => obey(line, secret, commands))
-      .then((result) => socket.end(`${JSON.stringify({ result })}\n`))
-      .catch((error: Error) => socket.end(`${JSON.stringify({ error: error.message })}\n`))
+    const work = readLine(socket, orderBytes)
+      .then((line) => {
+        socket.setTimeout(0)
+        return carryOut(line, secret, (order, args) => obey(order, args, gone.signal))
+      })
+      .then((result = true) => socket.end(`${JSON.stringify({ result })}\n`))
+      .catch((error: Error) => socket.end(`${JSON.stringify(refusal(error))}\n`))
+      .finally(() => running.delete(work))
+    running.add(work)
   })
   server.maxConnections = connections
   await new Promise<void>((resolve, reject) => {
@@ -43,36 +57,62 @@ export async function openControl(file: string, commands: Commands): Promise<{ c
   return {
     async close() {
       for (const socket of open) socket.destroy()
+      await Promise.all(running)
       await new Promise<void>((resolve) => server.close(() => resolve()))
       await rm(file, { force: true })
     },
   }
 }
 
-/** Has the relay that wrote `file` carry out a command. @throws ERR_NOT_FOUND when none is running there. */
-export async function control(file: string, command: string): Promise<unknown> {
-  let line: string
+/**
+ * Has the relay that wrote `file` carry out an order.
+ * @throws ERR_NOT_FOUND when none is running there, else what the relay says
+ */
+export async function control(file: string, order: string, args: unknown = {}): Promise<unknown> {
+  const { secret, socket } = await reachRelay(file)
+  try {
+    socket.write(`${JSON.stringify({ secret, order, args })}\n`)
+    const line = await readLine(socket, answerBytes)
+    const { error, code, result } = Answer.parse(JSON.parse(line))
+    if (error !== undefined) throw new MarketError(isCode(code) ? code : 'ERR_INTERNAL', error)
+    return result
+  } finally {
+    socket.destroy()
+  }
+}
+
+export const notRunning = (cause: unknown): MarketError =>
+  new MarketError('ERR_NOT_FOUND', 'no relay is running on this data directory', {
+    extras: { reason: 'not running' },
+    cause,
+  })
+
+async function reachRelay(file: string): Promise<{ secret: string; socket: Socket }> {
   try {
     const { port, secret } = ControlFile.parse(JSON.parse(await readFile(file, 'utf8')))
     const socket = connect(port, '127.0.0.1')
-    socket.setTimeout(waitMs, () => socket.destroy(new Error('the relay did not answer in time')))
-    socket.write(`${JSON.stringify({ secret, command })}\n`)
-    line = await readLine(socket, answerBytes).finally(() => socket.destroy())
+    await once(socket, 'connect', { signal: AbortSignal.timeout(waitMs) })
+    return { secret, socket }
   } catch (cause) {
-    throw new MarketError('ERR_NOT_FOUND', 'no relay is running on this data directory', { cause })
+    throw notRunning(cause)
   }
-  const answer = z.looseObject({ error: z.string().optional() }).parse(JSON.parse(line))
-  if (answer.error !== undefined) throw new MarketError('ERR_INTERNAL', answer.error)
-  return answer.result
 }
 
-async function obey(line: string, secret: string, commands: Commands): Promise<unknown> {
-  const order = Order.parse(JSON.parse(line))
-  if (!timingSafeEqual(Buffer.from(order.secret), Buffer.from(secret))) throw new Error('wrong secret')
-  const command = Object.hasOwn(commands, order.command) ? commands[order.command] : undefined
-  if (command === undefined) throw new Error(`there is no command ${order.command}`)
-  return (await command()) ?? true
+async function carryOut(
+  line: string,
+  secret: string,
+  obey: (order: string, args: unknown) => Promise<unknown>,
+): Promise<unknown> {
+  const { order, args, ...given } = Line.parse(JSON.parse(line))
+  if (!timingSafeEqual(Buffer.from(given.secret), Buffer.from(secret)))
+    throw new MarketError('ERR_FORBIDDEN', 'wrong secret')
+  return obey(order, args)
 }
+
+const refusal = (error: Error) => ({
+  error: error.message,
+  code: error instanceof MarketError ? error.code : 'ERR_INTERNAL',
+})
 
 function readLine(socket: Socket, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -23,6 +23,8 @@ export const Limits = z.strictObject({
   connectionsPerAddress: count(1000, 'WebSockets at once of one network address (IPv6: /64)'),
   pipelined: count(64, 'requests of one WebSocket being answered at once'),
   socketBufferBytes: count(4 * mib, 'unsent bytes of one WebSocket before its reader counts as slow'),
+  newcomersPerDay: count(1000, 'newcomers that are given credit in a day, with --grant-new'),
+  newcomersPerAddressPerDay: count(3, 'the same of one network address (IPv6: /64)'),
   failuresPerMinute: count(120, 'failed verifications per network address and minute'),
   staleRepliesPerMinute: count(30, 'signed ERR_STALE replies per network address and minute'),
 })

@@ -1,15 +1,14 @@
 #!/usr/bin/env node
 /** `relayd`: the only file of the relay that knows argv, the environment, standard streams and signals. */
-import { join } from 'node:path'
 import { destination, pino } from 'pino'
 import { MarketError } from '../market/errors.ts'
-import { readConfig, readDataOption, startOptions } from './config.ts'
-import { control } from './control.ts'
+import { exitCodes } from './command.ts'
+import { commands } from './commands.ts'
+import { readConfig, startOptions } from './config.ts'
 import { startRelay } from './relay.ts'
 import { UsageError } from './usage.ts'
 import { version } from './version.ts'
 
-const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const
 /** How long a stopping relay may take to finish what it accepted. */
 const stopMs = 10_000
 
@@ -24,9 +23,14 @@ ${Object.entries(startOptions)
   .join('\n')}
       Every option is also a variable: --min-free-disk is RELAYD_MIN_FREE_DISK.
       RELAYD_PASSPHRASE encrypts the relay's key at rest.
-  relayd status --data DIR           what a running relay says of itself
-  relayd confirm-clock --data DIR    let expired records be deleted after the clock jumped
+
+${Object.values(commands)
+  .map(({ usage, summary }) => `  relayd ${usage}\n      ${summary}`)
+  .join('\n')}
   relayd --help | --version
+
+  All of them take --data DIR (or RELAYD_DATA); tables on a terminal or with --human, JSON lines when piped or with --json.
+  Exit codes: 0 ok, 1 failed, 2 usage, 3 no relay is running, 5 not found, 7 the books do not agree.
 `
 
 async function start(args: readonly string[]): Promise<void> {
@@ -44,7 +48,7 @@ async function start(args: readonly string[]): Promise<void> {
   }
   const fatal = (error: unknown) => {
     log.fatal({ err: error }, 'relay failed')
-    process.exit(exit.failed)
+    process.exit(exitCodes.failed)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
@@ -53,31 +57,37 @@ async function start(args: readonly string[]): Promise<void> {
   process.stdout.write(`${JSON.stringify({ event: 'ready', url: relay.url, key: relay.key })}\n`)
 }
 
-async function ask(command: string, args: readonly string[]): Promise<void> {
-  const data = readDataOption(args, process.env)
-  process.stdout.write(`${JSON.stringify(await control(join(data, 'control.json'), command))}\n`)
+async function carryOut(name: string, args: readonly string[]): Promise<number> {
+  const found = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (found === undefined) throw new UsageError(`there is no command ${name}`)
+  const interrupt = new AbortController()
+  process.once('SIGINT', () => interrupt.abort())
+  const isTerminal = process.stdout.isTTY === true
+  const out = (text: string) => void process.stdout.write(`${text}\n`)
+  return found.run({ env: process.env, isTerminal, signal: interrupt.signal, out }, args)
 }
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
   if (command === '--version' || command === '-v') {
     process.stdout.write(`${version}\n`)
-    return exit.ok
+    return exitCodes.ok
   }
   if (command === '--help' || command === '-h' || command === 'help' || args.includes('--help')) {
     process.stdout.write(help)
-    return exit.ok
+    return exitCodes.ok
   }
   try {
-    if (command === 'start') await start(args)
-    else if (command === 'status' || command === 'confirm-clock') await ask(command, args)
-    else throw new UsageError(command === undefined ? 'which command?' : `there is no command ${command}`)
-    return exit.ok
+    if (command === undefined) throw new UsageError('which command?')
+    if (command !== 'start') return await carryOut(command, args)
+    await start(args)
+    return exitCodes.ok
   } catch (error) {
     process.stderr.write(`relayd: ${(error as Error).message}\n`) // everything thrown here is an Error
-    if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exit.unreachable
+    if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND')
+      return error.extras.reason === 'not running' ? exitCodes.unreachable : exitCodes.notFound
     const usage = error instanceof UsageError
     if (usage) process.stderr.write('relayd --help lists what there is\n')
-    return usage ? exit.usage : exit.failed
+    return usage ? exitCodes.usage : exitCodes.failed
   }
 }
 

@@ -6,15 +6,19 @@ import type { Logger } from 'pino'
 import { features, type Info, protocolVersion } from '../contracts/api.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { backend } from '../market/secp256k1.ts'
+import { isFree } from '../market/price.ts'
 import type { Key } from '../market/units.ts'
 import { MarketError } from '../market/errors.ts'
+import { Accounts } from './accounts.ts'
 import { buildApp } from './app.ts'
 import { Budget } from './budget.ts'
 import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import { openControl } from './control.ts'
-import { Handlers } from './handlers.ts'
+import { Handlers } from './requests/handlers.ts'
 import { LiveHub } from './live.ts'
+import { Operator } from './operator.ts'
+import { Pricing } from './pricing.ts'
 import { Service } from './service.ts'
 import { partingMs, Sockets } from './sockets.ts'
 import { DiskGuard } from './store/disk.ts'
@@ -27,6 +31,7 @@ import { software, version } from './version.ts'
 export interface RunningRelay {
   readonly url: string
   readonly key: string
+  readonly operator: Operator
   /** Finishes what was accepted, then stops. */
   close(): Promise<void>
 }
@@ -66,11 +71,17 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       signatures: backend,
       sweeper: core.sweeper.state,
       sockets: sockets.count,
+      ...core.operator.summary(),
     })
-    const commands = { status, 'confirm-clock': core.confirmClock }
-    const control = await openControl(join(config.data, 'control.json'), commands)
+    const { operator } = core
+    const control = await openControl(join(config.data, 'control.json'), async (order, args, signal) => {
+      if (order === 'ping') return true
+      if (order === 'status') return status()
+      if (order === 'confirm-clock') return core.confirmClock()
+      return operator.obey(order, args, signal)
+    })
     undo.push(() => control.close())
-    return { url, key, close }
+    return { url, key, operator, close }
   } catch (error) {
     await close()
     throw error
@@ -106,14 +117,18 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   })
 
   const allowed = new Set(config.allow)
-  if (!open && allowed.size === 0) log.warn('nobody may write: start with --open or --allow KEY')
+  const pricing = await Pricing.open(store, now(), config.prices)
+  if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
+    log.warn('nobody may write: start with --open, --allow KEY or --price')
+  const accounts = new Accounts({ store, pricing, limits, now, open, allowed, grantNew: config.grantNew })
+  const operator = new Operator({ store, pricing, now, open, data })
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
   const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
   const handlers = new Handlers({
     store,
     limits,
     now,
-    mayWrite: (owner) => open || allowed.has(owner),
+    accounts,
     admitWrite: (bytes) => {
       clock.check()
       disk.admit(bytes)
@@ -121,14 +136,15 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     admitRead: () => disk.admitPull(),
   })
   const service = new Service({ signer, limits, handlers, now, onInternal: onError })
-  const isKnown = async (identity: Key) => allowed.has(identity) || (await store.hasRecords(identity))
+  const isKnown = async (identity: Key) =>
+    allowed.has(identity) || accounts.has(identity) || (await store.hasRecords(identity))
   const trouble = () =>
     store.state === 'ready' ? (clock.trouble ?? disk.trouble) : `the store is ${store.state}`
   const confirmClock = () => {
     clock.confirm()
     sweeper.confirm()
   }
-  return { signer, store, sweeper, service, isKnown, onError, log, trouble, confirmClock }
+  return { signer, store, sweeper, pricing, operator, service, isKnown, onError, log, trouble, confirmClock }
 }
 
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */

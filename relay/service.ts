@@ -8,7 +8,7 @@ import { type Signer, sealText } from '../market/envelope.ts'
 import { type Code, MarketError } from '../market/errors.ts'
 import { sha256Hex } from '../market/hash.ts'
 import { type Admission, type Admitted, Gate, type Sender } from './admission.ts'
-import type { Answer, Handlers, Session } from './handlers.ts'
+import type { Answer, Handlers, Session } from './requests/handlers.ts'
 import { batchReplyBytes, type Limits } from './limits.ts'
 import { ReplayCache } from './replay.ts'
 
@@ -17,6 +17,8 @@ export interface ServiceDeps {
   readonly limits: Limits
   readonly handlers: Handlers
   readonly now: () => number
+  /** When the store was restored from a backup, if it was. */
+  readonly restoredAt?: number | undefined
   /** Told of faults that are the relay's own; the caller only learns ERR_INTERNAL. */
   readonly onInternal: (error: unknown) => void
 }
@@ -44,7 +46,8 @@ export class Service {
 
   constructor(deps: ServiceDeps) {
     this.#deps = deps
-    this.#gate = new Gate(deps.signer.identity, deps.limits)
+    const { signer, limits, restoredAt } = deps
+    this.#gate = new Gate({ relay: signer.identity, limits, restoredAt })
     this.#replay = new ReplayCache(deps.limits.replay)
   }
 
@@ -169,7 +172,7 @@ export class Service {
       throw new MarketError('ERR_REPLAYED', 'this message was accepted before')
     }
     const { address } = session
-    const isKnown = () => handlers.hasStored(msg.from)
+    const isKnown = () => handlers.hasAccount(msg.from)
     this.#replay.accept({ hash, from: msg.from, timestamp: msg.timestamp }, { address, now: now(), isKnown })
     const answer = handlers.perform(admitted, session)
     this.#replay.answer(hash, answer)

@@ -73,6 +73,22 @@ export const uint: Field<number> = {
   },
 }
 
+/** An integer from 0 to 2^128 − 1: money and time in the units of market/price.ts. */
+export const big: Field<bigint> = {
+  write(to, value) {
+    if (value < 0n || value >= 1n << 128n) throw damaged(`${value} is not a number it can hold`)
+    reserve(to, 16)
+    to.bytes.writeBigUInt64BE(value >> 64n, to.at)
+    to.bytes.writeBigUInt64BE(value & lowBits, to.at + 8)
+    to.at += 16
+  },
+  read(from) {
+    const start = skip(from, 16)
+    return (from.bytes.readBigUInt64BE(start) << 64n) | from.bytes.readBigUInt64BE(start + 8)
+  },
+}
+const lowBits = (1n << 64n) - 1n
+
 /** `bytes` bytes, as lower-case hex outside. */
 export const hex = (bytes: number): Field<string> => ({
   write(to, value) {

@@ -1,4 +1,4 @@
-/** LevelDB behind four calls. The only file that imports `level`. */
+/** LevelDB behind a few calls. The only file that imports `level`. */
 import { Level } from 'level'
 import { MarketError } from '../../market/errors.ts'
 import { damaged } from './codec.ts'
@@ -10,7 +10,7 @@ export interface Change {
 }
 
 export type Range = { gt: Buffer } | { gte: Buffer }
-export type Bounds = Range & ({ lt: Buffer } | { lte: Buffer })
+export type Bounds = Range & ({ lt: Buffer } | { lte: Buffer }) & { readonly reverse?: true }
 export type KeyValue = [key: Buffer, value: Buffer]
 
 /** Rows in the order of their keys, as they were when the scan began. */
@@ -20,9 +20,17 @@ export interface Scan {
   close(): Promise<void>
 }
 
+/** Everything as it was at one moment, whatever is written meanwhile. To be closed: until then nothing it holds is freed. */
+export interface Snapshot {
+  get(key: Buffer): Buffer | undefined
+  scan(bounds: Bounds): Scan
+  close(): Promise<void>
+}
+
 export interface Database {
   get(key: Buffer): Buffer | undefined
   scan(bounds: Bounds): Scan
+  snapshot(): Snapshot
   /** All changes or none, on disk when it resolves. After a rejection the handle must not be written to again. */
   write(changes: Iterable<Change>): Promise<void>
   close(): Promise<void>
@@ -51,14 +59,16 @@ export async function openDatabase(directory: string): Promise<Database> {
     throw openError(directory, cause)
   }
   return {
-    get(key) {
-      try {
-        return level.getSync(key)
-      } catch (cause) {
-        throw readError(level, cause)
+    get: (key) => guard(level, () => level.getSync(key)),
+    scan: (bounds) => scan(level, bounds),
+    snapshot() {
+      const snapshot = guard(level, () => level.snapshot())
+      return {
+        get: (key) => guard(level, () => level.getSync(key, { snapshot })),
+        scan: (bounds) => scan(level, { ...bounds, snapshot }),
+        close: () => snapshot.close(),
       }
     },
-    scan: (bounds) => scan(level, bounds),
     write(changes) {
       const batch = level.batch()
       for (const { key, value } of changes) {
@@ -71,8 +81,18 @@ export async function openDatabase(directory: string): Promise<Database> {
   }
 }
 
-function scan(level: Level<Buffer, Buffer>, bounds: Bounds): Scan {
-  const iterator = level.iterator({ ...bounds, highWaterMarkBytes: scanBytes })
+type Moment = ReturnType<Level<Buffer, Buffer>['snapshot']>
+
+function guard<T>(level: Level<Buffer, Buffer>, read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    throw readError(level, cause)
+  }
+}
+
+function scan(level: Level<Buffer, Buffer>, range: Bounds & { snapshot?: Moment }): Scan {
+  const iterator = guard(level, () => level.iterator({ ...range, highWaterMarkBytes: scanBytes }))
   return {
     async next(size) {
       try {

@@ -3,16 +3,21 @@
  * 8 bytes big-endian, so that the order of keys is the order of their parts. Only a record id, at the end, varies.
  *
  *     prefix  table           key                        value (rows.ts, body.ts)
+ *     a       account         owner                      which purses an owner has
  *     b       body            place                      the record: its text without the content, and the content
  *     c       counters        owner                      what an owner holds and has moved
+ *     g       grant           hash                       which entry of the ledger a grant with this id became
  *     h       head            owner recordId             the facts of a record, or the tombstone of a deleted one
  *     i       inbox           receiver place             one entry of an inventory, decoded without its head or body
  *     j       inbox by owner  receiver owner place       the same
- *     m       meta            name                       this store, its last place, its last sweep
+ *     l       ledger          owner place                an entry: what happened to a purse
+ *     m       meta            name                       this store, its last place and sweep, its prices and totals
  *     o       outbox          owner place                one entry of an inventory
  *     p       pull log        owner place                a receiver's signed read, as the owner may audit it
  *     q       answered        until hash                 a signed request that was answered and must not act twice
- *     x       expiry          expires place              whose head ends then
+ *     t       lapse           time owner purse           whose purse lapses then
+ *     u       purse           owner purse                the state of a purse: the sum of its entries
+ *     x       expiry          time place                 whose head ends, or ends being paid for, then
  *
  * Bodies, pulls, answers and expiries are written in (almost) rising order, which makes their compaction cheap.
  */
@@ -25,7 +30,14 @@ const numberBytes = 8
 
 export const bodyKey = (place: number): Buffer => numberKey('b', place)
 export const countersKey = (owner: Key): Buffer => identityKey('c', owner)
-export const metaKey = (name: 'store' | 'place' | 'sweep'): Buffer => Buffer.from(`m${name}`)
+export const accountKey = (owner: Key): Buffer => identityKey('a', owner)
+export const grantKey = (hash: Hash): Buffer => Buffer.from(`g${hash}`, 'latin1')
+export const metaKey = (name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers'): Buffer =>
+  Buffer.from(`m${name}`)
+export const purseKey = (owner: Key, purse: string): Buffer =>
+  Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])
+export const lapseKey = (time: number, owner: Key, purse: string): Buffer =>
+  Buffer.concat([numberKey('t', time), bytesOfKey(owner), Buffer.from(purse, 'latin1')])
 
 export function headKey({ owner, recordId }: Pick<RecordPath, 'owner' | 'recordId'>): Buffer {
   const key = Buffer.allocUnsafe(1 + identityBytes + recordId.length)
@@ -39,6 +51,7 @@ export function headKey({ owner, recordId }: Pick<RecordPath, 'owner' | 'recordI
 export const inboxPrefix = (receiver: Key): Buffer => identityKey('i', receiver)
 export const inboxByOwnerPrefix = (receiver: Key, owner: Key): Buffer => identityKey('j', receiver, owner)
 export const outboxPrefix = (owner: Key): Buffer => identityKey('o', owner)
+export const ledgerPrefix = (owner: Key): Buffer => identityKey('l', owner)
 export const pullPrefix = (owner: Key): Buffer => identityKey('p', owner)
 
 export function placeKey(prefix: Buffer, place: number): Buffer {
@@ -64,18 +77,37 @@ export const expiryKey = (expires: number, place: number): Buffer => placeKey(nu
 export const everything = { gte: Buffer.of(0), lt: Buffer.of(255) }
 
 /** What a number-keyed table holds below `number`, as bounds of a scan. */
-export const below = (table: 'q' | 'x', number: number): { gte: Buffer; lt: Buffer } => ({
+export const below = (table: 'q' | 't' | 'x', number: number): { gte: Buffer; lt: Buffer } => ({
   gte: Buffer.from(table, 'latin1'),
   lt: numberKey(table, number),
 })
 
-/** The owners that have counters after `owner`, or all. */
-export const ownersAfter = (owner: Key | undefined): { gt: Buffer; lt: Buffer } => ({
-  gt: owner === undefined ? Buffer.from('c', 'latin1') : countersKey(owner),
-  lt: Buffer.from('d', 'latin1'),
-})
+/** A table that begins with an identity: its rows of owners after `owner`, or all. */
+export function ownersAfter(
+  table: 'a' | 'c' | 'h' | 'l' | 'p' | 'u',
+  owner?: Key,
+): { gt: Buffer; lt: Buffer } {
+  const lt = Buffer.of(table.charCodeAt(0) + 1)
+  if (owner === undefined) return { gt: Buffer.from(table, 'latin1'), lt }
+  // No key of the table begins with more than this and still belongs to `owner`.
+  return { gt: Buffer.concat([identityKey(table, owner), Buffer.alloc(160, 255)]), lt }
+}
+
+/** The rows of one owner in such a table. */
+export function rowsOf(table: 'h' | 'l' | 'p' | 'u', owner: Key): { gte: Buffer; lt: Buffer } {
+  const prefix = identityKey(table, owner)
+  return { gte: prefix, lt: Buffer.concat([prefix, Buffer.alloc(160, 255)]) }
+}
 
 export const ownerOfKey = (key: Buffer): Key => key.toString('hex', 1, 1 + identityBytes)
+/** What follows the owner in a key of `h` (a record id) or `u` (a purse). */
+export const nameOfKey = (key: Buffer): string => key.toString('latin1', 1 + identityBytes)
+
+/** Whose purse a key of the lapses is about. */
+export const lapseOfKey = (key: Buffer): { owner: Key; purse: string } => ({
+  owner: key.toString('hex', 1 + numberBytes, 1 + numberBytes + identityBytes),
+  purse: key.toString('latin1', 1 + numberBytes + identityBytes),
+})
 
 function identityKey(prefix: string, ...identities: Key[]): Buffer {
   const key = Buffer.allocUnsafe(1 + identities.length * identityBytes)

@@ -11,10 +11,19 @@ import { everything, metaKey } from './keys.ts'
 /** Raised with every change of keys.ts or of a row that older programs cannot read. */
 export const storeVersion = 1
 
+/** Epochs before the present one whose cursors are still understood; those of older ones list from the beginning. */
+const rememberedEpochs = 16
+
+const EpochName = z.string().regex(/^[0-9a-f]{16}$/)
+
 export const Meta = z.object({
   version: z.int().min(1),
-  epoch: z.string().regex(/^[0-9a-f]{16}$/),
+  epoch: EpochName,
   startedAt: Milliseconds,
+  /** Unset unless the store was restored from a backup: what was answered in the time before is forgotten. */
+  restoredAt: Milliseconds.optional(),
+  /** Oldest first; see place.ts. */
+  earlier: z.array(z.object({ epoch: EpochName, lastPlace: z.int().min(0) })).optional(),
 })
 export type Meta = z.infer<typeof Meta>
 
@@ -24,14 +33,26 @@ export type Meta = z.infer<typeof Meta>
  */
 export async function openMeta(database: Database, now: number): Promise<Meta> {
   const stored = database.get(metaKey('store'))
-  if (stored !== undefined) return checkVersion(decode(stored))
+  if (stored !== undefined) return checkVersion(decodeMeta(stored))
   if (await hasRows(database)) throw damaged('it has rows but does not say what it is')
-  const meta: Meta = { version: storeVersion, epoch: toHex(randomBytes(8)), startedAt: now }
-  await database.write([{ key: metaKey('store'), value: Buffer.from(JSON.stringify(meta)) }])
+  const meta: Meta = { version: storeVersion, epoch: newEpoch(), startedAt: now }
+  await writeMeta(database, meta)
   return meta
 }
 
-function decode(stored: Buffer): Meta {
+/** What a store says of itself that was restored from a backup of `meta` which ends with `lastPlace`. */
+export function restoredMeta(meta: Meta, { now, lastPlace }: { now: number; lastPlace: number }): Meta {
+  const earlier = [...(meta.earlier ?? []), { epoch: meta.epoch, lastPlace }].slice(-rememberedEpochs)
+  return { version: meta.version, epoch: newEpoch(), startedAt: now, restoredAt: now, earlier }
+}
+
+export const writeMeta = (database: Database, meta: Meta): Promise<void> =>
+  database.write([{ key: metaKey('store'), value: Buffer.from(JSON.stringify(meta)) }])
+
+const newEpoch = (): string => toHex(randomBytes(8))
+
+/** @throws ERR_INTERNAL when it does not decode. */
+export function decodeMeta(stored: Buffer): Meta {
   try {
     return Meta.parse(JSON.parse(stored.toString()))
   } catch (cause) {
@@ -39,7 +60,8 @@ function decode(stored: Buffer): Meta {
   }
 }
 
-function checkVersion(meta: Meta): Meta {
+/** @throws ERR_INTERNAL when a newer version of this program made the store. */
+export function checkVersion(meta: Meta): Meta {
   if (meta.version <= storeVersion) return meta
   throw new MarketError(
     'ERR_INTERNAL',

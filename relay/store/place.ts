@@ -16,10 +16,12 @@ export const timeOf = (place: number): number => Math.floor(place / placesPerMs)
 /** The last place of the millisecond `ts`: `at > ts` is `place > placeAt(ts)`, `at ≤ ts` is `place ≤ placeAt(ts)`. */
 export const placeAt = (ts: number): number => Math.min((ts + 1) * placesPerMs - 1, lastPlace)
 
-/** A run of places without a gap: a store, until it is restored from a copy that may lack its end. */
+/** A run of places without a gap: a store, until it is restored from a backup that may lack its end. */
 export interface Epoch {
   readonly epoch: string
   readonly startedAt: number
+  /** The epochs of which a restored store holds the beginning, each with its last place that is in the backup. */
+  readonly earlier?: readonly { readonly epoch: string; readonly lastPlace: number }[] | undefined
 }
 
 export const cursorOf = ({ epoch }: Epoch, place: number): string => `${epoch}.${place}`
@@ -28,14 +30,24 @@ export const cursorOf = ({ epoch }: Epoch, place: number): string => `${epoch}.$
  * The place of a cursor of this epoch. Its form was checked by the schema.
  * @throws ERR_EXPIRED with `resumeTs`, the time from which another epoch's holder must ask again to lose nothing.
  */
-export function placeOfCursor({ epoch, startedAt }: Epoch, cursor: string): number {
+export function placeOfCursor(store: Epoch, cursor: string): number {
   const [given, digits] = cursor.split('.')
   const place = Number(digits)
   if (!Number.isSafeInteger(place)) throw new MarketError('ERR_MALFORMED', 'not a cursor')
-  if (given === epoch) return place
+  if (given === store.epoch) return place
   // One less: `afterTs` is exclusive, and more may have arrived within that millisecond.
-  const resumeTs = Math.max(0, Math.min(timeOf(place), startedAt) - 1)
-  throw cursorExpired(resumeTs)
+  throw cursorExpired(Math.max(0, Math.min(timeOf(place), sharedUntil(store, given)) - 1))
+}
+
+/**
+ * Until when the holder of a cursor of epoch `given` has seen what this store holds. Places that followed in `given` may be
+ * those of other records here, and whether their times are too depends on the clocks of two machines: so places decide.
+ */
+function sharedUntil({ startedAt, earlier = [] }: Epoch, given: string | undefined): number {
+  const known = earlier.find(({ epoch }) => epoch === given)
+  if (known !== undefined) return timeOf(known.lastPlace)
+  // A restored store holds records from before it started; what the holder knows of those cannot be told.
+  return earlier.length === 0 ? startedAt : 0
 }
 
 export const cursorExpired = (resumeTs: number): MarketError =>

@@ -3,12 +3,16 @@
  * bytes until it is no longer fresh, in the same batch as its effect: no crash makes one request count twice.
  */
 import { MarketError } from '../../market/errors.ts'
+import { ANYONE_KEY } from '../../market/identity.ts'
 import { leafCount } from '../../market/merkle.ts'
+import { isFree } from '../../market/price.ts'
 import type { RecordPath } from '../../market/record.ts'
 import type { Hash } from '../../market/units.ts'
 import { damaged } from './codec.ts'
+import { count } from './counters.ts'
 import * as keys from './keys.ts'
-import { count, liveHead, type RecordBatch, unlist } from './records.ts'
+import { bookProof, bookPull } from './ledger.ts'
+import { isPaid, liveHead, type RecordBatch, unlist } from './records.ts'
 import type { Repeats } from './repeats.ts'
 import { Answer, encodeHead, Pull, readAnswer, type StoredHead } from './rows.ts'
 
@@ -26,11 +30,14 @@ export interface SignedRead extends SignedRequest {
 
 type Absent = { readonly outcome: 'absent' }
 type Replayed = { readonly outcome: 'replayed' }
+/** The record is there, but nobody pays for this any more. */
+type Unpaid = { readonly outcome: 'unpaid' }
 
 export type Pulled =
   | { readonly outcome: 'record'; readonly body: Buffer; readonly bytes: number }
   | Absent
   | Replayed
+  | Unpaid
 
 /** One pull, counted and logged; or the bounded repetition of one, which is neither. */
 export function pullRecord(batch: RecordBatch, read: SignedRead, repeats: Repeats): Pulled {
@@ -44,17 +51,24 @@ export function pullRecord(batch: RecordBatch, read: SignedRead, repeats: Repeat
     read.admit?.(head.bytes)
     return repeats.allow(read, batch.now) ? found(batch, head) : { outcome: 'replayed' }
   }
-  if (head === undefined || head.pullsLeft === 0) return { outcome: 'absent' }
+  if (head === undefined) return { outcome: 'absent' }
+  if (head.pullsLeft === 0) {
+    // Everybody may read what is for key 1, so to say that it is used up tells nobody what is not his.
+    const forSale = read.path.receiver === ANYONE_KEY && !isFree(head)
+    return { outcome: forSale ? 'unpaid' : 'absent' }
+  }
+  if (!isPaid(head, batch.now)) return { outcome: 'unpaid' }
   read.admit?.(head.bytes)
   putPull(batch, read, { ...head, pullsLeft: head.pullsLeft - 1 })
   return found(batch, head)
 }
 
-export type Proven = { readonly outcome: 'held'; readonly body: Buffer } | Absent | Replayed
+export type Proven = { readonly outcome: 'held'; readonly body: Buffer } | Absent | Replayed | Unpaid
 
 /**
  * What a proof about leaf `index` is made from.
- * @throws ERR_NOT_FOUND when the record has no such leaf; the request was not answered then and may be made again.
+ * @throws ERR_NOT_FOUND when the record has no such leaf, ERR_PAYMENT_REQUIRED when its purse has nothing left for this; the
+ * request was not answered then and may be made again.
  */
 export function proveRecord(
   batch: RecordBatch,
@@ -64,9 +78,11 @@ export function proveRecord(
   if (batch.get(key) !== undefined) return { outcome: 'replayed' }
   const head = liveHead(batch, path, batch.now)
   if (head === undefined) return { outcome: 'absent' }
+  if (!isPaid(head, batch.now)) return { outcome: 'unpaid' }
   const leaves = leafCount(head.bytes)
   if (index >= leaves)
     throw new MarketError('ERR_NOT_FOUND', `the record has ${leaves} leaves, no leaf ${index}`)
+  bookProof(batch, { owner: path.owner, recordId: path.recordId, head })
   batch.put(key, Answer.prove.encode({ place: head.place }))
   return { outcome: 'held', body: bodyOf(batch, head) }
 }
@@ -77,7 +93,9 @@ function putPull(batch: RecordBatch, { path, hash, text, until }: SignedRead, he
   batch.put(keys.headKey(path), encodeHead(head))
   batch.put(keys.answeredKey(until, hash), Answer.read.encode({ place: head.place }))
   const pull = Pull.encode({ receiver, recordId, bytes, text })
-  batch.put(keys.placeKey(keys.pullPrefix(owner), batch.nextPlace()), pull)
+  const place = batch.nextPlace()
+  batch.put(keys.placeKey(keys.pullPrefix(owner), place), pull)
+  bookPull(batch, { owner, recordId, head }, place)
   count(batch, owner, { egressBytes: bytes, pulls: 1 })
   if (head.pullsLeft === 0) unlist(batch, owner, head)
 }

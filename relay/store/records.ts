@@ -2,19 +2,22 @@
  * Writing, deleting and expiring records (docs/protocol.md §4), as operations on a batch. Signatures, freshness and
  * permissions were checked before. Reading and proving: pulls.ts.
  */
-import type { Charge, DeleteReceipt, Receipt } from '../../contracts/receipt.ts'
+import type { DeleteReceipt, Receipt } from '../../contracts/receipt.ts'
 import { toHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
 import { merkleRoot } from '../../market/merkle.ts'
+import { ceilSatoshi, worstUnits } from '../../market/price.ts'
 import { formatPath, type RecordPath, type SealedRecord } from '../../market/record.ts'
-import { type Hash, protocolLimits } from '../../market/units.ts'
+import { type Hash, type Key, type Prices, protocolLimits } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { encodeBody } from './body.ts'
 import type { Database } from './database.ts'
+import { count } from './counters.ts'
 import * as keys from './keys.ts'
+import { bookEnd, bookWrite } from './ledger.ts'
 import { timeOf } from './place.ts'
 import {
   Answer,
-  Counters,
   decodeHead,
   encodeHead,
   Expiry,
@@ -32,11 +35,22 @@ export interface Arrival extends RecordPath {
 }
 export type RecordBatch = Batch<Arrival>
 
-/** What was agreed for a record before it is written; its receipt says so. */
+/** A record that is about to be written, as far as its price depends on it. */
+export interface Offer {
+  readonly owner: Key
+  readonly bytes: number
+  readonly at: number
+  readonly expires: number
+  readonly maxPulls: number
+}
+/** What a record is kept for; its receipt says so. The purse exists, unless the prices are zero. */
 export interface Terms {
-  readonly charge: Charge
+  readonly purse: string
+  readonly prices: Prices
   readonly paidUntil: number
 }
+/** Decides on the terms in the record's own batch; what it throws refuses the record. */
+export type Agree = (batch: RecordBatch, offer: Offer) => Terms
 
 /** A record made ready for the store outside the batch, where nobody waits for it. */
 export interface Prepared {
@@ -58,17 +72,18 @@ export type Written =
   | { readonly outcome: 'conflict' }
   | { readonly outcome: 'expired' }
 
-export function writeRecord(batch: RecordBatch, prepared: Prepared, terms: Terms): Written {
+/** @throws whatever `agree` throws */
+export function writeRecord(batch: RecordBatch, prepared: Prepared, agree: Agree): Written {
   const { record } = prepared
   if (record.expires <= batch.now) return { outcome: 'expired' }
   const id = { owner: record.msg.from, recordId: record.msg.request.recordId }
   const previous = headOf(batch, id)
   if (previous !== undefined && previous.expires > batch.now) {
-    const same = previous.state === 'stored' && previous.hash === record.hash
+    const same = previous.state !== 'deleted' && previous.hash === record.hash
     return same ? { outcome: 'duplicate', receipt: receiptOf(id, previous) } : { outcome: 'conflict' }
   }
-  if (previous !== undefined) remove(batch, id, previous)
-  return { outcome: 'stored', receipt: receiptOf(id, put(batch, prepared, terms)) }
+  if (previous !== undefined) expire(batch, id, previous)
+  return { outcome: 'stored', receipt: receiptOf(id, put(batch, prepared, agree)) }
 }
 
 export type Deleted =
@@ -91,10 +106,12 @@ export function deleteRecord(batch: RecordBatch, request: SignedDelete): Deleted
   const head = headOf(batch, id)
   if (head === undefined || head.expires <= batch.now) return { outcome: 'unknown' }
   if (head.state === 'deleted') return { outcome: 'deleted', receipt: deleteReceiptOf(id, head) }
+  const place = batch.nextPlace()
+  bookEnd(batch, { owner, recordId, head }, { what: 'deleted', until: timeOf(place), place })
   remove(batch, id, head)
   const tombstone = {
     state: 'deleted' as const,
-    place: batch.nextPlace(),
+    place,
     receiver: head.receiver,
     expires: Math.min(head.expires, batch.now + protocolLimits.tombstoneMs),
   }
@@ -103,7 +120,10 @@ export function deleteRecord(batch: RecordBatch, request: SignedDelete): Deleted
   return { outcome: 'deleted', receipt: deleteReceiptOf(id, tombstone) }
 }
 
-/** Removes the head that an expiry row was made for, unless it is another by now or had not expired at `cutoff`. */
+/**
+ * Ends what an expiry row was made for, unless the head is another by now or had not ended at `cutoff`: a record is removed;
+ * one that is paid for no longer, but has not expired, is kept for the time of grace (§4.9).
+ */
 export function expireRecord(
   batch: RecordBatch,
   expiry: { key: Buffer; value: Buffer },
@@ -111,31 +131,42 @@ export function expireRecord(
 ): void {
   const id = Expiry.decode(expiry.value)
   const head = headOf(batch, id)
-  const current = head !== undefined && keys.expiryKey(head.expires, head.place).equals(expiry.key)
-  if (!current) batch.del(expiry.key)
-  else if (head.expires <= cutoff) remove(batch, id, head)
+  const current = head !== undefined && keys.expiryKey(endOf(head), head.place).equals(expiry.key)
+  if (head === undefined || !current) batch.del(expiry.key)
+  else if (endOf(head) > cutoff) return
+  else if (head.state !== 'stored' || head.expires <= cutoff) expire(batch, id, head)
+  else {
+    bookEnd(batch, { ...id, head }, { what: 'unpaid', until: head.paidUntil })
+    batch.del(expiry.key)
+    putHead(batch, id, { ...head, state: 'unpaid' })
+  }
 }
+
+/** Removes what has expired; its storage is owed to its end, however late this is noticed. */
+function expire(batch: RecordBatch, id: Id, head: Head): void {
+  if (head.state === 'stored') bookEnd(batch, { ...id, head }, { what: 'expired', until: head.paidUntil })
+  remove(batch, id, head)
+}
+
+/** When something happens to a head by itself. */
+export function endOf(head: Head): number {
+  if (head.state === 'deleted') return head.expires
+  const { expires, paidUntil } = head
+  return head.state === 'stored' ? Math.min(expires, paidUntil) : Math.min(expires, paidUntil + graceMs)
+}
+
+const graceMs = protocolLimits.graceMs
 
 /** The head of the record at exactly this path, if a reader may be told of it. */
 export function liveHead(from: Pick<Database, 'get'>, path: RecordPath, now: number): StoredHead | undefined {
   const head = headOf(from, path)
-  const live = head?.state === 'stored' && head.expires > now && head.receiver === path.receiver
-  return live ? head : undefined
+  if (head === undefined || head.state === 'deleted') return undefined
+  return head.expires > now && head.receiver === path.receiver ? head : undefined
 }
 
-export function countersOf(from: Pick<Database, 'get'>, owner: string): Counters {
-  const value = from.get(keys.countersKey(owner))
-  return value === undefined
-    ? { records: 0, bytes: 0, ingressBytes: 0, egressBytes: 0, pulls: 0 }
-    : Counters.decode(value)
-}
-
-/** Adds to an owner's counters. */
-export function count(batch: RecordBatch, owner: string, change: Partial<Counters>): void {
-  const counters = countersOf(batch, owner)
-  for (const [name, by] of Object.entries(change)) counters[name as keyof Counters] += by // its names are a part of theirs
-  batch.put(keys.countersKey(owner), Counters.encode(counters))
-}
+/** From `paidUntil` on nobody pays for the record, noticed or not. */
+export const isPaid = ({ state, paidUntil }: StoredHead, now: number): boolean =>
+  state === 'stored' && paidUntil > now
 
 /** A record that was pulled for the last time is listed to its receiver no more. */
 export function unlist(batch: RecordBatch, owner: string, { receiver, place }: RecordHead): void {
@@ -148,15 +179,21 @@ function headOf(from: Pick<Database, 'get'>, id: Id): Head | undefined {
   return value === undefined ? undefined : decodeHead(value)
 }
 
-function put(batch: RecordBatch, { record, root, body }: Prepared, { charge, paidUntil }: Terms): StoredHead {
+function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree): StoredHead {
   const { from: owner, to: receiver, request } = record.msg
   const { recordId, tag } = request
   const place = batch.nextPlace()
   const bytes = record.content.length
   const { hash, expires, maxPulls, path } = record
-  const { reserved, purse, prices } = charge
+  const at = timeOf(place)
+  // A quote holds only as long as the clock does not go back between the check of the time and here.
+  if (record.msg.timestamp > at + protocolLimits.freshFutureMs)
+    throw new MarketError('ERR_STALE', 'the clock went back', { extras: { time: at } })
+  const { purse, prices, paidUntil } = agree(batch, { owner, bytes, at, expires, maxPulls })
+  const reserved = String(ceilSatoshi(worstUnits({ bytes, at, paidUntil, maxPulls, prices })))
   const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, pullsLeft: maxPulls, tag }
   const head = { state: 'stored' as const, ...facts, reserved, purse, ...prices }
+  bookWrite(batch, { owner, recordId, head })
   putHead(batch, { owner, recordId }, head)
   batch.put(keys.bodyKey(place), body)
   const listed = IndexRow.encode({ other: owner, recordId, bytes, tag, expires })
@@ -171,13 +208,13 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, { charge, pai
 
 function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head): void {
   batch.put(keys.headKey({ owner, recordId }), encodeHead(head))
-  batch.put(keys.expiryKey(head.expires, head.place), Expiry.encode({ owner, recordId }))
+  batch.put(keys.expiryKey(endOf(head), head.place), Expiry.encode({ owner, recordId }))
 }
 
 /** All that was written for a head, except what it cost and moved. */
 function remove(batch: RecordBatch, id: Id, head: Head): void {
   batch.del(keys.headKey(id))
-  batch.del(keys.expiryKey(head.expires, head.place))
+  batch.del(keys.expiryKey(endOf(head), head.place))
   if (head.state === 'deleted') return
   batch.del(keys.bodyKey(head.place))
   batch.del(keys.placeKey(keys.outboxPrefix(id.owner), head.place))

@@ -1,7 +1,7 @@
 /** What the tables hold (the key table is in keys.ts). */
-import { hash, key, kindOf, type RowOf, row, text, uint } from './codec.ts'
+import { big, damaged, type Field, hash, key, kindOf, type RowOf, row, text, uint } from './codec.ts'
 
-const RecordHead = row('record head', 1, {
+const recordFields = {
   place: uint,
   receiver: key,
   hash,
@@ -17,23 +17,30 @@ const RecordHead = row('record head', 1, {
   storageGBDay: uint,
   egressGB: uint,
   ingressGB: uint,
-})
+}
+const RecordHead = row('record head', 1, recordFields)
+/** A record that is kept for a while though nobody pays for it any more: what it cost was booked. */
+const UnpaidHead = row('unpaid record', 3, recordFields)
 
 /** What stays of a deleted record for a while, so that its id does not mean two things and its receipt can be asked for again. */
 const Tombstone = row('tombstone', 2, { place: uint, receiver: key, expires: uint })
 
 export type RecordHead = RowOf<typeof RecordHead>
 export type Tombstone = RowOf<typeof Tombstone>
-export type StoredHead = { state: 'stored' } & RecordHead
+export type StoredHead = { state: 'stored' | 'unpaid' } & RecordHead
 export type Head = StoredHead | ({ state: 'deleted' } & Tombstone)
 
-export const encodeHead = (head: Head): Buffer =>
-  head.state === 'stored' ? RecordHead.encode(head) : Tombstone.encode(head)
+export function encodeHead(head: Head): Buffer {
+  if (head.state === 'deleted') return Tombstone.encode(head)
+  return (head.state === 'unpaid' ? UnpaidHead : RecordHead).encode(head)
+}
 
-export const decodeHead = (bytes: Buffer): Head =>
-  kindOf(bytes) === 2
-    ? { state: 'deleted', ...Tombstone.decode(bytes) }
-    : { state: 'stored', ...RecordHead.decode(bytes) }
+export function decodeHead(bytes: Buffer): Head {
+  const kind = kindOf(bytes)
+  if (kind === 2) return { state: 'deleted', ...Tombstone.decode(bytes) }
+  if (kind === 3) return { state: 'unpaid', ...UnpaidHead.decode(bytes) }
+  return { state: 'stored', ...RecordHead.decode(bytes) }
+}
 
 /** An entry of an inventory. `other` is the owner in a receiver's inbox, the receiver in an owner's outbox. */
 export const IndexRow = row('index row', 1, {
@@ -72,3 +79,100 @@ export const readAnswer = (bytes: Buffer): number | undefined =>
 export const Expiry = row('expiry row', 1, { owner: key, recordId: text })
 
 export const NumberRow = row('number', 1, { value: uint })
+
+/** The purses of an owner, in the order in which they were opened, separated by spaces. */
+export const Account = row('account', 1, { openedAt: uint, purses: text })
+
+/**
+ * A purse: what came in and went out, in satoshi; what records have cost (`spent`) and may still cost (`held`), in the
+ * units of market/price.ts; what was metered. The live records accrue storage without being touched: at a time t they
+ * have `rate · t − rateStart` units and `size · t − sizeStart` byte-milliseconds that are not in `spent` and `byteMs` yet.
+ */
+export const Purse = row('purse', 1, {
+  openedAt: uint,
+  /** 0: never. */
+  lapses: uint,
+  /** No record is paid for beyond; 0: no end. */
+  serviceEnd: uint,
+  received: uint,
+  returned: uint,
+  spent: big,
+  held: big,
+  byteMs: big,
+  egress: uint,
+  ingress: uint,
+  records: uint,
+  size: uint,
+  sizeStart: big,
+  rate: big,
+  rateStart: big,
+  entries: uint,
+})
+export type Purse = RowOf<typeof Purse>
+
+/** What an entry books; the order is that of the stored numbers. */
+export const whats = [
+  'received',
+  'returned',
+  'write',
+  'pull',
+  'prove',
+  'deleted',
+  'expired',
+  'unpaid',
+] as const
+export type What = (typeof whats)[number]
+
+const what: Field<What> = {
+  write: (to, value) => uint.write(to, whats.indexOf(value)),
+  read(from) {
+    const found = whats[uint.read(from)]
+    if (found === undefined) throw damaged('an entry books something unknown')
+    return found
+  },
+}
+
+/**
+ * One entry of the ledger: the facts it rests on, then what it moved, in satoshi. Each of the five columns takes from one
+ * side and gives to another: received (outside → available), reserved (available → reserved), earned (reserved → relay),
+ * released (reserved → available), returned (available → outside). When it was is its place.
+ */
+export const Entry = row('ledger entry', 1, {
+  what,
+  purse: text,
+  /** Of a record: its place, which is also that of its `write` entry; 0 where it is about none. */
+  record: uint,
+  recordId: text,
+  /** Receiver of a record when it is written; else where credit came from or went. */
+  note: text,
+  bytes: uint,
+  paidUntil: uint,
+  /** When a record ended. */
+  until: uint,
+  maxPulls: uint,
+  /** Taken when a record ended. */
+  pulls: uint,
+  storageGBDay: uint,
+  egressGB: uint,
+  ingressGB: uint,
+  received: uint,
+  reserved: uint,
+  earned: uint,
+  released: uint,
+  returned: uint,
+})
+export type Entry = RowOf<typeof Entry>
+
+/** All purses together, in satoshi; `committed` is what is reserved or earned. */
+export const Totals = row('totals', 1, {
+  received: uint,
+  returned: uint,
+  earned: uint,
+  committed: uint,
+  purses: uint,
+  entries: uint,
+})
+export type Totals = RowOf<typeof Totals>
+
+/** Credit given to newcomers on a day since 1970. */
+export const Newcomers = row('newcomers', 1, { day: uint, count: uint })

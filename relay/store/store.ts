@@ -6,7 +6,8 @@ import type { SealedRecord } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import { contentOfBody, textOfBody } from './body.ts'
 import { Committer, type Log, type StoreState } from './committer.ts'
-import { type Bounds, type Database, openDatabase, type Scan } from './database.ts'
+import { countersOf } from './counters.ts'
+import { type Bounds, type Database, openDatabase, type Scan, type Snapshot } from './database.ts'
 import { type Page, type Query, readPage } from './inventory.ts'
 import { type Meta, openMeta } from './meta.ts'
 import { cursorExpired, cursorOf, lastPlace, placeAt, placeOfCursor, timeOf } from './place.ts'
@@ -27,11 +28,11 @@ export interface StoreOptions {
 
 export type Read =
   | { readonly outcome: 'record'; readonly text: string; readonly bytes: number }
-  | { readonly outcome: 'absent' | 'replayed' }
+  | { readonly outcome: 'absent' | 'replayed' | 'unpaid' }
 export type Proved =
   | { readonly outcome: 'proof'; readonly proof: Proof }
-  | { readonly outcome: 'absent' | 'replayed' }
-export type { Arrival } from './records.ts'
+  | { readonly outcome: 'absent' | 'replayed' | 'unpaid' }
+export type { Agree, Arrival, Offer, RecordBatch, Terms } from './records.ts'
 export type ArrivalsListener = (arrivals: readonly records.Arrival[]) => void
 export type InventoryQuery = Omit<Query, 'before' | 'now'> & { readonly before?: number | undefined }
 
@@ -78,9 +79,10 @@ export class Store {
     return this.#committer.state
   }
 
-  write(record: SealedRecord, terms: records.Terms): Promise<records.Written> {
+  /** @throws whatever `agree` throws; nothing was written then. */
+  write(record: SealedRecord, agree: records.Agree): Promise<records.Written> {
     const prepared = records.prepare(record)
-    return this.commit((batch) => records.writeRecord(batch, prepared, terms), prepared.body.length)
+    return this.commit((batch) => records.writeRecord(batch, prepared, agree), prepared.body.length)
   }
 
   /** One pull, durable before it is served; the identical signed read again is the same pull, three times. */
@@ -94,7 +96,7 @@ export class Store {
     return this.commit((batch) => records.deleteRecord(batch, request))
   }
 
-  /** @throws ERR_NOT_FOUND when the record has no leaf `index`. */
+  /** @throws ERR_NOT_FOUND when the record has no leaf `index`, ERR_PAYMENT_REQUIRED when its purse is empty. */
   async prove(request: SignedRequest & { readonly index: number }): Promise<Proved> {
     const proven = await this.commit((batch) => proveRecord(batch, request))
     if (proven.outcome !== 'held') return proven
@@ -140,7 +142,7 @@ export class Store {
   }
 
   counters(owner: Key): Counters {
-    return records.countersOf(this.#committer.database, owner)
+    return countersOf(this.#committer.database, owner)
   }
 
   /** True for the owner of a stored record and for the receiver of one he may still read. */
@@ -161,6 +163,11 @@ export class Store {
 
   scan(bounds: Bounds): Scan {
     return this.#committer.database.scan(bounds)
+  }
+
+  /** Everything as it is now, while writes go on. To be closed. */
+  snapshot(): Snapshot {
+    return this.#committer.database.snapshot()
   }
 
   /** Finishes what was accepted. */

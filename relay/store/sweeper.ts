@@ -5,6 +5,7 @@
 import type { Log } from './committer.ts'
 import type { Bounds, KeyValue } from './database.ts'
 import * as keys from './keys.ts'
+import { bookReturned } from './ledger.ts'
 import { placeAt } from './place.ts'
 import { expireRecord, type RecordBatch } from './records.ts'
 import { NumberRow } from './rows.ts'
@@ -89,10 +90,14 @@ export class Sweeper {
       expireRecord(batch, { key, value }, now)
     })
     const answered = await this.#remove(keys.below('q', Math.max(0, now - sweepLimits.answersMs)), drop)
+    const lapsed = await this.#remove(keys.below('t', now + 1), (batch, [key]) => {
+      bookReturned(batch, { ...keys.lapseOfKey(key), satoshi: Number.MAX_SAFE_INTEGER, note: 'lapsed' })
+      batch.del(key)
+    })
     const pulls = await this.#trimPulls(now)
     await this.#options.store.commit((batch) => batch.put(sweepRow, NumberRow.encode({ value: now })))
     this.#confirmed = false
-    return expired + answered + pulls
+    return expired + answered + lapsed + pulls
   }
 
   #objection(now: number): string | undefined {
@@ -111,7 +116,7 @@ export class Sweeper {
   /** Each owner's turn comes once in as many runs as there are owners to a run. */
   async #trimPulls(now: number): Promise<number> {
     const upTo = placeAt(Math.max(0, now - this.#pullRetentionMs))
-    const scan = this.#options.store.scan(keys.ownersAfter(this.#lastOwner))
+    const scan = this.#options.store.scan(keys.ownersAfter('c', this.#lastOwner))
     const owners = await scan.next(sweepLimits.runOwners).finally(() => scan.close())
     let removed = 0
     for (const [key] of owners) {

@@ -3,6 +3,8 @@ import t from 'tap'
 import { seal } from '../../market/envelope.ts'
 import { ANYONE_KEY, anyonePrivateKey } from '../../market/identity.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
+import { Gate } from '../../relay/admission.ts'
+import { Limits } from '../../relay/limits.ts'
 import { openRelay, start } from '../fixtures/relay.ts'
 import { actor, ask, askSigned, post, postSigned, sealFor, sealRecord } from '../fixtures/wire.ts'
 
@@ -69,6 +71,30 @@ t.test(
     }
   },
 )
+
+t.test('after a restore, nothing that was signed before it is answered, whatever it is', async (t) => {
+  const now = start + 60_000
+  const [alice, bob, relay] = [actor(), actor(), actor()]
+  const target = { url: '', key: relay.identity, now: () => now }
+  const gate = new Gate({ relay: relay.identity, limits: Limits.parse({}), restoredAt: start })
+  const admit = ({ text }: { text: string }) =>
+    gate.admit(JSON.parse(text), text, { address: '192.0.2.1', now })
+  const old = JSON.parse((await sealRecord(target, alice, bob, { timestamp: start - 1 })).text)
+  const messages: [string, (timestamp: number) => Promise<{ text: string; hash: string }>][] = [
+    ['a read', (timestamp) => sealFor(target, alice, { type: 'inventory' }, { timestamp })],
+    ['a record', (timestamp) => sealRecord(target, alice, bob, { timestamp })],
+    ['a store', (timestamp) => sealFor(target, alice, { type: 'store', record: old }, { timestamp })],
+  ]
+  for (const [name, sealAt] of messages) {
+    const [before, after] = [await sealAt(start - 1), await sealAt(start)]
+    t.match(
+      admit(before),
+      { sender: { hash: before.hash }, error: { code: 'ERR_STALE', extras: { time: now } } },
+      `${name} from before`,
+    )
+    t.match(admit(after), { sender: { hash: after.hash }, admitted: Object }, `${name} from after`)
+  }
+})
 
 t.test('signed ERR_STALE is rationed per address; beyond it the refusal is plain', async (t) => {
   const args = ['--open', '--limit', 'staleRepliesPerMinute=2']

@@ -5,6 +5,7 @@ import { Proof } from '../../contracts/api.ts'
 import { checkReceipt, Receipt } from '../../contracts/receipt.ts'
 import { fromBase64, fromHex } from '../../market/bytes.ts'
 import { verifyMerklePath } from '../../market/merkle.ts'
+import { freePrices } from '../../market/price.ts'
 import { protocolLimits } from '../../market/units.ts'
 import { bodyKey } from '../../relay/store/keys.ts'
 import { Store } from '../../relay/store/store.ts'
@@ -37,7 +38,7 @@ t.test('a written record is receipted and read back, every byte as it was signed
     const { receipt } = result as { receipt: Receipt }
     t.strictSame(Receipt.parse(receipt), receipt)
     t.doesNotThrow(() => checkReceipt(receipt, record, { firstSent: start, now: start }))
-    t.strictSame(receipt.charge, termsOf(record).charge)
+    t.strictSame(receipt.charge, { prices: freePrices, purse: 'credit', reserved: '0' })
     t.equal(receipt.paidUntil, record.expires)
     t.strictSame(await store.read(makeRead(path, 1)), { outcome: 'record', text: record.text, bytes })
   }
@@ -51,7 +52,7 @@ t.test(
     const { record, result } = await written(store, { recordId: 'a' })
     now.ms += 5000
 
-    t.strictSame(await store.write(record, { ...termsOf(record), paidUntil: 1 }), {
+    t.strictSame(await store.write(record, () => ({ ...termsOf(record)(), paidUntil: 1 })), {
       ...result,
       outcome: 'duplicate',
     })

@@ -1,0 +1,125 @@
+/** Who may write, at what price, and out of which purse (docs/protocol.md §4.9). Decided inside the batch of the write. */
+import type { Quote } from '../contracts/account.ts'
+import { MarketError } from '../market/errors.ts'
+import { ceilSatoshi, freePrices, isFree, type Wish, worstUnits } from '../market/price.ts'
+import type { Key, Prices } from '../market/units.ts'
+import type { Limits } from './limits.ts'
+import type { Pricing } from './pricing.ts'
+import { metaKey } from './store/keys.ts'
+import { bookReceived, findPurse, pursesOf } from './store/ledger.ts'
+import { affords, available, hasLapsed } from './store/purses.ts'
+import { Newcomers, type Purse } from './store/rows.ts'
+import type { Offer, RecordBatch, Store, Terms } from './store/store.ts'
+
+const dayMs = 86_400_000
+const newcomerLifeMs = 30 * dayMs
+/** Free credit first, since it lapses; what a user has paid for last. */
+export const purseOrder = ['trial', 'grant', 'credit'] as const
+/** Addresses that are told apart in a day; beyond, strangers share one count. */
+const trackedAddresses = 100_000
+
+export interface AccountsOptions {
+  readonly store: Store
+  readonly pricing: Pricing
+  readonly limits: Limits
+  readonly now: () => number
+  /** Everybody writes free of charge. */
+  readonly open: boolean
+  /** These do. */
+  readonly allowed: ReadonlySet<Key>
+  /** Satoshi that a newcomer is given; 0: nothing. */
+  readonly grantNew: number
+}
+
+export class Accounts {
+  readonly #options: AccountsOptions
+  /** How many newcomers each address brought on this day. In memory: after a restart the count starts over. */
+  #today = { day: 0, perAddress: new Map<string, number>() }
+
+  constructor(options: AccountsOptions) {
+    this.#options = options
+  }
+
+  /** Writes free of charge, whatever the prices are. */
+  isAllowed(owner: Key): boolean {
+    return this.#options.open || this.#options.allowed.has(owner)
+  }
+
+  /** Whether a write of his can be taken at all; what it costs is seen in its batch. */
+  mayWrite(owner: Key): boolean {
+    const { pricing, now } = this.#options
+    return this.isAllowed(owner) || !isFree(pricing.at(now()))
+  }
+
+  has(owner: Key): boolean {
+    return pursesOf(this.#options.store, owner) !== undefined
+  }
+
+  quoteFor(from: Key, wish: Wish, now: number): Quote {
+    const { pricing } = this.#options
+    return pricing.quote(wish, this.isAllowed(from) ? freePrices : pricing.at(now), now)
+  }
+
+  /**
+   * The terms on which a record is taken: its worst case fits into its purse when its write is booked with them.
+   * @throws ERR_NO_ACCOUNT where nothing is sold, ERR_PAYMENT_REQUIRED with a quote where it is
+   */
+  terms(batch: RecordBatch, offer: Offer, address: string): Terms {
+    const { owner, expires } = offer
+    if (this.isAllowed(owner)) return { purse: 'credit', prices: freePrices, paidUntil: expires }
+    const prices = this.#options.pricing.at(batch.now)
+    if (isFree(prices)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
+    const known = pursesOf(batch, owner)
+    if (known === undefined) this.#welcome(batch, { ...offer, prices, address })
+    let most = 0
+    for (const purse of purseOrder) {
+      const found = findPurse(batch, owner, purse)
+      if (found === undefined || hasLapsed(found, batch.now)) continue
+      const paidUntil = paidUntilOf(found, expires)
+      if (affords(found, worstUnits({ ...offer, paidUntil, prices }))) return { purse, prices, paidUntil }
+      most = Math.max(most, available(found))
+    }
+    throw this.#paymentRequired(offer, { prices, most, now: batch.now, isKnown: known !== undefined })
+  }
+
+  /** Gives a newcomer free credit, if it is enough for what he comes with, and not too many came already. */
+  #welcome(batch: RecordBatch, offer: Offer & { prices: Prices; address: string }): void {
+    const { grantNew, limits } = this.#options
+    const { owner, address, prices, expires } = offer
+    if (grantNew < ceilSatoshi(worstUnits({ ...offer, paidUntil: expires, prices }))) return
+    const day = Math.floor(batch.now / dayMs)
+    const stored = batch.get(newcomersRow)
+    const counted = stored === undefined ? { day, count: 0 } : Newcomers.decode(stored)
+    // A clock that was set back does not begin a day anew.
+    const today = counted.day >= day ? counted : { day, count: 0 }
+    if (this.#today.day < today.day) this.#today = { day: today.day, perAddress: new Map() }
+    const { perAddress } = this.#today
+    const slot = perAddress.has(address) || perAddress.size < trackedAddresses ? address : 'others'
+    const ofAddress = perAddress.get(slot) ?? 0
+    if (today.count >= limits.newcomersPerDay || ofAddress >= limits.newcomersPerAddressPerDay) return
+    const lapses = batch.now + newcomerLifeMs
+    bookReceived(batch, { owner, purse: 'trial', satoshi: grantNew, note: 'newcomer', lapses })
+    batch.put(newcomersRow, Newcomers.encode({ ...today, count: today.count + 1 }))
+    perAddress.set(slot, ofAddress + 1)
+  }
+
+  #paymentRequired(
+    { bytes, at, expires, maxPulls }: Offer,
+    { prices, most, now, isKnown }: { prices: Prices; most: number; now: number; isKnown: boolean },
+  ): MarketError {
+    const ttl = Math.ceil(Math.max(0, expires - at) / 1000)
+    const quote = {
+      ...this.#options.pricing.quote({ bytes, ttl, maxPulls }, prices, now),
+      available: String(most),
+    }
+    const sentence = isKnown
+      ? `this costs up to ${quote.satoshis} satoshi and ${most} are available`
+      : `this costs up to ${quote.satoshis} satoshi and the sender has no credit here`
+    return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras: { quote } })
+  }
+}
+
+const newcomersRow = metaKey('newcomers')
+
+const paidUntilOf = ({ serviceEnd }: Purse, expires: number): number =>
+  serviceEnd === 0 ? expires : Math.min(expires, serviceEnd)

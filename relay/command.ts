@@ -1,0 +1,117 @@
+/** What a command of `relayd` is, and what all of them share. */
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { reach, type Reached } from './reach.ts'
+import { UsageError } from './usage.ts'
+
+/** 5 and 7: what was asked for is not there; the books do not agree. */
+export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 5, mismatch: 7 } as const
+
+/** The world of one run of the program. */
+export interface Io {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Whether results are read by a person. */
+  readonly isTerminal: boolean
+  readonly signal: AbortSignal
+  out(text: string): void
+}
+
+type Options = NonNullable<ParseArgsConfig['options']>
+type Values<O extends Options> = ReturnType<typeof parseArgs<{ options: O }>>['values']
+
+export interface Command {
+  /** What follows `relayd`, e.g. `grant KEY SATOSHI`. */
+  readonly usage: string
+  readonly summary: string
+  run(io: Io, args: readonly string[]): Promise<number>
+}
+
+const shared = {
+  data: { type: 'string' },
+  json: { type: 'boolean' },
+  human: { type: 'boolean' },
+} as const satisfies Options
+
+export interface Given<O extends Options> {
+  readonly io: Io
+  readonly data: string
+  readonly values: Values<O>
+  readonly words: readonly string[]
+  /** A result: a JSON line for programs, or for people the lines that `human` makes of it. */
+  print<T>(result: T, human: (result: T) => readonly string[]): void
+  /** The relay of the data directory, running or not; closed when the command ends. */
+  relay(): Promise<Reached>
+}
+
+/** A command of `words` many words, from at least to at most. */
+export function command<O extends Options>(definition: {
+  usage: string
+  summary: string
+  options?: O
+  words: readonly [least: number, most: number]
+  /** Resolves with the exit code, where it is not 0. */
+  run(given: Given<O>): Promise<number | undefined>
+}): Command {
+  const { usage, summary, options, words, run } = definition
+  return {
+    usage,
+    summary,
+    async run(io, args) {
+      const { values, positionals } = parse(args, { ...options, ...shared })
+      const [least, most] = words
+      if (positionals.length < least || positionals.length > most)
+        throw new UsageError(`usage: relayd ${usage}`)
+      const {
+        data = io.env.RELAYD_DATA,
+        json,
+        human,
+      } = values as { data?: string; json?: boolean; human?: boolean }
+      if (data === undefined || data === '') throw new UsageError('--data DIR is required')
+      const isJson = json ?? (human === true ? false : !io.isTerminal)
+      let reached: Reached | undefined
+      try {
+        const code = await run({
+          ...{ io, data, words: positionals },
+          values: values as unknown as Values<O>, // the options are a superset of O's
+          print: (result, lines) => io.out(isJson ? JSON.stringify(result) : lines(result).join('\n')),
+          relay: async () => {
+            reached ??= await reach(data, io.signal)
+            return reached
+          },
+        })
+        return code ?? exitCodes.ok
+      } finally {
+        await reached?.close()
+      }
+    },
+  }
+}
+
+function parse(args: readonly string[], options: Options) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error }) // parseArgs throws TypeErrors
+  }
+}
+
+/** Columns as wide as their widest cell, headed in capitals. */
+export function table(columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string[] {
+  const lines = [columns.map((column) => column.toUpperCase()), ...rows.map((row) => row.map(String))]
+  const widths = columns.map((_, index) => Math.max(...lines.map((line) => line[index]?.length ?? 0)))
+  return lines.map((line) =>
+    line
+      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+export const timeText = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
+
+/** A number of satoshi, as typed. @throws UsageError */
+export function satoshiOf(word: string): number {
+  const satoshi = Number(word)
+  if (!/^[1-9][0-9]{0,15}$/.test(word) || !Number.isSafeInteger(satoshi))
+    throw new UsageError(`${word} is not a whole number of satoshi above 0`)
+  return satoshi
+}

@@ -1,0 +1,196 @@
+/** The commands of `relayd` beside `start`: how the operator looks after his relay, running or not. */
+import { resolve } from 'node:path'
+import { join } from 'node:path'
+import type { LedgerEntry, Purse } from '../contracts/account.ts'
+import type { Prices } from '../market/units.ts'
+import { type Command, command, exitCodes, satoshiOf, table, timeText } from './command.ts'
+import { control } from './control.ts'
+import { restoreBackup } from './store/restore.ts'
+import { UsageError } from './usage.ts'
+
+const status = command({
+  usage: 'status',
+  summary: 'what a running relay says of itself',
+  words: [0, 0],
+  async run({ data, print }) {
+    const facts = (await control(join(data, 'control.json'), 'status')) as Record<string, unknown> // of this program
+    print(facts, () => Object.entries(facts).map(([name, value]) => `${name.padEnd(11)} ${plain(value)}`))
+  },
+})
+
+const confirmClock = command({
+  usage: 'confirm-clock',
+  summary: 'accept writes and delete what expired again, after the clock jumped',
+  words: [0, 0],
+  async run({ data, print }) {
+    print(await control(join(data, 'control.json'), 'confirm-clock'), () => ['confirmed'])
+  },
+})
+
+const grant = command({
+  usage: 'grant KEY SATOSHI [--id ID]',
+  summary: 'give credit; with an id, the same grant ordered again is not given again',
+  options: { id: { type: 'string' } },
+  words: [2, 2],
+  async run({ words: [key = '', satoshi = ''], values: { id }, print, relay }) {
+    const order = { key, satoshi: satoshiOf(satoshi), ...(id !== undefined && { id }) }
+    print(await (await relay()).send('grant', order), ({ granted, purses }) => [
+      granted ? `granted ${satoshi} satoshi to ${key}` : `${id} was granted before: nothing was given now`,
+      ...purses.map(purseLine),
+    ])
+  },
+})
+
+const revoke = command({
+  usage: 'revoke KEY SATOSHI',
+  summary: 'take back granted credit that is neither spent nor reserved',
+  words: [2, 2],
+  async run({ words: [key = '', satoshi = ''], print, relay }) {
+    print(
+      await (await relay()).send('revoke', { key, satoshi: satoshiOf(satoshi) }),
+      ({ revoked, purses }) => [`took back ${revoked} satoshi of ${key}`, ...purses.map(purseLine)],
+    )
+  },
+})
+
+const accounts = command({
+  usage: 'accounts list | show KEY [--entries N]',
+  summary: 'who has credit, and what became of it',
+  options: { entries: { type: 'string' } },
+  words: [1, 2],
+  async run({ words: [verb, key], values: { entries = '20' }, print, relay }) {
+    const reached = await relay()
+    if (verb === 'list' && key === undefined) {
+      let after: string | undefined
+      do {
+        const page = await reached.send('accounts', after === undefined ? {} : { after })
+        for (const account of page.accounts)
+          print(account, ({ key, purses }) => purses.map((purse) => `${key}  ${purseLine(purse)}`))
+        after = page.next
+      } while (after !== undefined)
+      return
+    }
+    if (verb !== 'show' || key === undefined) throw new UsageError('usage: relayd accounts list | show KEY')
+    if (!/^[0-9]{1,4}$/.test(entries)) throw new UsageError('--entries takes a number up to 1000')
+    const account = await reached.send('account', { key, limit: Math.min(1000, Number(entries)) })
+    print(account, ({ stored, purses, entries }) => [
+      ...purses.map(purseLine),
+      `stored: ${stored.records} records of ${stored.bytes} bytes; ${stored.pulls} pulls of ${stored.egressBytes} bytes`,
+      ...table(['time', 'purse', 'what', 'satoshi', 'about'], entries.map(entryCells)),
+    ])
+  },
+})
+
+const price = command({
+  usage: 'price [set NAME=SATOSHI…]',
+  summary: 'what records cost: storageGBDay, egressGB, ingressGB; what is stored keeps its own',
+  words: [0, 8],
+  async run({ words: [verb, ...words], print, relay }) {
+    const reached = await relay()
+    if (verb !== undefined && (verb !== 'set' || words.length === 0))
+      throw new UsageError('usage: relayd price [set NAME=SATOSHI…]')
+    const state =
+      verb === 'set' ? await reached.send('set-prices', { words }) : await reached.send('prices', {})
+    print(state, ({ prices, next }) => [
+      priceLine(prices),
+      ...(next === null
+        ? []
+        : [
+            `from ${timeText(next.from)} UTC on, when quotes given out have ended: ${priceLine(next.prices)}`,
+          ]),
+    ])
+  },
+})
+
+const ledger = command({
+  usage: 'ledger check | explain KEY|PATH',
+  summary: 'recompute every satoshi; tell the story of an account or a record',
+  words: [1, 2],
+  async run({ words: [verb, about], print, relay, io }) {
+    const reached = await relay()
+    if (verb === 'check' && about === undefined) {
+      const report = await reached.send('check', {})
+      print(report, ({ accounts, purses, entries, records, pulls, differences, more, ...sums }) => [
+        `${accounts} accounts, ${purses} purses, ${entries} entries, ${records} records, ${pulls} pulls`,
+        `received ${sums.received} = returned ${sums.returned} + earned ${sums.earned} + reserved ${sums.reserved} + available ${sums.available}`,
+        ...differences,
+        ...(more > 0 ? [`and ${more} more`] : []),
+        sums.ok ? 'no difference' : 'THE BOOKS DO NOT AGREE',
+      ])
+      return report.ok ? exitCodes.ok : exitCodes.mismatch
+    }
+    if (verb !== 'explain' || about === undefined)
+      throw new UsageError('usage: relayd ledger check | explain KEY|PATH')
+    let after: number | undefined = 0
+    while (after !== undefined) {
+      const page: { sentences: string[]; next?: number } = await reached.send('explain', { about, after })
+      for (const sentence of page.sentences) io.out(sentence)
+      after = page.next
+    }
+    return exitCodes.ok
+  },
+})
+
+const backup = command({
+  usage: 'backup DIR',
+  summary: 'copy store and key as they are at this moment into a new folder, while serving',
+  words: [1, 1],
+  async run({ words: [directory = ''], print, relay }) {
+    const made = await (await relay()).send('backup', { directory: resolve(directory) })
+    print(made, ({ rows, bytes }) => [
+      `${rows} rows, ${bytes} bytes in ${directory}; it holds the relay's key: keep it safe`,
+    ])
+  },
+})
+
+const restore = command({
+  usage: 'restore DIR',
+  summary: 'make a relay in --data from a backup; then check its ledger',
+  words: [1, 1],
+  async run({ words: [directory = ''], data, print, relay }) {
+    const restored = await restoreBackup({ backup: resolve(directory), data, now: Date.now() })
+    const { ok, differences } = await (await relay()).send('check', {})
+    print({ ...restored, ledger: { ok, differences } }, () => [
+      `${restored.rows} rows in ${data}, which is a relay again`,
+      ...(ok ? ['no difference in its ledger'] : [...differences, 'THE BOOKS DO NOT AGREE']),
+    ])
+    return ok ? exitCodes.ok : exitCodes.mismatch
+  },
+})
+
+/** By their first word. */
+export const commands: { readonly [name: string]: Command } = {
+  status,
+  'confirm-clock': confirmClock,
+  price,
+  grant,
+  revoke,
+  accounts,
+  ledger,
+  backup,
+  restore,
+}
+
+const purseLine = ({ purse, available, reserved, owed, received, records, lapses }: Purse): string =>
+  `${purse}: ${available} available, ${reserved} reserved for ${records} records, ${owed} spent of ${received}${
+    lapses === null ? '' : `; lapses ${timeText(lapses)}`
+  }`
+
+const priceLine = ({ storageGBDay, egressGB, ingressGB }: Prices): string =>
+  `${storageGBDay} satoshi per GB and day stored, ${egressGB} per GB served, ${ingressGB} per GB taken in`
+
+function entryCells({ at, purse, what, recordId, note, ...columns }: LedgerEntry): string[] {
+  const { received, reserved, earned, released, returned } = columns
+  const moves = Object.entries({ received, reserved, earned, released, returned })
+    .filter(([, satoshi]) => satoshi !== '0')
+    .map(([name, satoshi]) => `${name} ${satoshi}`)
+  return [timeText(at), purse, what, moves.join(', ') || '0', recordId ?? note ?? '']
+}
+
+function plain(value: unknown): string {
+  if (value === null) return '-'
+  if (typeof value !== 'object') return String(value)
+  return Object.entries(value)
+    .map(([name, part]) => `${name} ${plain(part)}`)
+    .join(', ')
+}

@@ -1,0 +1,136 @@
+/** What a relay says of an account: its purses as they stand, and pages of its entries (docs/protocol.md §4.9). */
+import type { Account, LedgerEntry, Purse } from '../../contracts/account.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
+import type { Snapshot } from '../store/database.ts'
+import * as keys from '../store/keys.ts'
+import { findPurse, pursesOf } from '../store/ledger.ts'
+import { lastPlace, timeOf } from '../store/place.ts'
+import { isBilled, statementAt } from '../store/purses.ts'
+import { endOf } from '../store/records.ts'
+import { decodeHead, Entry, Expiry, type StoredHead } from '../store/rows.ts'
+import type { Store } from '../store/store.ts'
+
+/** Records that ended and are not booked yet, which one statement looks through. The sweeper is seconds behind. */
+const overdueRows = 4096
+const chunkRows = 512
+
+export interface Page {
+  readonly entries: LedgerEntry[]
+  /** Of the oldest entry here; the next page begins below it. */
+  readonly place: number
+  readonly more: boolean
+}
+
+/**
+ * The purses of an owner at this moment, in the order in which they were opened; none when he has no account.
+ * @throws ERR_BUSY while more records have ended than can be looked through
+ */
+export async function pursesNow(
+  store: Store,
+  owner: Key,
+  now: number,
+): Promise<Pick<Account, 'at' | 'purses'>> {
+  const snapshot = store.snapshot()
+  // Records arrive at the times of their places, which may run ahead of the clock.
+  const at = Math.max(now, timeOf(store.head()))
+  try {
+    const names = pursesOf(snapshot, owner)
+    if (names === undefined) return { at, purses: [] }
+    const overdue = await overdueOf(snapshot, owner, at)
+    return { at, purses: names.map((purse) => stateOf(snapshot, { owner, purse, at, overdue })) }
+  } finally {
+    await snapshot.close()
+  }
+}
+
+/** At most `limit` entries below the place `before`, newest first. */
+export async function entriesOf(
+  store: Store,
+  owner: Key,
+  { before = lastPlace, limit }: { before?: number | undefined; limit: number },
+): Promise<Page> {
+  const prefix = keys.ledgerPrefix(owner)
+  const bounds = { gte: prefix, lt: keys.placeKey(prefix, before), reverse: true as const }
+  const scan = store.scan(bounds)
+  try {
+    const entries: LedgerEntry[] = []
+    let place = 0
+    for (;;) {
+      const rows = await scan.next(Math.min(chunkRows, limit + 1 - entries.length))
+      if (rows.length === 0) return { entries, place, more: false }
+      for (const [key, value] of rows) {
+        if (entries.length === limit) return { entries, place, more: true }
+        place = keys.placeOfKey(key)
+        entries.push(entryOf(place, Entry.decode(value)))
+      }
+    }
+  } finally {
+    await scan.close()
+  }
+}
+
+function stateOf(
+  snapshot: Snapshot,
+  { owner, purse, at, overdue }: { owner: Key; purse: string; at: number; overdue: StoredHead[] },
+): Purse {
+  const found = findPurse(snapshot, owner, purse)! // an account names only purses there are
+  const its = overdue.filter((head) => head.purse === purse)
+  const { owed, reserved, available, byteMs } = statementAt(found, at, its)
+  return {
+    purse,
+    received: String(found.received),
+    returned: String(found.returned),
+    owed: String(owed),
+    reserved: String(reserved),
+    available: String(available),
+    records: found.records - its.length,
+    byteMs: String(byteMs),
+    egress: String(found.egress),
+    ingress: String(found.ingress),
+    lapses: found.lapses === 0 ? null : found.lapses,
+  }
+}
+
+/** Records of an owner whose end before `at` was not booked yet. */
+async function overdueOf(snapshot: Snapshot, owner: Key, at: number): Promise<StoredHead[]> {
+  const scan = snapshot.scan(keys.below('x', at))
+  const overdue: StoredHead[] = []
+  try {
+    for (let seen = 0; ; ) {
+      const rows = await scan.next(chunkRows)
+      if (rows.length === 0) return overdue
+      seen += rows.length
+      if (seen > overdueRows) {
+        const extras = { retryAfterMs: 10_000 }
+        throw new MarketError('ERR_BUSY', 'records that have ended are still being booked', { extras })
+      }
+      for (const [key, value] of rows) {
+        const id = Expiry.decode(value)
+        if (id.owner !== owner) continue
+        const stored = snapshot.get(keys.headKey(id))
+        const head = stored === undefined ? undefined : decodeHead(stored)
+        if (head === undefined || head.state !== 'stored' || !isBilled(head)) continue
+        if (keys.expiryKey(endOf(head), head.place).equals(key)) overdue.push(head)
+      }
+    }
+  } finally {
+    await scan.close()
+  }
+}
+
+function entryOf(place: number, entry: Entry): LedgerEntry {
+  const { what, purse, recordId, note, received, reserved, earned, released, returned } = entry
+  const moves = { received, reserved, earned, released, returned }
+  const aboutRecord = recordId !== ''
+  return {
+    at: timeOf(place),
+    purse,
+    what,
+    ...(aboutRecord ? { recordId } : { note }),
+    ...(Object.fromEntries(Object.entries(moves).map(([name, satoshi]) => [name, String(satoshi)])) as Record<
+      keyof typeof moves,
+      string
+    >),
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * What this relay asks for, and from when on (docs/protocol.md §4.7). A quote is an upper bound until it ends, so prices
+ * rise only once every quote that was given out has ended; they fall at once.
+ */
+import { z } from 'zod'
+import type { Quote } from '../contracts/account.ts'
+import { ceilSatoshi, quoteUnits, type Wish } from '../market/price.ts'
+import { Milliseconds, Prices } from '../market/units.ts'
+import { metaKey } from './store/keys.ts'
+import type { Store } from './store/store.ts'
+import { UsageError } from './usage.ts'
+
+const quoteLifeMs = 600_000
+/** A quote may be signed while a rise is being decided, so a rise waits a little longer than quotes live. */
+const noticeMs = quoteLifeMs + 60_000
+/** Satoshi per GB; far above any market, and low enough for every sum to stay exact. */
+const highestPrice = 1_000_000_000_000
+/** All the satoshi there will ever be: no sum of credit, and no quote that is of use, can be more. */
+export const mostSatoshi = 2_100_000_000_000_000
+
+const Tariff = z.strictObject({
+  prices: Prices,
+  /** Prices that were decided on and do not hold yet. */
+  next: z.strictObject({ prices: Prices, from: Milliseconds }).nullable(),
+  /** What `--price` said when the relay was last started: only a change of it is a new word. */
+  configured: Prices,
+})
+export type Tariff = z.infer<typeof Tariff>
+
+export class Pricing {
+  readonly #store: Store
+  #tariff: Tariff
+
+  private constructor(store: Store, tariff: Tariff) {
+    this.#store = store
+    this.#tariff = tariff
+  }
+
+  /** Of what was set at run time and what `--price` says, the later word holds. Without `configured`, what is stored. */
+  static async open(store: Store, now: number, configured?: Prices): Promise<Pricing> {
+    const stored = store.get(tariffRow)
+    const free = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
+    if (stored === undefined) {
+      const prices = configured ?? free
+      const pricing = new Pricing(store, { prices, next: null, configured: prices })
+      if (configured !== undefined) await pricing.#keep(pricing.#tariff)
+      return pricing
+    }
+    const pricing = new Pricing(store, Tariff.parse(JSON.parse(stored.toString())))
+    if (configured !== undefined && !same(configured, pricing.#tariff.configured)) {
+      await pricing.set(configured, now, configured)
+    }
+    return pricing
+  }
+
+  /** What a record that is written at `now` is charged by. */
+  at(now: number): Prices {
+    const { prices, next } = this.#tariff
+    return next !== null && now >= next.from ? next.prices : prices
+  }
+
+  /** Prices that will hold later, if there are any. */
+  next(now: number): Tariff['next'] {
+    const { next } = this.#tariff
+    return next !== null && now < next.from ? next : null
+  }
+
+  /** The most a record may come to, whenever it is written before the quote expires. */
+  quote(wish: Wish, prices: Prices, now: number): Quote {
+    const satoshi = Math.min(ceilSatoshi(quoteUnits(wish, prices)), mostSatoshi)
+    const expires = Math.min(now + quoteLifeMs, this.next(now)?.from ?? Number.POSITIVE_INFINITY)
+    return { expires, prices, satoshis: String(satoshi) }
+  }
+
+  /** Decides on prices; says from when on they hold. What was written before keeps its own. */
+  async set(prices: Prices, now: number, configured = this.#tariff.configured): Promise<number> {
+    const current = this.at(now)
+    const rises = names.some((name) => prices[name] > current[name])
+    const from = rises ? now + noticeMs : now
+    await this.#keep(
+      rises ? { prices: current, next: { prices, from }, configured } : { prices, next: null, configured },
+    )
+    return from
+  }
+
+  async #keep(tariff: Tariff): Promise<void> {
+    const before = this.#tariff
+    try {
+      await this.#store.commit((batch) => {
+        batch.put(tariffRow, Buffer.from(JSON.stringify(tariff)))
+        // Takes effect in the order of commits: what comes after in this batch is charged by it.
+        this.#tariff = tariff
+      })
+    } catch (error) {
+      this.#tariff = before
+      throw error
+    }
+  }
+}
+
+const tariffRow = metaKey('prices')
+const names = ['storageGBDay', 'egressGB', 'ingressGB'] as const
+const same = (one: Prices, other: Prices): boolean => names.every((name) => one[name] === other[name])
+
+/** Prices given as `storageGBDay=4000`, …; the others stay as in `base`. @throws UsageError */
+export function parsePrices(words: readonly string[], base: Prices): Prices {
+  const prices = { ...base }
+  for (const word of words) {
+    const [name = '', value = ''] = word.split('=', 2)
+    const known = names.find((one) => one === name)
+    const price = Number(value)
+    if (known === undefined || !/^(?:0|[1-9][0-9]{0,12})$/.test(value) || price > highestPrice)
+      throw new UsageError(
+        `a price is NAME=SATOSHI with a name of ${names.join(', ')} and at most ${highestPrice}`,
+      )
+    prices[known] = price
+  }
+  return prices
+}

@@ -1,0 +1,168 @@
+/** The arithmetic of a purse (docs/protocol.md §4.9): what it holds, what an entry does to it. No rows are touched here. */
+import {
+  billedBytes,
+  ceilSatoshi,
+  egressUnits,
+  floorSatoshi,
+  ingressUnits,
+  isFree,
+  proofBytes,
+  storageUnits,
+  worstUnits,
+} from '../../market/price.ts'
+import type { Prices } from '../../market/units.ts'
+import { timeOf } from './place.ts'
+import type { Entry, Purse, StoredHead } from './rows.ts'
+
+/** The five columns of an entry, in satoshi. */
+export type Moves = Pick<Entry, 'received' | 'reserved' | 'earned' | 'released' | 'returned'>
+/** What an entry rests on; its moves follow from it and from the purse. */
+export type Facts = Omit<Entry, 'purse' | keyof Moves>
+
+/** Satoshi that records have cost so far, each at its last entry. */
+export const earned = ({ spent }: Purse): number => floorSatoshi(spent)
+/** Earned, and reserved for what live records may still come to. */
+export const committed = ({ spent, held }: Purse): number => ceilSatoshi(spent + held)
+/** For new records; below zero where what came in was taken back. */
+export const available = (purse: Purse): number => purse.received - purse.returned - committed(purse)
+
+/** Whether a record that comes to so many units at most fits in. */
+export const affords = (purse: Purse, units: bigint): boolean =>
+  purse.received - purse.returned >= ceilSatoshi(purse.spent + purse.held + units)
+
+export const hasLapsed = ({ lapses }: Purse, now: number): boolean => lapses !== 0 && now >= lapses
+
+export const newPurse = (openedAt: number, { lapses = 0, serviceEnd = 0 } = {}): Purse => ({
+  ...{ openedAt, lapses, serviceEnd, received: 0, returned: 0, spent: 0n, held: 0n },
+  ...{ byteMs: 0n, egress: 0, ingress: 0, records: 0, size: 0, sizeStart: 0n, rate: 0n, rateStart: 0n },
+  entries: 0,
+})
+
+export const pricesOf = ({ storageGBDay, egressGB, ingressGB }: Prices): Prices => ({
+  egressGB,
+  ingressGB,
+  storageGBDay,
+})
+
+/** Records of a relay that charged nothing when it took them are in no purse. */
+export const isBilled = (head: StoredHead): boolean => head.state === 'stored' && !isFree(head)
+
+/** Milliseconds for which the storage of an ended record is owed. */
+export const storedMs = ({
+  record,
+  until,
+  paidUntil,
+}: Pick<Facts, 'record' | 'until' | 'paidUntil'>): number =>
+  Math.max(0, Math.min(until, paidUntil) - timeOf(record))
+
+/**
+ * Enters `facts` into the purse, which is changed, and says what moved. The moves are differences of totals that are each
+ * rounded once, so however many entries there are, nothing is lost or made by rounding.
+ */
+export function enter(purse: Purse, facts: Facts, amount: Partial<Moves> = {}): Moves {
+  const before = { earned: earned(purse), committed: committed(purse) }
+  const units = unitsOf(facts)
+  purse.spent += units.spent
+  purse.held += units.held
+  purse.entries++
+  meter(purse, facts)
+  const change = committed(purse) - before.committed
+  const moves: Moves = {
+    received: amount.received ?? 0,
+    reserved: Math.max(0, change),
+    earned: earned(purse) - before.earned,
+    released: Math.max(0, -change),
+    returned: amount.returned ?? 0,
+  }
+  purse.received += moves.received
+  purse.returned += moves.returned
+  return moves
+}
+
+/** What an entry adds to the units spent and held. */
+export function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
+  const { bytes, record, paidUntil, maxPulls } = facts
+  switch (facts.what) {
+    case 'received':
+    case 'returned':
+      return { spent: 0n, held: 0n }
+    case 'write': {
+      const spent = ingressUnits(bytes, facts)
+      return {
+        spent,
+        held: worstUnits({ bytes, at: timeOf(record), paidUntil, maxPulls, prices: facts }) - spent,
+      }
+    }
+    case 'pull': {
+      const spent = egressUnits(bytes, facts)
+      return { spent, held: -spent }
+    }
+    case 'prove':
+      return { spent: egressUnits(proofBytes, facts), held: 0n }
+    case 'deleted':
+    case 'expired':
+    case 'unpaid': {
+      const spent = storageUnits(bytes, storedMs(facts), facts)
+      const most = storageUnits(bytes, paidUntil - timeOf(record), facts)
+      return { spent, held: -most - BigInt(maxPulls - facts.pulls) * egressUnits(bytes, facts) }
+    }
+  }
+}
+
+function meter(purse: Purse, facts: Facts): void {
+  const size = billedBytes(facts.bytes)
+  switch (facts.what) {
+    case 'write':
+      purse.ingress += size
+      live(purse, facts, 1)
+      return
+    case 'pull':
+      purse.egress += size
+      return
+    case 'prove':
+      purse.egress += billedBytes(proofBytes)
+      return
+    case 'deleted':
+    case 'expired':
+    case 'unpaid':
+      purse.byteMs += BigInt(size) * BigInt(storedMs(facts))
+      live(purse, facts, -1)
+      return
+    case 'received':
+    case 'returned':
+      return
+  }
+}
+
+/** Adds a record to the live ones, or takes it from them. */
+function live(purse: Purse, { bytes, record, storageGBDay }: Facts, sign: 1 | -1): void {
+  const size = billedBytes(bytes)
+  const rate = BigInt(sign * size) * BigInt(storageGBDay)
+  const at = BigInt(timeOf(record))
+  purse.records += sign
+  purse.size += sign * size
+  purse.sizeStart += BigInt(sign * size) * at
+  purse.rate += rate
+  purse.rateStart += rate * at
+}
+
+/** What an account says of a purse at `at`: the storage of live records up to then is owed. */
+export interface Statement {
+  readonly owed: number
+  readonly reserved: number
+  readonly available: number
+  readonly byteMs: bigint
+}
+
+/** @param overdue live records that ended before `at` and whose end is not booked yet */
+export function statementAt(purse: Purse, at: number, overdue: readonly StoredHead[]): Statement {
+  let accrued = purse.rate * BigInt(at) - purse.rateStart
+  let byteMs = purse.byteMs + BigInt(purse.size) * BigInt(at) - purse.sizeStart
+  for (const head of overdue) {
+    const lateMs = BigInt(Math.max(0, at - Math.max(head.paidUntil, timeOf(head.place))))
+    accrued -= BigInt(billedBytes(head.bytes)) * BigInt(head.storageGBDay) * lateMs
+    byteMs -= BigInt(billedBytes(head.bytes)) * lateMs
+  }
+  const owed = floorSatoshi(purse.spent + accrued)
+  return { owed, reserved: committed(purse) - owed, available: available(purse), byteMs }
+}

@@ -1,0 +1,138 @@
+/** A new data directory from a backup (backup.ts). The store in it is of a new epoch, for it may lack the end of the old one. */
+import { createHash } from 'node:crypto'
+import { access, mkdir, readFile, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { MarketError } from '../../market/errors.ts'
+import { failed, keyFile, partOf, storeFile, syncDirectory, writeNewFile } from './backup.ts'
+import { BackupReader } from './backup-file.ts'
+import { openDatabase } from './database.ts'
+import { metaKey } from './keys.ts'
+import { type Meta, restoredMeta, writeMeta } from './meta.ts'
+import { NumberRow } from './rows.ts'
+
+export interface RestoreOptions {
+  /** The directory of the backup. */
+  readonly backup: string
+  /** The data directory, which must hold neither a store nor a key. */
+  readonly data: string
+  /** Nothing signed before is answered by the restored relay: it no longer knows what it answered. */
+  readonly now: number
+}
+
+export interface Restored {
+  readonly epoch: string
+  /** When the backup was taken. What the relay acknowledged later is lost. */
+  readonly takenAt: number
+  readonly rows: number
+}
+
+const storeDirectory = 'store'
+/** A store that is not whole yet. No relay looks for it by this name. */
+const unfinished = 'store.restoring'
+
+/**
+ * Looks at the whole backup before it writes anything. The key comes last: a relay does not start on a store without
+ * it, nor does what was left by an interrupted restore hinder the next.
+ * @throws ERR_CONFLICT when there is a store or a key, ERR_NOT_FOUND without a backup, ERR_MALFORMED when it is damaged,
+ * unfinished, of something else or of a newer version of this program.
+ */
+export async function restoreBackup({ backup, data, now }: RestoreOptions): Promise<Restored> {
+  for (const name of [keyFile, storeDirectory]) await refuseExisting(data, name)
+  try {
+    const [source, key] = await openBackup(backup)
+    try {
+      const building = join(data, unfinished)
+      await mkdir(data, { recursive: true, mode: 0o700 })
+      await clear(building)
+      const { epoch } = await build(source, building, now)
+      await rename(building, join(data, storeDirectory))
+      await syncDirectory(data)
+      await syncDirectory(dirname(data))
+      await writeKey(data, key)
+      return { epoch, takenAt: source.header.takenAt, rows: source.rowCount }
+    } finally {
+      await source.close()
+    }
+  } catch (cause) {
+    throw failed(`the restore to ${data} failed`, cause)
+  }
+}
+
+/** A backup all of which has been looked at, and its key. */
+async function openBackup(backup: string): Promise<[BackupReader, key: Buffer]> {
+  const key = await readFile(join(backup, keyFile)).catch(absent(backup))
+  const source = await BackupReader.open(join(backup, storeFile)).catch(absent(backup))
+  try {
+    await source.verify()
+    if (createHash('sha256').update(key).digest('hex') === source.header.key) return [source, key]
+    throw new MarketError('ERR_MALFORMED', `${join(backup, keyFile)} is not the key of this backup`, {
+      extras: { reason: 'altered' },
+    })
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+const absent =
+  (backup: string) =>
+  (cause: Error): never => {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause
+    throw new MarketError('ERR_NOT_FOUND', `there is no whole backup in ${backup}`, { cause })
+  }
+
+async function refuseExisting(data: string, name: string): Promise<void> {
+  const exists = await access(join(data, name)).then(
+    () => true,
+    () => false,
+  )
+  if (!exists) return
+  // Between its last two steps a restore leaves a store, which is whole, without its key.
+  const advice = name === keyFile ? '' : `; if only its ${keyFile} is missing, copy that from the backup`
+  throw new MarketError('ERR_CONFLICT', `there is a ${name} in ${data} already${advice}`)
+}
+
+/** Removes what an interrupted restore left, unless that goes on in another process. */
+async function clear(building: string): Promise<void> {
+  try {
+    const database = await openDatabase(building)
+    await database.close()
+  } catch (error) {
+    if (error instanceof MarketError && error.code === 'ERR_BUSY') throw error
+  }
+  await rm(building, { recursive: true, force: true })
+}
+
+/** The rows first, then what the store says of itself: without that it is not opened as one. */
+async function build(source: BackupReader, directory: string, now: number): Promise<Meta> {
+  await mkdir(directory, { mode: 0o700 })
+  const database = await openDatabase(directory)
+  let lastPlace = 0
+  let meta: Meta
+  try {
+    for await (const rows of source.rows()) {
+      const place = rows.find(([key]) => key.equals(placeKey))
+      if (place !== undefined) lastPlace = NumberRow.decode(place[1]).value
+      await database.write(rows.map(([key, value]) => ({ key, value })))
+    }
+    meta = restoredMeta(source.header.store, { now, lastPlace })
+    await writeMeta(database, meta)
+    await database.close()
+  } catch (error) {
+    await database.close()
+    await rm(directory, { recursive: true, force: true })
+    throw error
+  }
+  await syncDirectory(directory)
+  return meta
+}
+
+const placeKey = metaKey('place')
+
+async function writeKey(data: string, key: Buffer): Promise<void> {
+  const path = join(data, keyFile)
+  await rm(partOf(path), { force: true }) // of an interrupted restore
+  await writeNewFile(partOf(path), key)
+  await rename(partOf(path), path)
+  await syncDirectory(data)
+}
