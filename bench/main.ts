@@ -1,15 +1,24 @@
 /** `npm run bench`: what a relay costs, beside what it may cost. Loopback only; takes a few minutes at most. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { backupParts } from './backup.ts'
 import { type Bench, type Figure, machine, type Part, tableHead, tableRow } from './figures.ts'
 import { inventoryParts } from './inventories.ts'
 import { liveParts } from './live.ts'
+import { meteredParts } from './metered.ts'
 import { printProfiles } from './profile.ts'
 import { readParts } from './reads.ts'
 import { measureSpeed, type Speed } from './speed.ts'
 import { writeParts } from './writes.ts'
 
-const parts: readonly Part[] = [...writeParts, ...readParts, ...inventoryParts, ...liveParts]
+const parts: readonly Part[] = [
+  ...writeParts,
+  ...readParts,
+  ...inventoryParts,
+  ...liveParts,
+  ...meteredParts,
+  ...backupParts,
+]
 /** No part begins after this; --full fills a store three times as large. */
 const budgetSeconds = { default: 250, full: 500 }
 const exit = { ok: 0, failed: 1, usage: 2 } as const

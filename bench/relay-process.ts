@@ -63,14 +63,14 @@ export async function runChild(file: string, args: readonly string[]): Promise<s
 /** Starts a relay on `data` (or an empty folder), gives it to `work`, and stops it. */
 export async function withRelay<T>(
   bench: Bench,
-  options: { data?: string; limits?: readonly string[] },
+  options: { data?: string; limits?: readonly string[]; args?: readonly string[] },
   work: (relay: RelayProcess) => Promise<T>,
 ): Promise<T> {
-  const { data } = options
+  const { data, args: kind = ['--open'] } = options
   if (data === undefined) return withFolder((folder) => withRelay(bench, { ...options, data: folder }, work))
   const profiling = bench.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', bench.profile]
   const limits = (options.limits ?? []).flatMap((limit) => ['--limit', limit])
-  const args = [...profiling, program, 'start', '--data', data, '--listen', '127.0.0.1:0', '--open']
+  const args = [...profiling, program, 'start', '--data', data, '--listen', '127.0.0.1:0', ...kind]
   const began = performance.now()
   const child = spawn(process.execPath, [...args, '--log-level', 'error', ...limits], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -71,8 +71,10 @@ export class Accounts {
     if (isFree(prices)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
     const known = pursesOf(batch, owner)
     if (known === undefined) this.#welcome(batch, { ...offer, prices, address })
+    const names = known ?? pursesOf(batch, owner) ?? []
     let most = 0
     for (const purse of purseOrder) {
+      if (!names.includes(purse)) continue
       const found = findPurse(batch, owner, purse)
       if (found === undefined || hasLapsed(found, batch.now)) continue
       const paidUntil = paidUntilOf(found, expires)

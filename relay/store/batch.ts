@@ -1,5 +1,6 @@
 /** The writes of many operations on their way to one fsync. */
 import type { Change, Database } from './database.ts'
+import type { HotRows } from './hot-rows.ts'
 import { nextPlace } from './place.ts'
 
 /** What an operation sees and writes. Any module of the relay may use it: all writes of one operation are durable together. */
@@ -20,14 +21,16 @@ export class OpenBatch<Event> implements Batch<Event> {
   readonly now: number
   readonly events: Event[] = []
   readonly #database: Database
+  readonly #hot: HotRows
   readonly #changes = new Map<string, Change>()
   /** What to put back, newest last, when the running operation throws. */
   #undo: { readonly id: string; readonly before: Change | undefined }[] = []
   #lastPlace: number
   #bytes = 0
 
-  constructor(database: Database, now: number, lastPlace: number) {
-    this.#database = database
+  constructor(from: { database: Database; hot: HotRows }, now: number, lastPlace: number) {
+    this.#database = from.database
+    this.#hot = from.hot
     this.now = now
     this.#lastPlace = lastPlace
   }
@@ -45,14 +48,16 @@ export class OpenBatch<Event> implements Batch<Event> {
     return this.#changes.size === 0
   }
 
-  get changes(): Iterable<Change> {
-    return this.#changes.values()
+  /** By the texts of their keys. */
+  get changes(): Iterable<readonly [id: string, change: Change]> {
+    return this.#changes
   }
 
   get(key: Buffer): Buffer | undefined {
-    const change = this.#changes.get(idOf(key))
+    const id = idOf(key)
+    const change = this.#changes.get(id)
     if (change !== undefined) return change.value
-    const value = this.#database.get(key)
+    const value = this.#hot.get(this.#database, key, id)
     this.#bytes += value?.length ?? 0
     return value
   }

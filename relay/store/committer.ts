@@ -6,6 +6,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { MarketError } from '../../market/errors.ts'
 import { type Batch, OpenBatch } from './batch.ts'
 import type { Change, Database } from './database.ts'
+import { HotRows } from './hot-rows.ts'
 import { metaKey } from './keys.ts'
 import { NumberRow } from './rows.ts'
 
@@ -50,6 +51,7 @@ interface Waiting<Event> {
 export class Committer<Event> {
   readonly #options: CommitterOptions<Event>
   readonly #stop = new AbortController()
+  readonly #hot = new HotRows()
   #database: Database
   #state: StoreState = 'ready'
   #queue: Waiting<Event>[] = []
@@ -127,7 +129,11 @@ export class Committer<Event> {
   }
 
   async #commitBatch(): Promise<void> {
-    const batch = new OpenBatch<Event>(this.#database, this.#options.now(), this.#lastPlace)
+    const batch = new OpenBatch<Event>(
+      { database: this.#database, hot: this.#hot },
+      this.#options.now(),
+      this.#lastPlace,
+    )
     const { taken, settles } = this.#runQueued(batch)
     this.#lastPlace = batch.lastPlace
     try {
@@ -161,6 +167,7 @@ export class Committer<Event> {
   #durable(batch: OpenBatch<Event>): void {
     if (batch.isEmpty) return
     this.#durablePlace = batch.lastPlace
+    this.#hot.apply(batch.changes)
     if (batch.events.length > 0) this.#options.announce(batch.events)
   }
 
@@ -179,6 +186,7 @@ export class Committer<Event> {
       if (stopped) return this.#enter('failed')
       try {
         this.#database = await this.#options.reopen()
+        this.#hot.clear()
         const durable = this.#readPlace()
         // A batch is one entry of the log: its place is there only with the rest of it, and then its listeners must hear of it.
         if (durable === batch.lastPlace) this.#durable(batch)
@@ -215,7 +223,7 @@ const placeRow = metaKey('place')
 
 /** The highest place handed out is written with every batch, so that no place is handed out twice. */
 function* withPlace(batch: OpenBatch<unknown>): Iterable<Change> {
-  yield* batch.changes
+  for (const [, change] of batch.changes) yield change
   yield { key: placeRow, value: NumberRow.encode({ value: batch.lastPlace }) }
 }
 

@@ -1,0 +1,41 @@
+/**
+ * The small rows that nearly every operation begins with: accounts, counters, purses, totals. As they are on disk: only
+ * the committer writes them, and it tells what became durable.
+ */
+import type { Change, Database } from './database.ts'
+
+/** About 10 MB when full. */
+const rememberedRows = 32_768
+const hotTables: ReadonlySet<number> = new Set(['a', 'c', 'm', 'u'].map((prefix) => prefix.charCodeAt(0)))
+
+export class HotRows {
+  /** Also remembers which rows there are not. */
+  readonly #rows = new Map<string, Buffer | undefined>()
+
+  /** What `database` has under `key`, whose text is `id`. Not to be written to. */
+  get(database: Database, key: Buffer, id: string): Buffer | undefined {
+    if (!hotTables.has(key[0]!)) return database.get(key)
+    const known = this.#rows.get(id)
+    if (known !== undefined || this.#rows.has(id)) return known
+    const value = database.get(key)
+    this.#remember(id, value)
+    return value
+  }
+
+  /** These changes are durable. */
+  apply(changes: Iterable<readonly [id: string, change: Change]>): void {
+    for (const [id, { key, value }] of changes) if (hotTables.has(key[0]!)) this.#remember(id, value)
+  }
+
+  /** It is not known any more what is durable. */
+  clear(): void {
+    this.#rows.clear()
+  }
+
+  #remember(id: string, value: Buffer | undefined): void {
+    this.#rows.delete(id)
+    this.#rows.set(id, value)
+    // A Map iterates in the order of insertion: what was not written for longest goes first.
+    if (this.#rows.size > rememberedRows) this.#rows.delete(this.#rows.keys().next().value as string) // it is not empty
+  }
+}
