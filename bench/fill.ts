@@ -68,4 +68,6 @@ function madeUp(index: number): SealedRecord {
   }
 }
 
-const free = (paidUntil: number) => ({ paidUntil, prices: freePrices, purse: 'credit' })
+function free(paidUntil: number) {
+  return { paidUntil, prices: freePrices, purse: 'credit' }
+}

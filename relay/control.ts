@@ -65,11 +65,19 @@ export async function openControl(file: string, obey: Obey): Promise<{ close(): 
 }
 
 /**
- * Has the relay that wrote `file` carry out an order.
+ * Has the relay that wrote `file` carry out an order, until `signal` is aborted.
  * @throws ERR_NOT_FOUND when none is running there, else what the relay says
  */
-export async function control(file: string, order: string, args: unknown = {}): Promise<unknown> {
+export async function control(
+  file: string,
+  order: string,
+  args: unknown = {},
+  signal?: AbortSignal,
+): Promise<unknown> {
   const { secret, socket } = await reachRelay(file)
+  // The relay learns of it by the end of the connection.
+  const abort = () => socket.destroy(new Error('interrupted'))
+  signal?.addEventListener('abort', abort)
   try {
     socket.write(`${JSON.stringify({ secret, order, args })}\n`)
     const line = await readLine(socket, answerBytes)
@@ -77,6 +85,7 @@ export async function control(file: string, order: string, args: unknown = {}): 
     if (error !== undefined) throw new MarketError(isCode(code) ? code : 'ERR_INTERNAL', error)
     return result
   } finally {
+    signal?.removeEventListener('abort', abort)
     socket.destroy()
   }
 }

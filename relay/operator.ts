@@ -42,6 +42,8 @@ export interface OperatorOptions {
   readonly open: boolean
   /** The relay's folder. */
   readonly data: string
+  /** What takes long leaves most of the time to those who are served. */
+  readonly isServing: boolean
 }
 
 export class Operator {
@@ -154,9 +156,10 @@ export class Operator {
   }
 
   async backup({ directory }: OrderOf<'backup'>, signal: AbortSignal) {
-    const { store, data, now } = this.#options
+    const { store, data, now, isServing } = this.#options
     const key = join(data, 'relay.key')
-    return writeBackup({ snapshot: store.snapshot(), key, directory, now: now(), signal })
+    const pace = isServing ? {} : { duty: 1 }
+    return writeBackup({ snapshot: store.snapshot(), key, directory, now: now(), signal, pace })
   }
 
   async #purses(key: Key) {

@@ -19,7 +19,7 @@ export async function reach(data: string, signal: AbortSignal): Promise<Reached>
   if (await answers(file)) {
     return {
       // What a relay of this same program says has this form.
-      send: async (order, args) => (await control(file, order, args)) as never,
+      send: async (order, args) => (await control(file, order, args, signal)) as never,
       async close() {},
     }
   }
@@ -29,7 +29,7 @@ export async function reach(data: string, signal: AbortSignal): Promise<Reached>
   })
   const store = await Store.open({ directory, now: Date.now })
   const pricing = await Pricing.open(store, Date.now())
-  const operator = new Operator({ store, pricing, now: Date.now, open: false, data })
+  const operator = new Operator({ store, pricing, now: Date.now, open: false, data, isServing: false })
   return {
     send: async (order, args) => (await operator.obey(order, args, signal)) as never,
     close: () => store.close(),

@@ -121,7 +121,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
   const accounts = new Accounts({ store, pricing, limits, now, open, allowed, grantNew: config.grantNew })
-  const operator = new Operator({ store, pricing, now, open, data })
+  const operator = new Operator({ store, pricing, now, open, data, isServing: true })
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
   const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
   const handlers = new Handlers({
@@ -135,7 +135,14 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     },
     admitRead: () => disk.admitPull(),
   })
-  const service = new Service({ signer, limits, handlers, now, onInternal: onError })
+  const service = new Service({
+    signer,
+    limits,
+    handlers,
+    now,
+    restoredAt: store.meta.restoredAt,
+    onInternal: onError,
+  })
   const isKnown = async (identity: Key) =>
     allowed.has(identity) || accounts.has(identity) || (await store.hasRecords(identity))
   const trouble = () =>

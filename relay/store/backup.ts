@@ -33,6 +33,7 @@ export interface Pace {
   wait(ms: number, signal: AbortSignal): Promise<void>
 }
 
+/** A relay that writes all it can loses about 6 % (bench/backup.ts); 50 GB of small records take it two hours. */
 const defaultPace: Pace = {
   duty: 0.1,
   monotonic: () => performance.now(),

@@ -1,7 +1,7 @@
 /** The writes of many operations on their way to one fsync. */
 import type { Change, Database } from './database.ts'
 import type { HotRows } from './hot-rows.ts'
-import { nextPlace } from './place.ts'
+import { nextPlace, timeOf } from './place.ts'
 
 /** What an operation sees and writes. Any module of the relay may use it: all writes of one operation are durable together. */
 export interface Batch<Event = unknown> {
@@ -13,6 +13,8 @@ export interface Batch<Event = unknown> {
   del(key: Buffer): void
   /** A new place, above every other. */
   nextPlace(): number
+  /** The time that the next place will have at least. */
+  readonly nextTime: number
   /** Tells the listeners of the committer, once this is durable. */
   announce(event: Event): void
 }
@@ -73,6 +75,10 @@ export class OpenBatch<Event> implements Batch<Event> {
   nextPlace(): number {
     this.#lastPlace = nextPlace(this.#lastPlace, this.now)
     return this.#lastPlace
+  }
+
+  get nextTime(): number {
+    return timeOf(nextPlace(this.#lastPlace, this.now))
   }
 
   announce(event: Event): void {

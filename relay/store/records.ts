@@ -182,14 +182,15 @@ function headOf(from: Pick<Database, 'get'>, id: Id): Head | undefined {
 function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree): StoredHead {
   const { from: owner, to: receiver, request } = record.msg
   const { recordId, tag } = request
-  const place = batch.nextPlace()
   const bytes = record.content.length
   const { hash, expires, maxPulls, path } = record
+  // Credit that is given for this record is booked before it, so the record's own place comes after.
+  const { purse, prices, paidUntil } = agree(batch, { owner, bytes, at: batch.nextTime, expires, maxPulls })
+  const place = batch.nextPlace()
   const at = timeOf(place)
   // A quote holds only as long as the clock does not go back between the check of the time and here.
   if (record.msg.timestamp > at + protocolLimits.freshFutureMs)
     throw new MarketError('ERR_STALE', 'the clock went back', { extras: { time: at } })
-  const { purse, prices, paidUntil } = agree(batch, { owner, bytes, at, expires, maxPulls })
   const reserved = String(ceilSatoshi(worstUnits({ bytes, at, paidUntil, maxPulls, prices })))
   const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, pullsLeft: maxPulls, tag }
   const head = { state: 'stored' as const, ...facts, reserved, purse, ...prices }
