@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util'
 import { MarketError } from '../market/errors.ts'
 import { type Command, exitCodes, globalOptions, usageError } from './command.ts'
 import { commands } from './commands/index.ts'
-import { ClientError, codeOf, messageOf, Refused } from './errors.ts'
+import { ClientError, codeOf, isAboutMoney, Refused } from './errors.ts'
+import { explain } from './explain.ts'
 import { type GlobalValues, type Io, Session } from './session.ts'
 import { jsonLine, oneLine } from './show.ts'
 import { version } from './version.ts'
@@ -73,7 +74,8 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
   --help, -h   this, or the help of a command; --version
 
   RELAY_PASSPHRASE opens an encrypted key.
-  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found.
+  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found,
+  6 payment needed.
 `
 }
 
@@ -87,7 +89,7 @@ function commandText({ name, usage, summary, help }: Command): string {
 function report(session: Session, error: unknown): number {
   const exit = exitCodeOf(error)
   session.endBar()
-  const message = messageOf(error)
+  const message = explain(error)
   const code = isUsage(error) ? 'ERR_USAGE' : (codeOf(error) ?? 'ERR_FAILED')
   session.io.stderr.write(
     session.isJson ? jsonLine({ error: message, code, exit }) : `relay: ${oneLine(message)} (${code})\n`,
@@ -102,6 +104,7 @@ const isUsage = (error: unknown): boolean =>
 
 function exitCodeOf(error: unknown): number {
   if (isUsage(error)) return exitCodes.usage
+  if (isAboutMoney(error)) return exitCodes.payment
   if (error instanceof ClientError)
     return error.code === 'ERR_UNREACHABLE' ? exitCodes.unreachable : exitCodes.failed
   if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exitCodes.notFound

@@ -1,4 +1,5 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
+import type { LedgerEntry } from '../contracts/account.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
@@ -6,10 +7,22 @@ import { type IdentityFile, sealIdentity, type Succession } from '../market/iden
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
+import { type AccountAt, accounts, ledger } from './account.ts'
 import { sendAcks } from './acks.ts'
 import type { CallOptions } from './connection.ts'
 import { type Context, ownRelays } from './context.ts'
+import {
+  type Delivery,
+  deliverFile,
+  payloadOf,
+  type Quotable,
+  quote,
+  type QuoteOptions,
+  send,
+  type SendOptions,
+} from './delivery.ts'
 import { fetchFiles } from './downloads.ts'
+import type { FileOptions } from './file-plan.ts'
 import { deleteRecord, flush, type Flushed } from './flush.ts'
 import { addFriend, checkName, type Friend, findFriend, friends, removeFriend } from './friends.ts'
 import { Home } from './home.ts'
@@ -18,26 +31,13 @@ import { type Incoming, incoming } from './incoming.ts'
 import { listen } from './listen.ts'
 import * as me from './me.ts'
 import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
-import { post, type Posted } from './outbox.ts'
 import { overview, type Sent } from './overview.ts'
+import { ping, type Ping } from './ping.ts'
 import { pull, pullStrangers, type Pulled, type PullOptions } from './pull.ts'
+import type { Quoted } from './quotes.ts'
 import { type Strangers, strangersOn } from './strangers.ts'
-import { reservedTags } from './tags.ts'
 import type { TransferOptions } from './transfer.ts'
-import { type FileOptions, resumeUploads, sendFile } from './uploads.ts'
-
-export interface SendOptions extends CallOptions {
-  readonly ttlSeconds?: number | undefined
-  readonly tag?: string | undefined
-  readonly maxPulls?: number | undefined
-}
-
-export interface Ping {
-  readonly relay: RelayAddress
-  /** Time until the signed answer was verified. */
-  readonly ms?: number
-  readonly error?: Error
-}
+import { resumeUploads } from './uploads.ts'
 
 export class Client {
   readonly identity: Key
@@ -123,20 +123,39 @@ export class Client {
 
   /**
    * Sends a payload to a key or a friend; a string is sent as `text`. Once this resolves it is delivered, or it
-   * is in the queue and goes up as soon as a relay answers.
+   * is in the queue and goes up as soon as a relay answers. With `maxCost` it is given only to relays whose signed
+   * quotes stay within so many satoshi in total, however late it goes up and whatever their prices are then.
+   * @throws ERR_COST when it may cost more: nothing is kept or sent then; RefusedByAll when every relay refuses it
    */
-  async send(to: Key | Friend, what: string | Payload, options: SendOptions = {}): Promise<Posted> {
-    checkTag(options.tag)
-    const payload = typeof what === 'string' ? ({ type: 'text', text: what } as const) : what
-    const { ttlSeconds, tag, maxPulls } = options
-    const draft = { to: keyOf(to), payload, maxPulls, ...(ttlSeconds && { ttlSeconds }), ...(tag && { tag }) }
-    return post(this.#ctx, draft, options)
+  send(to: Key | Friend, what: string | Payload, options: SendOptions = {}): Promise<Delivery> {
+    return send(this.#ctx, { to: keyOf(to), payload: payloadOf(what) }, options)
   }
 
-  /** Sends a file of any size, or goes on with the unfinished sending of this file to this friend. */
-  async sendFile(to: Key | Friend, path: string, options: FileOptions = {}): Promise<Posted> {
-    checkTag(options.tag)
-    return sendFile(this.#ctx, { to: keyOf(to), path }, options)
+  /**
+   * Sends a file of any size, or goes on with the unfinished sending of this file to this friend. `maxCost` holds for
+   * all its records together, as with `send`. Without credit it stops where it is; the same call goes on.
+   */
+  sendFile(to: Key | Friend, path: string, options: FileOptions = {}): Promise<Delivery> {
+    return deliverFile(this.#ctx, { to: keyOf(to), path }, options)
+  }
+
+  /**
+   * What keeping a record of so many content bytes, a message, or a file with its chunks costs at most, on each relay
+   * and together, in satoshi. A relay's quote binds it until it expires; its words are checked against each other. What
+   * fails stands in the relay's place.
+   */
+  quote(what: Quotable, options: QuoteOptions = {}): Promise<Quoted> {
+    return quote(this.#ctx, what, options)
+  }
+
+  /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */
+  account(reference?: string, options: CallOptions & { entries?: number } = {}): Promise<AccountAt[]> {
+    return accounts(this.#ctx, reference, options)
+  }
+
+  /** Everything that ever happened to our credit on a relay, newest first, page by page. @throws as `Connection.call` */
+  ledger(relay: RelayAddress, options: CallOptions = {}): AsyncGenerator<LedgerEntry> {
+    return ledger(this.#ctx.connect(relay), options)
   }
 
   /** Brings in everything friends have for us. Files and acks are the business of `finish`. */
@@ -214,23 +233,8 @@ export class Client {
   }
 
   /** Asks relays for a signed answer: the own ones, or one by address, URL or key. */
-  async ping(reference?: string, options: CallOptions = {}): Promise<Ping[]> {
-    const own = await this.relays()
-    const named = own.filter((relay) => reference === undefined || me.isNamed(relay, reference))
-    const relays = named.length > 0 || reference === undefined ? named : [await me.resolveAddress(reference)]
-    return Promise.all(relays.map((relay) => this.#pingOne(relay, options)))
-  }
-
-  async #pingOne(relay: RelayAddress, options: CallOptions): Promise<Ping> {
-    const began = performance.now()
-    try {
-      // Of all requests, the one that every relay answers to everybody.
-      const request = { type: 'inventory' as const, afterTs: this.#ctx.now(), limit: 1 }
-      await this.#ctx.connect(relay).call(request, { ...options, attempts: 1 })
-      return { relay, ms: Math.round((performance.now() - began) * 10) / 10 }
-    } catch (error) {
-      return { relay, error: error as Error }
-    }
+  ping(reference?: string, options: CallOptions = {}): Promise<Ping[]> {
+    return ping(this.#ctx, reference, options)
   }
 
   async #allRelays(): Promise<RelayAddress[]> {
@@ -238,11 +242,6 @@ export class Client {
     const all = [...(await this.relays()), ...ofFriends].map(formatAddress)
     return [...new Set(all)].map(parseAddress)
   }
-}
-
-function checkTag(tag: string | undefined): void {
-  if (tag !== undefined && reservedTags.includes(tag))
-    throw new MarketError('ERR_MALFORMED', `the tag ${tag} has a meaning of its own`)
 }
 
 const keyOf = (to: Key | Friend): Key => (typeof to === 'string' ? to : to.key)

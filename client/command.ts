@@ -5,7 +5,15 @@ import type { Session } from './session.ts'
 
 type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig['options']>
 
-export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, notFound: 5 } as const
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  refused: 4,
+  notFound: 5,
+  payment: 6,
+} as const
 
 export const globalOptions = {
   home: { type: 'string' },
@@ -85,6 +93,12 @@ export function sizeBytes(text: string, option: string): number {
   const bytes = match === null ? Number.NaN : Number(match[1]) * unitBytes[match[2] as keyof typeof unitBytes] // by the pattern
   if (!Number.isSafeInteger(bytes)) throw usageError(`--${option} takes a size like 500MB or 2GiB`)
   return bytes
+}
+
+/** A whole number of satoshi; 0 is one. */
+export function satoshis(text: string, option: string): number {
+  if (!/^(?:0|[1-9][0-9]{0,14})$/.test(text)) throw usageError(`--${option} takes a whole number of satoshi`)
+  return Number(text)
 }
 
 export function positiveInteger(text: string, option: string): number {

@@ -1,8 +1,11 @@
 /** What every part of the client works with; made once by `Client.open`. */
 import { type RelayAddress, formatAddress, parseAddress } from '../market/address.ts'
+import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { Connection } from './connection.ts'
+import { codeOf, isAboutMoney } from './errors.ts'
 import type { Home } from './home.ts'
+import { PriceMemory } from './prices.ts'
 import { homeReads } from './reads.ts'
 import type { Wallet } from './wallet.ts'
 
@@ -10,6 +13,14 @@ import type { Wallet } from './wallet.ts'
 export type Notice =
   | { readonly type: 'plain-http'; readonly relay: string }
   | { readonly type: 'relay-failed'; readonly relay: string; readonly error: Error }
+  | {
+      /** A relay broke its word: its receipt reserves more than it had quoted, in satoshi. */
+      readonly type: 'overcharged'
+      readonly relay: string
+      readonly recordId: RecordId
+      readonly quoted: string
+      readonly reserved: string
+    }
   | { readonly type: 'damaged'; readonly error: Error }
   | { readonly type: 'record-unread'; readonly path: string; readonly error: Error }
   | { readonly type: 'transfer-failed'; readonly name: string; readonly error: Error }
@@ -23,23 +34,25 @@ export interface Context {
   readonly quorum: number
   readonly now: () => number
   readonly notify: (notice: Notice) => void
+  readonly prices: PriceMemory
   /** The one connection to an address. */
   connect(address: RelayAddress): Connection
 }
 
-export type ContextOptions = Omit<Context, 'connect'>
+export type ContextOptions = Omit<Context, 'connect' | 'prices'>
+
+/** What money stops is met at every turn, until somebody pays: it is said this often. */
+const moneyNoticeMs = 3_600_000
 
 export function createContext(options: ContextOptions): Context {
   const reads = homeReads(options.home)
-  const named = new Set<string>()
+  const isSaid = said(options.now)
   const connections = new Map<string, Connection>()
   return {
     ...options,
+    prices: new PriceMemory(),
     notify(notice) {
-      // A damaged file is met at every turn; once is enough.
-      if (notice.type === 'damaged' && named.has(notice.error.message)) return
-      if (notice.type === 'damaged') named.add(notice.error.message)
-      options.notify(notice)
+      if (!isSaid(notice)) options.notify(notice)
     },
     connect(address) {
       const name = formatAddress(address)
@@ -52,6 +65,24 @@ export function createContext(options: ContextOptions): Context {
     },
   }
 }
+
+/** Tells whether the user knows a notice already, of those that every turn would repeat. */
+function said(now: () => number): (notice: Notice) => boolean {
+  const until = new Map<string, number>()
+  return (notice) => {
+    if (!('error' in notice)) return false
+    const { type, error } = notice
+    const isMoney = isAboutMoney(error)
+    if (type !== 'damaged' && !isMoney) return false
+    const name = isMoney ? `${type} ${subjectOf(notice)} ${codeOf(error)}` : error.message
+    if ((until.get(name) ?? 0) > now()) return true
+    until.set(name, isMoney ? now() + moneyNoticeMs : Number.POSITIVE_INFINITY)
+    return false
+  }
+}
+
+const subjectOf = (notice: Notice): string =>
+  'relay' in notice ? notice.relay : 'name' in notice ? notice.name : ''
 
 /** Plain http, and not to this same machine. */
 function isOpenToNetwork({ url }: RelayAddress): boolean {

@@ -16,6 +16,8 @@ export const clientCodes = {
   ERR_NO_SPACE: { retryable: true },
   /** The relay does not list what this needs among its features. */
   ERR_UNSUPPORTED: { retryable: false },
+  /** It costs more than the user allowed, or may. */
+  ERR_COST: { retryable: false },
   /** The request makes no sense as given. */
   ERR_USAGE: { retryable: false },
 } as const
@@ -46,6 +48,26 @@ export class Refused extends MarketError {
     this.signed = refusal.signed
   }
 }
+
+/** Every relay's signed no to one record, when all say no for good. What it says itself is one of them. */
+export class RefusedByAll extends Refused {
+  readonly all: readonly Refused[]
+
+  /** One that credit would not help is the one to be heard. */
+  constructor(all: readonly Refused[]) {
+    const loudest = all.find((one) => !isUnpaid(one)) ?? all[0]! // nobody is not all
+    const { relay, code, message, signed, extras } = loudest
+    super(relay, { code, error: message, signed, extras })
+    this.all = all
+  }
+}
+
+/** True when nothing but credit is missing, and the relay signed for that. */
+export const isUnpaid = (error: unknown): error is Refused =>
+  error instanceof Refused && error.signed && error.code === 'ERR_PAYMENT_REQUIRED'
+
+/** True when it is about money alone: credit is missing, or the user does not allow as much. */
+export const isAboutMoney = (error: unknown): boolean => isUnpaid(error) || codeOf(error) === 'ERR_COST'
 
 /** True when the same call may succeed later without anybody changing anything. */
 export function isRetryable(error: unknown): boolean {

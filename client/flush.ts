@@ -5,7 +5,7 @@ import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import { type Context, ownRelays } from './context.ts'
-import { codeOf, isRetryable, Refused } from './errors.ts'
+import { codeOf, isRetryable, isUnpaid, Refused } from './errors.ts'
 import { outboxLimits, upload } from './outbox.ts'
 import * as files from './outbox-files.ts'
 import { sweepReads } from './reads.ts'
@@ -93,13 +93,16 @@ async function carryOut(ctx: Context, { entry, connection }: Job, options: CallO
       return false
     }
     const isNo = error instanceof Refused && !isRetryable(error)
-    if (isNo && error.signed) return false // kept with the entry
-    if (!isNo && codeOf(error) !== 'ERR_UNSUPPORTED') throw error
-    // Of this record only, and nobody signed it: it waits, and what is behind it goes on.
+    if (isNo && error.signed && !isUnpaid(error)) return false // kept with the entry
+    if (!isNo && !waits.includes(codeOf(error) ?? '')) throw error
+    // Of this record only: it waits, for the user where a relay signed its no; and what is behind it goes on.
     ctx.notify({ type: 'relay-failed', relay: url, error: error as Error })
     return false
   }
 }
+
+/** What stops one record and says nothing of the next. */
+const waits = ['ERR_UNSUPPORTED', 'ERR_COST']
 
 async function countQueued({ home, now }: Context): Promise<number> {
   const all = [...(await files.entries(home)).values()]

@@ -15,6 +15,8 @@
  *   outbox/ID.RELAY.queued              RELAY should get it
  *   outbox/ID.RELAY.receipt             RELAY has it: the signed reply
  *   outbox/ID.RELAY.refused             RELAY does not want it: why
+ *   outbox/ID.bound                     the most that relays may reserve for it, or for the file it is part of
+ *   outbox/ID.RELAY.quote               RELAY reserved more for it than this signed quote of its says
  *   outbox/ID.RELAY.RE.ack              its receiver pulled it from RELAY, by the read RE
  *   outbox/ID.deleted  ID.RELAY.gone    to be deleted; deleted at RELAY
  *   transfers/out-ID.json               a file being sent

@@ -5,7 +5,7 @@ import { MarketError } from '../market/errors.ts'
 import { type IdentityFile, sealIdentity } from '../market/identity-file.ts'
 import { protocolLimits } from '../market/units.ts'
 import type { CallOptions } from './connection.ts'
-import type { Context } from './context.ts'
+import { type Context, ownRelays } from './context.ts'
 import { readJson, remove, writeDurably } from './durable.ts'
 import { Refused } from './errors.ts'
 import { friends } from './friends.ts'
@@ -26,6 +26,18 @@ export async function resolveAddress(text: string, signal?: AbortSignal): Promis
   if (!URL.canParse(url)) throw new MarketError('ERR_MALFORMED', `${text} is not the address of a relay`)
   const { key } = await fetchInfo(url, signal)
   return parseAddress(`${url}#${key}`)
+}
+
+/** The own relays that `reference` names by address, URL or key, all without one; else the relay found there. */
+export async function relaysNamed(
+  ctx: Context,
+  reference: string | undefined,
+  signal?: AbortSignal,
+): Promise<RelayAddress[]> {
+  const own = await ownRelays(ctx)
+  if (reference === undefined) return own
+  const named = own.filter((relay) => isNamed(relay, reference))
+  return named.length > 0 ? named : [await resolveAddress(reference, signal)]
 }
 
 /** @throws ERR_CONFLICT when it is listed already */

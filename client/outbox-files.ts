@@ -1,8 +1,9 @@
 /** The outbox on disk: facts about our records as files whose names say it all (see home.ts), so a listing is a state. */
 import { z } from 'zod'
+import { Receipt } from '../contracts/receipt.ts'
 import { isCode } from '../market/errors.ts'
 import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
-import type { Key } from '../market/units.ts'
+import { Key } from '../market/units.ts'
 import { namesIn, readJson, readText, readWhole, remove, syncDirectory, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
@@ -24,6 +25,14 @@ export interface Entry {
 
 /** What the name of a record's file says. */
 export type Named = Pick<Entry, 'id' | 'expires' | 'to'>
+
+/** The most that may be spent on a record, or on the whole it is part of, relay by relay (see bound.ts). */
+export const Bound = z.strictObject({
+  maxCost: z.int().min(0),
+  whole: z.strictObject({ bytes: z.int().min(0), ttl: z.int().min(1), maxPulls: z.int().min(1) }),
+  parts: z.record(Key, z.int().min(0)),
+})
+export type Bound = z.infer<typeof Bound>
 
 export const Refusal = z.strictObject({ code: z.string().refine(isCode), message: z.string() })
 export type Refusal = z.infer<typeof Refusal>
@@ -66,8 +75,14 @@ function entryOf(named: Named, marks: readonly string[][]): Entry {
 }
 
 /** Keeps a sealed record for these relays; once this resolves it survives whatever happens. */
-export async function keep(home: Home, record: SealedRecord, relays: readonly Key[]): Promise<void> {
+export async function keep(
+  home: Home,
+  record: SealedRecord,
+  { relays, bound }: { readonly relays: readonly Key[]; readonly bound?: Bound | undefined },
+): Promise<void> {
   const { recordId } = record.msg.request
+  // Before the record: no crash may leave it without its bound.
+  if (bound !== undefined) await writeDurably(fileOf(home, recordId, 'bound'), JSON.stringify(bound))
   await Promise.all(relays.map((relay) => mark(home, [recordId, relay, 'queued'], { sync: false })))
   // Its directory sync makes the marks durable too: they are empty, their names are all.
   await writeDurably(recordFile(home, nameOf(record)), record.text)
@@ -85,6 +100,9 @@ export async function recordOf(home: Home, named: Named): Promise<SealedRecord |
   return text === undefined ? undefined : readWhole(path, () => decodeRecord(text))
 }
 
+export const boundOf = (home: Home, { id }: Pick<Named, 'id'>): Promise<Bound | undefined> =>
+  readJson(fileOf(home, id, 'bound'), Bound)
+
 /** One record on one relay. */
 export interface Place {
   readonly id: RecordId
@@ -96,6 +114,17 @@ export async function keepReceipt(home: Home, { id, relay }: Place, evidence: st
   await writeDurably(fileOf(home, id, relay, 'receipt'), evidence)
   await remove(fileOf(home, id, relay, 'queued'))
 }
+
+const SignedReceipt = z.looseObject({
+  msg: z.looseObject({ request: z.looseObject({ receipt: Receipt }) }),
+})
+
+export const receiptOf = async (home: Home, { id, relay }: Place): Promise<Receipt | undefined> =>
+  (await readJson(fileOf(home, id, relay, 'receipt'), SignedReceipt))?.msg.request.receipt
+
+/** A signed quote that the receipt beside it breaks. */
+export const keepBrokenQuote = (home: Home, { id, relay }: Place, evidence: string): Promise<void> =>
+  writeDurably(fileOf(home, id, relay, 'quote'), evidence)
 
 export async function keepRefusal(home: Home, { id, relay }: Place, refusal: Refusal): Promise<void> {
   await writeDurably(fileOf(home, id, relay, 'refused'), JSON.stringify(refusal))

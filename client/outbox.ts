@@ -1,7 +1,7 @@
 /** Writing: a record is sealed and kept once, then given to every own relay, now or whenever one answers. */
 import { randomBytes } from 'node:crypto'
 import type { Request } from '../contracts/api.ts'
-import { checkReceipt } from '../contracts/receipt.ts'
+import { checkReceipt, type Receipt } from '../contracts/receipt.ts'
 import type { RelayAddress } from '../market/address.ts'
 import { toBase64 } from '../market/bytes.ts'
 import { seal } from '../market/envelope.ts'
@@ -9,10 +9,12 @@ import { MarketError } from '../market/errors.ts'
 import { encodePayload, type Payload } from '../market/payload.ts'
 import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
+import { checkBound } from './bound.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import { type Context, ownRelays } from './context.ts'
-import { ClientError, codeOf, isRetryable, Refused } from './errors.ts'
+import { ClientError, codeOf, isRetryable, Refused, RefusedByAll } from './errors.ts'
 import * as files from './outbox-files.ts'
+import { costOf } from './quotes.ts'
 
 export const outboxLimits = {
   ttlSeconds: 7 * 86_400,
@@ -33,6 +35,8 @@ export interface Draft {
   readonly recordId?: RecordId
   /** Other relays than the own ones of now. */
   readonly relays?: readonly RelayAddress[]
+  /** The most that may be spent on it, now and later. */
+  readonly bound?: files.Bound | undefined
 }
 
 /** Where a record stands after an attempt. `delivered`: a quorum of relays signed for it. `queued`: kept, to be tried again. */
@@ -48,7 +52,7 @@ export const newRecordId = (): RecordId => randomBytes(16).toString('hex')
 
 /**
  * Seals, keeps and delivers a record. Once it is sealed it is not lost: it is delivered, or queued.
- * @throws Refused when every relay refuses it for good; then it is not kept
+ * @throws RefusedByAll when every relay refuses it for good; then it is not kept
  */
 export async function post(ctx: Context, draft: Draft, options: CallOptions = {}): Promise<Posted> {
   const relays = draft.relays ?? (await ownRelays(ctx))
@@ -56,11 +60,7 @@ export async function post(ctx: Context, draft: Draft, options: CallOptions = {}
     throw new MarketError('ERR_CONFLICT', 'you have no relay to put records on: add one with relays add')
   await checkOffered(ctx, relays, draft)
   const record = await sealRecord(ctx, draft, relays)
-  await files.keep(
-    ctx.home,
-    record,
-    relays.map(({ key }) => key),
-  )
+  await files.keep(ctx.home, record, { relays: relays.map(({ key }) => key), bound: draft.bound })
   return deliver(ctx, { record, relays }, options)
 }
 
@@ -108,7 +108,7 @@ async function sealRecord(
   return decodeRecord((await seal({ to, timestamp: ctx.now(), request }, ctx.wallet)).text)
 }
 
-/** Gives a kept record to these relays at once. @throws Refused when all of them refuse it for good */
+/** Gives a kept record to these relays at once. @throws RefusedByAll when all of them refuse it for good */
 export async function deliver(
   ctx: Context,
   { record, relays }: { record: SealedRecord; relays: readonly RelayAddress[] },
@@ -134,10 +134,10 @@ export async function deliver(
   )
   clearTimeout(timer)
   options.signal?.throwIfAborted()
-  const final = failures.filter(({ error }) => isFinal(error))
+  const final = failures.map(({ error }) => error).filter(isFinal)
   if (final.length === relays.length) {
     await forgetRecord(ctx, recordId)
-    throw final[0]!.error // as many as relays, and there is one
+    throw new RefusedByAll(final)
   }
   const state = accepted.length >= ctx.quorum ? 'delivered' : 'queued'
   return { recordId, path: record.path, state, accepted, failures }
@@ -150,22 +150,40 @@ async function forgetRecord({ home }: Context, id: RecordId): Promise<void> {
 
 const tooSlow = new ClientError('ERR_UNREACHABLE', 'did not answer as fast as the others; its copy is queued')
 
-/** Puts a record on one relay and keeps what the relay signed for it, or why it does not want it. */
+/**
+ * Puts a record on one relay and keeps what the relay signed for it, or why it does not want it.
+ * @throws ERR_COST while the relay asks for more than the record's bound leaves it
+ */
 export async function upload(ctx: Context, job: Upload, options: CallOptions): Promise<void> {
   const { record, connection } = job
   const place = { id: record.msg.request.recordId, relay: connection.address.key }
   try {
+    await checkBound(ctx, job, options)
     const { reply, evidence } = await writeOrStore(ctx, job, options)
     // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
     const { now } = connection.clock
     checkReceipt(reply.receipt, record, { firstSent: Math.min(record.msg.timestamp, now), now })
     await files.keepReceipt(ctx.home, place, evidence)
+    await checkCharge(ctx, job, reply.receipt)
   } catch (error) {
     if (isFinal(error)) {
       await files.keepRefusal(ctx.home, place, { code: error.code, message: error.message })
     }
     throw error
   }
+}
+
+/** A receipt stands; but where it reserves more than its relay had quoted, the user should know, and keep both. */
+async function checkCharge(ctx: Context, { record, connection }: Upload, receipt: Receipt): Promise<void> {
+  const { key, url } = connection.address
+  const offer = ctx.prices.bindingAt(key, receipt.at)
+  if (offer === undefined) return
+  const { recordId, ttl } = record.msg.request
+  const quoted = costOf({ bytes: record.content.length, ttl, maxPulls: record.maxPulls }, offer.prices)
+  const { reserved } = receipt.charge
+  if (Number(reserved) <= quoted) return
+  await files.keepBrokenQuote(ctx.home, { id: recordId, relay: key }, offer.evidence)
+  ctx.notify({ type: 'overcharged', relay: url, recordId, quoted: String(quoted), reserved })
 }
 
 /** A record on its way to one relay. */

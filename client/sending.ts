@@ -1,15 +1,16 @@
 /** What is known of a file being sent: enough to go on after a kill, and the ids of all its records. */
+import { basename } from 'node:path'
 import { z } from 'zod'
 import { toHex } from '../market/bytes.ts'
 import { MarketError } from '../market/errors.ts'
 import { sha256 } from '../market/hash.ts'
-import { paddedLength, payloadLimits } from '../market/payload.ts'
+import { paddedLength, type Payload, payloadLimits } from '../market/payload.ts'
 import { RecordId } from '../market/record.ts'
 import { Hash, Key, Milliseconds, Tag } from '../market/units.ts'
 import { type Context, ownRelays } from './context.ts'
 import { namesIn, readJson, remove, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
-import { entries, markDeleted } from './outbox-files.ts'
+import { Bound, entries, markDeleted } from './outbox-files.ts'
 
 export const Outgoing = z.strictObject({
   /** Also the id of the `file` record. */
@@ -26,6 +27,10 @@ export const Outgoing = z.strictObject({
   tag: Tag,
   maxPulls: z.int().min(1).nullable(),
   createdMs: Milliseconds,
+  /** The most that may be spent on all its records. */
+  bound: Bound.optional(),
+  /** No relay took a record of it for want of credit: until then it is not tried again by itself. */
+  notBefore: Milliseconds.optional(),
 })
 /** A file on its way to a friend. */
 export type Outgoing = z.infer<typeof Outgoing>
@@ -56,6 +61,12 @@ export const recordsOf = (transfer: Outgoing): RecordId[] => [
   transfer.id,
 ]
 
+/** The records of the sending of that id, or the one record. */
+export async function idsOf({ home }: Context, id: RecordId): Promise<RecordId[]> {
+  const transfer = (await outgoing(home)).find((one) => one.id === id)
+  return transfer === undefined ? [id] : recordsOf(transfer)
+}
+
 export const chunkCount = ({ size, chunkBytes }: Outgoing): number => Math.ceil(size / chunkBytes)
 
 export const chunkId = ({ seed }: Outgoing, index: number): RecordId => idFrom(seed, `chunk ${index}`)
@@ -80,6 +91,17 @@ export const largestCount = (transfer: Outgoing): number => idsPerRecord(transfe
 
 const idFrom = (seed: string, what: string): RecordId => toHex(sha256(seed, what)).slice(0, 32)
 
+/** What the `file` record says. */
+export function fileHead(
+  { source, size, chunkBytes }: Outgoing,
+  sha256: string,
+  { chunks, parts }: { readonly chunks: RecordId[]; readonly parts: RecordId[] },
+): Payload {
+  const names = parts.length > 0 ? { parts } : { chunks }
+  const name = basename(source).slice(0, payloadLimits.nameLength)
+  return { type: 'file', name, size, sha256, chunkBytes, ...names }
+}
+
 /** A `file` record without its ids: mostly a name of 255 characters, escaped. */
 const fileHeadBytes = 2048
 /** 32 digits, quotes and a comma. */
@@ -87,7 +109,8 @@ const idBytes = 35
 
 const chunkBytesLimit: number = 256 * 1024
 const headBytes = 64
-const cipherBytes = 48
+/** What BRC-2 adds to a plaintext. */
+export const cipherBytes = 48
 
 /** Raw bytes per chunk so that its record fits the smallest of our relays; those that do not answer get no say. */
 export async function chunkBytesFor(ctx: Context, signal: AbortSignal | undefined): Promise<number> {

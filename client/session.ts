@@ -5,7 +5,8 @@ import type { Readable } from 'node:stream'
 import { Client } from './client.ts'
 import type { Notice } from './context.ts'
 import type { Progress } from './transfer.ts'
-import { messageOf } from './errors.ts'
+import { isUnpaid, messageOf } from './errors.ts'
+import { explain } from './explain.ts'
 import { jsonLine, type Output, oneLine, progressBar, table } from './show.ts'
 
 /** The world of one run of the program. */
@@ -99,13 +100,18 @@ function noticeText(notice: Notice): string {
     case 'plain-http':
       return `note: ${notice.relay} is plain http: contents are encrypted, but the network sees who writes to whom`
     case 'relay-failed':
-      return `warning: ${notice.relay}: ${messageOf(notice.error)}`
+      return `warning: ${isUnpaid(notice.error) ? explain(notice.error) : `${notice.relay}: ${messageOf(notice.error)}`}`
+    case 'overcharged':
+      return (
+        `WARNING: ${notice.relay} reserved ${notice.reserved} satoshi for ${notice.recordId}, though it had quoted ` +
+        `${notice.quoted} at most: it broke its word, and the signed proof is kept in the outbox of your home`
+      )
     case 'damaged':
       return `warning: ${messageOf(notice.error)}`
     case 'record-unread':
       return `warning: ${notice.path} was not read: ${messageOf(notice.error)}`
     case 'transfer-failed':
-      return `warning: the transfer of ${notice.name} stopped: ${messageOf(notice.error)}`
+      return `warning: the transfer of ${notice.name} stopped: ${explain(notice.error)}`
     case 'friend-moved':
       return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
     case 'friend-forked':

@@ -1,27 +1,27 @@
 /** Files we send: chunk records first, the `file` record that names them last; a kill at any point is continued. */
-import { createHash, randomBytes } from 'node:crypto'
-import { type FileHandle, open, realpath, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { type FileHandle, open, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { toHex, toUtf8 } from '../market/bytes.ts'
+import type { RelayAddress } from '../market/address.ts'
+import { toUtf8 } from '../market/bytes.ts'
 import { MarketError } from '../market/errors.ts'
-import { type Payload, payloadLimits } from '../market/payload.ts'
+import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { type Context, ownRelays } from './context.ts'
 import { named } from './durable.ts'
-import { Refused } from './errors.ts'
-import { deliver, newRecordId, outboxLimits, post, type Posted } from './outbox.ts'
-import { entries, type Entry, recordOf } from './outbox-files.ts'
+import { isUnpaid, Refused, RefusedByAll } from './errors.ts'
+import { begin, type FileOptions, goOn } from './file-plan.ts'
+import { deliver, type Draft, outboxLimits, post, type Posted } from './outbox.ts'
+import { entries, type Entry, keepRefusal, recordOf } from './outbox-files.ts'
 import { eachLimited } from './retry.ts'
 import {
-  chunkCount,
   chunkId,
-  chunkBytesFor,
   chunkIds,
   giveUp,
+  fileHead,
   forgetUpload,
   idsPerRecord,
-  largestCount,
   lockOf,
   type Outgoing,
   outgoing,
@@ -32,16 +32,11 @@ import { checkUnchanged, readAt } from './source-file.ts'
 import { chunkTag } from './tags.ts'
 import type { Progress, TransferOptions } from './transfer.ts'
 
-export interface FileOptions extends TransferOptions {
-  readonly tag?: string | undefined
-  readonly ttlSeconds?: number | undefined
-  readonly maxPulls?: number | undefined
-}
-
 /**
  * Sends a file, or goes on with the unfinished sending of this same file to this same friend.
  * @throws ERR_NOT_FOUND, ERR_CHANGED when the file is no longer what the sending began with, ERR_EXPIRED when it
- * took longer than its records were to live
+ * took longer than its records were to live, ERR_COST when it may cost more than allowed, ERR_CONFLICT when it began with
+ * another bound, RefusedByAll when no relay takes it: nothing stays then, unless credit was what was missing
  */
 export async function sendFile(
   ctx: Context,
@@ -52,66 +47,49 @@ export async function sendFile(
   const begun = (await outgoing(ctx.home)).find(
     (one) => one.state === 'sending' && one.to === to && one.source === source && secondsLeft(ctx, one) > 0,
   )
-  const transfer = begun ?? (await begin(ctx, { to, source }, options))
+  const transfer =
+    begun === undefined ? await begin(ctx, { to, source }, options) : await goOn(ctx, begun, options)
   const lock = { signal: options.signal }
   try {
     return await ctx.home.lock(lockOf(transfer.id), () => upload(ctx, transfer, options), lock)
   } catch (error) {
     // Every relay refused a record of it for good: as with a refused message, nothing stays.
-    if (error instanceof Refused) await giveUp(ctx.home, transfer)
+    if (isRefused(error)) await giveUp(ctx.home, transfer)
     throw error
   }
 }
 
-/** Goes on with every sending that a kill or a silent network interrupted. Failures are notified. */
-export async function resumeUploads(ctx: Context, options: TransferOptions = {}): Promise<void> {
+/** Goes on with every sending that a kill, a silent network or want of credit interrupted. Failures are notified. */
+export async function resumeUploads(
+  ctx: Context,
+  options: TransferOptions & { retryRefused?: boolean } = {},
+): Promise<void> {
   for (const transfer of await outgoing(ctx.home)) {
     if (secondsLeft(ctx, transfer) < 1) {
       await forgetUpload(ctx.home, transfer.id)
       continue
     }
     if (transfer.state !== 'sending') continue
+    if ((transfer.notBefore ?? 0) > ctx.now() && !options.retryRefused) continue
     try {
       await ctx.home.tryLock(lockOf(transfer.id), () => upload(ctx, transfer, options))
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (error instanceof Refused) await giveUp(ctx.home, transfer)
+      if (isRefused(error)) await giveUp(ctx.home, transfer)
       ctx.notify({ type: 'transfer-failed', name: basename(transfer.source), error: error as Error })
     }
   }
 }
 
-async function begin(
-  ctx: Context,
-  { to, source }: Pick<Outgoing, 'to' | 'source'>,
-  options: FileOptions,
-): Promise<Outgoing> {
-  // Looked at before it is opened: the opening of a pipe may wait for ever.
-  const found = await named(source, stat(source))
-  if (!found.isFile()) throw new MarketError('ERR_MALFORMED', `${source} is not a file with bytes to send`)
-  const { size, mtimeMs } = found
-  const transfer: Outgoing = {
-    id: newRecordId(),
-    state: 'sending',
-    seed: toHex(randomBytes(32)),
-    ...{ to, source, size, modifiedMs: mtimeMs },
-    chunkBytes: await chunkBytesFor(ctx, options.signal),
-    ttlSeconds: options.ttlSeconds ?? outboxLimits.ttlSeconds,
-    tag: options.tag ?? '',
-    maxPulls: options.maxPulls ?? null,
-    createdMs: ctx.now(),
-  }
-  if (chunkCount(transfer) > largestCount(transfer))
-    throw new MarketError('ERR_TOO_LARGE', `${source} is too large to be sent in one file`)
-  await saveOutgoing(ctx.home, transfer)
-  return transfer
-}
+/** A no that credit would change nothing about. */
+const isRefused = (error: unknown): boolean =>
+  error instanceof RefusedByAll ? !error.all.some(isUnpaid) : error instanceof Refused && !isUnpaid(error)
 
 async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions): Promise<Posted> {
   const file = await named(transfer.source, open(transfer.source, 'r'))
   try {
     await checkUnchanged(file, transfer)
-    const job = { ctx, transfer, options, known: await entries(ctx.home) }
+    const job: Job = { ctx, transfer, options, known: await entries(ctx.home), refusals: new Map() }
     const hash = await sendChunks(job, file)
     await checkUnchanged(file, transfer)
     const chunks = chunkIds(transfer)
@@ -120,8 +98,10 @@ async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions
       payload: fileHead(transfer, hash, { chunks, parts }),
     }))
     await saveOutgoing(ctx.home, { ...transfer, state: 'sent' })
-    return posted
+    return withRefusals(posted, job)
   } catch (error) {
+    if (error instanceof Refused && !isRefused(error))
+      await saveOutgoing(ctx.home, { ...transfer, notBefore: ctx.now() + unpaidPauseMs })
     if (!(error instanceof Paused)) throw error
     // What is sealed waits in the outbox, what is not in the source; any later command goes on.
     return { ...error.posted, recordId: transfer.id, state: 'queued' }
@@ -136,7 +116,12 @@ interface Job {
   readonly options: TransferOptions
   /** The outbox as it was at the start: who holds the transfer's lock is alone with its records. */
   readonly known: ReadonlyMap<RecordId, Entry>
+  /** The first no of each relay to what others took: from there on its copy has holes. */
+  readonly refusals: Map<string, Posted['failures'][number]>
 }
+
+/** Every attempt carries a chunk to a relay that most likely still has no credit for it. */
+const unpaidPauseMs = 600_000
 
 /** No relay takes chunks now: going on would only fill the disk. */
 class Paused extends Error {
@@ -167,7 +152,7 @@ async function sendChunks(job: Job, file: FileHandle): Promise<string> {
       tag: chunkTag,
       ttlSeconds: transfer.ttlSeconds,
     }))
-    if (posted.state === 'queued') throw new Paused(posted)
+    took(job, posted)
     doneBytes += bytes.length
     report()
   })
@@ -193,9 +178,23 @@ async function sendParts(job: Job, chunks: readonly RecordId[]): Promise<RecordI
       bytes,
       tag: chunkTag,
     }))
-    if (posted.state === 'queued') throw new Paused(posted)
+    took(job, posted)
   }
   return ids
+}
+
+/** One failure for each relay. */
+function withRefusals(posted: Posted, { refusals }: Job): Posted {
+  const others = posted.failures.filter(({ relay }) => !refusals.has(relay))
+  return { ...posted, failures: [...refusals.values(), ...others] }
+}
+
+function took({ refusals }: Job, posted: Posted): void {
+  if (posted.state === 'queued') throw new Paused(posted)
+  for (const failure of posted.failures) {
+    const { relay, error } = failure
+    if (error instanceof Refused && error.signed && !refusals.has(relay)) refusals.set(relay, failure)
+  }
 }
 
 /** How long what names the chunks may live: the oldest chunk is as old as the sending. Below 1 it is over. */
@@ -205,23 +204,17 @@ const secondsLeft = ({ now }: Context, { createdMs, ttlSeconds }: Outgoing): num
 type Content = { payload: Payload; bytes?: Uint8Array; tag?: string; ttlSeconds?: number }
 
 /** A record of this sending exists once: what an earlier run sealed is delivered, not sealed again. */
-async function ensure(
-  { ctx, transfer, options, known }: Job,
-  id: RecordId,
-  content: () => Content,
-): Promise<Posted> {
+async function ensure(job: Job, id: RecordId, content: () => Content): Promise<Posted> {
+  const { ctx, transfer, options, known } = job
   const entry = known.get(id)
   const record = entry && (await recordOf(ctx.home, entry))
   if (entry === undefined || record === undefined) {
-    const { to, tag, maxPulls, source } = transfer
+    const { to, tag, maxPulls, source, bound } = transfer
     const ttlSeconds = secondsLeft(ctx, transfer)
     if (ttlSeconds < 1)
       throw new MarketError('ERR_EXPIRED', `the sending of ${source} took longer than it was to live`)
-    return post(
-      ctx,
-      { to, recordId: id, tag, ttlSeconds, maxPulls: maxPulls ?? undefined, ...content() },
-      options,
-    )
+    const draft = { to, recordId: id, tag, ttlSeconds, maxPulls: maxPulls ?? undefined, bound, ...content() }
+    return postWhereCredit(job, draft)
   }
   const accepted = [...entry.accepted]
   if (accepted.length >= ctx.quorum)
@@ -229,19 +222,17 @@ async function ensure(
   return deliver(ctx, { record, relays: await ownRelays(ctx) }, options)
 }
 
-function fileHead(
-  transfer: Outgoing,
-  hash: string,
-  { chunks, parts }: { chunks: RecordId[]; parts: RecordId[] },
-): Payload {
-  const { source, size, chunkBytes } = transfer
-  const names = parts.length > 0 ? { parts } : { chunks }
-  return {
-    type: 'file',
-    name: basename(source).slice(0, payloadLimits.nameLength),
-    size,
-    sha256: hash,
-    chunkBytes,
-    ...names,
+/** A relay that had no credit for one record is not sent all others only to refuse them; `retryRefused` asks it again. */
+async function postWhereCredit({ ctx, options, refusals }: Job, draft: Draft & { recordId: RecordId }) {
+  const own = await ownRelays(ctx)
+  const isDry = ({ url }: RelayAddress) => isUnpaid(refusals.get(url)?.error)
+  const relays = own.filter((relay) => !isDry(relay))
+  if (relays.length === 0) return post(ctx, draft, options) // each for another record: now all for one
+  const posted = await post(ctx, { ...draft, relays }, options)
+  for (const relay of own.filter(isDry)) {
+    const message = `${relay.url} had no credit for what came before`
+    const place = { id: draft.recordId, relay: relay.key }
+    await keepRefusal(ctx.home, place, { code: 'ERR_PAYMENT_REQUIRED', message })
   }
+  return posted
 }

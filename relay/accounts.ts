@@ -22,7 +22,6 @@ export interface AccountsOptions {
   readonly store: Store
   readonly pricing: Pricing
   readonly limits: Limits
-  readonly now: () => number
   /** Everybody writes free of charge. */
   readonly open: boolean
   /** These do. */
@@ -45,19 +44,29 @@ export class Accounts {
     return this.#options.open || this.#options.allowed.has(owner)
   }
 
-  /** Whether a write of his can be taken at all; what it costs is seen in its batch. */
-  mayWrite(owner: Key): boolean {
-    const { pricing, now } = this.#options
-    return this.isAllowed(owner) || !isFree(pricing.at(now()))
+  /**
+   * Refuses at once, before anything is prepared for them, those who have no credit and will be given none.
+   * @throws ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED
+   */
+  checkMayWrite(owner: Key, offer: Omit<Offer, 'owner'>): void {
+    if (this.isAllowed(owner)) return
+    const prices = this.#options.pricing.at(offer.at)
+    if (isFree(prices)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
+    if (this.#options.grantNew === 0 && !this.has(owner))
+      throw this.#paymentRequired({ ...offer, owner }, { prices, most: 0, now: offer.at, isKnown: false })
   }
 
   has(owner: Key): boolean {
     return pursesOf(this.#options.store, owner) !== undefined
   }
 
+  /** @throws ERR_MALFORMED for what all the coins there are could not pay */
   quoteFor(from: Key, wish: Wish, now: number): Quote {
     const { pricing } = this.#options
-    return pricing.quote(wish, this.isAllowed(from) ? freePrices : pricing.at(now), now)
+    const quote = pricing.quote(wish, this.isAllowed(from) ? freePrices : pricing.at(now), now)
+    if (quote === undefined)
+      throw new MarketError('ERR_MALFORMED', 'this would cost more than all the coins there will ever be')
+    return quote
   }
 
   /**
@@ -110,14 +119,13 @@ export class Accounts {
     { prices, most, now, isKnown }: { prices: Prices; most: number; now: number; isKnown: boolean },
   ): MarketError {
     const ttl = Math.ceil(Math.max(0, expires - at) / 1000)
-    const quote = {
-      ...this.#options.pricing.quote({ bytes, ttl, maxPulls }, prices, now),
-      available: String(most),
-    }
-    const sentence = isKnown
-      ? `this costs up to ${quote.satoshis} satoshi and ${most} are available`
-      : `this costs up to ${quote.satoshis} satoshi and the sender has no credit here`
-    return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras: { quote } })
+    const quote = this.#options.pricing.quote({ bytes, ttl, maxPulls }, prices, now)
+    if (quote === undefined)
+      return new MarketError('ERR_PAYMENT_REQUIRED', 'this costs more than all the coins there will ever be')
+    const credit = isKnown ? `${most} are available` : 'the sender has no credit here'
+    const sentence = `this costs up to ${quote.satoshis} satoshi and ${credit}`
+    const extras = { quote: { ...quote, available: String(most) } }
+    return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras })
   }
 }
 

@@ -15,7 +15,7 @@ const quoteLifeMs = 600_000
 const noticeMs = quoteLifeMs + 60_000
 /** Satoshi per GB; far above any market, and low enough for every sum to stay exact. */
 const highestPrice = 1_000_000_000_000
-/** All the satoshi there will ever be: no sum of credit, and no quote that is of use, can be more. */
+/** All the satoshi there will ever be: no sum of credit, and no quote, can be more. */
 export const mostSatoshi = 2_100_000_000_000_000
 
 const Tariff = z.strictObject({
@@ -30,6 +30,8 @@ export type Tariff = z.infer<typeof Tariff>
 export class Pricing {
   readonly #store: Store
   #tariff: Tariff
+  /** A change could not be written, or was and is not known to be: the store knows. */
+  #isUnsure = false
 
   private constructor(store: Store, tariff: Tariff) {
     this.#store = store
@@ -55,19 +57,23 @@ export class Pricing {
 
   /** What a record that is written at `now` is charged by. */
   at(now: number): Prices {
-    const { prices, next } = this.#tariff
+    const { prices, next } = this.#current
     return next !== null && now >= next.from ? next.prices : prices
   }
 
   /** Prices that will hold later, if there are any. */
   next(now: number): Tariff['next'] {
-    const { next } = this.#tariff
+    const { next } = this.#current
     return next !== null && now < next.from ? next : null
   }
 
-  /** The most a record may come to, whenever it is written before the quote expires. */
-  quote(wish: Wish, prices: Prices, now: number): Quote {
-    const satoshi = Math.min(ceilSatoshi(quoteUnits(wish, prices)), mostSatoshi)
+  /**
+   * The most a record may come to, whenever it is written before the quote expires; undefined when that is more than all
+   * the coins there will ever be.
+   */
+  quote(wish: Wish, prices: Prices, now: number): Quote | undefined {
+    const satoshi = ceilSatoshi(quoteUnits(wish, prices))
+    if (satoshi > mostSatoshi) return undefined
     const expires = Math.min(now + quoteLifeMs, this.next(now)?.from ?? Number.POSITIVE_INFINITY)
     return { expires, prices, satoshis: String(satoshi) }
   }
@@ -83,6 +89,14 @@ export class Pricing {
     return from
   }
 
+  get #current(): Tariff {
+    if (!this.#isUnsure || this.#store.state !== 'ready') return this.#tariff
+    const stored = this.#store.get(tariffRow)
+    if (stored !== undefined) this.#tariff = Tariff.parse(JSON.parse(stored.toString()))
+    this.#isUnsure = false
+    return this.#tariff
+  }
+
   async #keep(tariff: Tariff): Promise<void> {
     const before = this.#tariff
     try {
@@ -93,6 +107,7 @@ export class Pricing {
       })
     } catch (error) {
       this.#tariff = before
+      this.#isUnsure = true
       throw error
     }
   }

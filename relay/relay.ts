@@ -3,7 +3,6 @@ import { mkdir, readFile, stat } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { features, type Info, protocolVersion } from '../contracts/api.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { backend } from '../market/secp256k1.ts'
 import { isFree } from '../market/price.ts'
@@ -15,8 +14,11 @@ import { Budget } from './budget.ts'
 import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import { openControl } from './control.ts'
+import type { Sources } from './figures.ts'
+import { describe } from './info.ts'
 import { Handlers } from './requests/handlers.ts'
 import { LiveHub } from './live.ts'
+import { Metrics, serveMetrics } from './metrics.ts'
 import { Operator } from './operator.ts'
 import { Pricing } from './pricing.ts'
 import { Service } from './service.ts'
@@ -26,11 +28,12 @@ import { timeOf } from './store/place.ts'
 import { Store } from './store/store.ts'
 import { Sweeper } from './store/sweeper.ts'
 import { UsageError } from './usage.ts'
-import { software, version } from './version.ts'
 
 export interface RunningRelay {
   readonly url: string
   readonly key: string
+  /** Where Prometheus finds the metrics, with `--metrics`. */
+  readonly metricsUrl: string | undefined
   readonly operator: Operator
   /** Finishes what was accepted, then stops. */
   close(): Promise<void>
@@ -61,16 +64,18 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
   }
   try {
     const core = await openCore(config, deps, undo)
-    const { url, sockets } = await listen(config, core, undo)
+    const { url, ...live } = await listen(config, core, undo)
+    const metricsUrl = await openMetrics(config, { ...core, ...live, config }, undo)
     const key = core.signer.identity
     const status = () => ({
       key,
       url,
+      metricsUrl: metricsUrl ?? null,
       store: core.store.state,
       trouble: core.trouble() ?? null,
       signatures: backend,
       sweeper: core.sweeper.state,
-      sockets: sockets.count,
+      sockets: live.sockets.count,
       ...core.operator.summary(),
     })
     const { operator } = core
@@ -81,7 +86,7 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       return operator.obey(order, args, signal)
     })
     undo.push(() => control.close())
-    return { url, key, operator, close }
+    return { url, key, metricsUrl, operator, close }
   } catch (error) {
     await close()
     throw error
@@ -100,7 +105,8 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     join(data, 'relay.key'),
     passphrase === undefined ? {} : { passphrase },
   )
-  const store = await Store.open({ directory: join(data, 'store'), now, log })
+  const metrics = config.metrics && new Metrics()
+  const store = await Store.open({ directory: join(data, 'store'), now, log, observer: metrics })
   undo.push(() => store.close())
 
   // Without its prebuilt binary the curve still works, at a third of the speed; an operator should know.
@@ -120,7 +126,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   const pricing = await Pricing.open(store, now(), config.prices)
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
-  const accounts = new Accounts({ store, pricing, limits, now, open, allowed, grantNew: config.grantNew })
+  const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew: config.grantNew })
   const operator = new Operator({ store, pricing, now, open, data, isServing: true })
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
   const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
@@ -142,6 +148,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     now,
     restoredAt: store.meta.restoredAt,
     onInternal: onError,
+    observer: metrics,
   })
   const isKnown = async (identity: Key) =>
     allowed.has(identity) || accounts.has(identity) || (await store.hasRecords(identity))
@@ -151,13 +158,14 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     clock.confirm()
     sweeper.confirm()
   }
-  return { signer, store, sweeper, pricing, operator, service, isKnown, onError, log, trouble, confirmClock }
+  const parts = { signer, store, sweeper, pricing, operator, disk, clock, service, metrics }
+  return { ...parts, isKnown, onError, log, trouble, confirmClock }
 }
 
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
-async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: string; sockets: Sockets }> {
+async function listen(config: Config, core: Core, undo: Undo) {
   const { limits, trustProxy, host, port } = config
-  const { service, store, isKnown, onError, log, trouble } = core
+  const { service, store, isKnown, onError, log, trouble, metrics } = core
   const budget = new Budget(limits.bodiesInFlightBytes)
   const tls = config.tls && {
     cert: await readPem('--tls-cert', config.tls.cert),
@@ -171,6 +179,7 @@ async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: st
     budget,
     trouble,
     trustProxy,
+    onRefusal: metrics && ((code) => metrics.httpRefusal(code)),
     log,
     ...(tls && { tls }),
   })
@@ -186,7 +195,15 @@ async function listen(config: Config, core: Core, undo: Undo): Promise<{ url: st
   })
   await app.listen({ host, port })
   url = config.publicUrl ?? listenUrl(app.server.address() as AddressInfo, tls !== undefined) // TCP servers have one
-  return { url, sockets }
+  return { url, sockets, hub, budget }
+}
+
+async function openMetrics(config: Config, sources: Sources & Core, undo: Undo): Promise<string | undefined> {
+  const { metrics, onError } = sources
+  if (config.metrics === undefined || metrics === undefined) return undefined
+  const served = await serveMetrics(config.metrics, metrics.page(sources), onError)
+  undo.push(() => served.close())
+  return `${listenUrl(served.address, false)}/metrics`
 }
 
 /** A store without its key is another relay's past: what it signed for could never be answered for under a new key. */
@@ -208,22 +225,6 @@ async function readPem(option: string, file: string): Promise<Buffer> {
     return await readFile(file)
   } catch (cause) {
     throw new UsageError(`${option}: ${file} cannot be read`, { cause })
-  }
-}
-
-function describe({ limits }: Config, key: string, url: string): Info {
-  const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
-  return {
-    key,
-    network: null,
-    software,
-    version,
-    protocol: protocolVersion,
-    features: [...features],
-    limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
-    advert: null,
-    contracts: null,
-    endpoints: { http: `${url}/`, websocket: `${url.replace(/^http/, 'ws')}/` },
   }
 }
 

@@ -1,5 +1,6 @@
 /** Every command, in the order of the help. */
 import type { Command } from '../command.ts'
+import { accountCommand } from './account.ts'
 import { deleteCommand } from './delete.ts'
 import { friendCommand } from './friend.ts'
 import { idCommand } from './id.ts'
@@ -9,6 +10,7 @@ import { listenCommand } from './listen.ts'
 import { outboxCommand } from './outbox.ts'
 import { pingCommand } from './ping.ts'
 import { pullCommand } from './pull.ts'
+import { quoteCommand } from './quote.ts'
 import { relaysCommand } from './relays.ts'
 import { sendCommand } from './send.ts'
 
@@ -23,5 +25,7 @@ export const commands: readonly Command[] = [
   inboxCommand,
   outboxCommand,
   deleteCommand,
+  quoteCommand,
+  accountCommand,
   pingCommand,
 ]

@@ -1,6 +1,10 @@
-import { command, durationSeconds, exitCodes, positiveInteger, usageError } from '../command.ts'
+import { isFree } from '../../market/price.ts'
+import type { Client } from '../client.ts'
+import { command, durationSeconds, exitCodes, positiveInteger, satoshis, usageError } from '../command.ts'
+import type { Delivery } from '../delivery.ts'
+import { codeOf, isAboutMoney, isUnpaid } from '../errors.ts'
 import { readInput } from '../input.ts'
-import type { Posted } from '../outbox.ts'
+import { type Cost, costQuoted, type Quoted, quotesText } from '../quotes.ts'
 import { oneLine } from '../show.ts'
 import type { Session } from '../session.ts'
 
@@ -8,14 +12,16 @@ const inputBytes = 512 * 1024
 
 export const sendCommand = command({
   name: 'send',
-  usage: 'FRIEND --text TEXT | --file FILE | -  [--ttl 7d] [--tag T] [--max-pulls N]',
+  usage: 'FRIEND --text TEXT | --file FILE | -  [--ttl 7d] [--tag T] [--max-pulls N] [--max-cost SATOSHI]',
   summary: 'send a message or a file',
   help: [
-    '--text TEXT     a message; `-` instead reads it from stdin',
-    '--file FILE     a file of any size; the same command again goes on after an interruption',
-    '--ttl 7d        how long relays keep it: 90s, 30m, 12h, 7d',
-    '--tag T         a tag, which relays can read',
-    '--max-pulls N   how often each relay gives it away; 4 unless said',
+    '--text TEXT         a message; `-` instead reads it from stdin',
+    '--file FILE         a file of any size; the same command again goes on after an interruption',
+    '--ttl 7d            how long relays keep it: 90s, 30m, 12h, 7d',
+    '--tag T             a tag, which relays can read',
+    '--max-pulls N       how often each relay gives it away; 4 unless said',
+    '--max-cost SATOSHI  the most that all relays together may reserve for it, also when it goes up later: what a',
+    '                    relay quotes now is its part, and relays that do not answer share what is left',
   ],
   options: {
     text: { type: 'string' },
@@ -23,15 +29,22 @@ export const sendCommand = command({
     ttl: { type: 'string' },
     tag: { type: 'string' },
     'max-pulls': { type: 'string' },
+    'max-cost': { type: 'string' },
   },
   positionals: [1, 2],
   async run(session, values, [reference = '', dash]) {
-    const { text, file, ttl, tag, 'max-pulls': pulls } = values
+    const { text, file, ttl, tag, 'max-pulls': pulls, 'max-cost': cost } = values
     const sources = [text, file, dash].filter((source) => source !== undefined)
     if (sources.length !== 1 || (dash !== undefined && dash !== '-'))
       throw usageError('send takes exactly one of --text TEXT, --file FILE and -')
+    let quoted: Quoted | undefined
     const options = {
       signal: session.signal,
+      maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
+      onQuote: (quotes: Quoted) => {
+        quoted = quotes
+        showQuote(session, quotes)
+      },
       tag,
       ttlSeconds: ttl === undefined ? undefined : durationSeconds(ttl, 'ttl'),
       maxPulls: pulls === undefined ? undefined : positiveInteger(pulls, 'max-pulls'),
@@ -39,27 +52,62 @@ export const sendCommand = command({
     const client = await session.client()
     const friend = await client.friend(reference)
     if (file !== undefined) {
-      const posted = await client.sendFile(friend, file, { ...options, onProgress: session.onProgress })
-      return finish(session, posted, friend.alias)
+      const sending = client.sendFile(friend, file, { ...options, onProgress: session.onProgress })
+      return finish(session, await sending.catch(stopped(session)), { quoted, friend: friend.alias })
     }
     const message = text ?? (await readInput(session.io.stdin, inputBytes))
     if (message === '') throw usageError('there is nothing to send')
-    const posted = await client.send(friend, message, options)
-    return finish(session, posted, friend.alias)
+    const sent = await client.send(friend, message, options)
+    return finish(session, sent, { quoted, friend: friend.alias })
   },
 })
 
+/** Before anything is sent: what it may cost where it is not free, and which relay's word cannot be taken. */
+function showQuote(session: Session, quoted: Quoted): void {
+  for (const quote of quoted.relays) {
+    // What else may fail is said by the upload.
+    if ('error' in quote && codeOf(quote.error) === 'ERR_UNTRUSTED')
+      session.warn([{ relay: quote.relay.url, error: quote.error }])
+  }
+  if (quoted.relays.some((quote) => 'prices' in quote && !isFree(quote.prices)))
+    session.say(`costs at most ${quoted.satoshis} satoshi (${quotesText(quoted)})`)
+}
+
+function stopped(session: Session): (error: unknown) => never {
+  return (error) => {
+    if (isUnpaid(error)) session.say('what was sent of it stays; the same command goes on where it stopped')
+    throw error
+  }
+}
+
 /** Whatever else waits goes up with it, now that relays are known to answer or not. */
-async function finish(session: Session, posted: Posted, friend: string): Promise<number> {
-  const { recordId, path, state, accepted, failures } = posted
+async function finish(
+  session: Session,
+  sent: Delivery,
+  { quoted, friend }: { quoted: Quoted | undefined; friend: string },
+): Promise<number> {
+  const { recordId, path, state, accepted, failures, reserved } = sent
   session.endBar()
   session.warn(failures)
   if (state === 'queued')
     session.say('queued: not enough relays took it; it goes up by itself with a later command')
+  const client = await session.client()
+  if (reserved.total !== '0') session.say(`reserved ${await costText(client, reserved)}`)
   session.print(
-    { id: recordId, state, path, to: friend, relays: accepted },
+    {
+      ...{ id: recordId, state, path, to: friend, relays: accepted },
+      ...(quoted !== undefined && { quoted: costQuoted(quoted) }),
+      reserved,
+    },
     `${state} ${recordId} to ${oneLine(friend)}`,
   )
-  if (accepted.length > 0) await (await session.client()).flush({ signal: session.signal })
-  return exitCodes.ok
+  if (accepted.length > 0) await client.flush({ signal: session.signal })
+  const isUnwanted = failures.length > 0 && failures.every(({ error }) => isAboutMoney(error))
+  return accepted.length === 0 && isUnwanted ? exitCodes.payment : exitCodes.ok
+}
+
+async function costText(client: Client, { total, relays }: Cost): Promise<string> {
+  const urls = new Map((await client.relays()).map(({ key, url }) => [key, url]))
+  const parts = Object.entries(relays).map(([key, satoshi]) => `${urls.get(key) ?? key} ${satoshi}`)
+  return `${total} satoshi (${parts.join(', ')})`
 }

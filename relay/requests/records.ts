@@ -14,9 +14,10 @@ export async function write(deps: HandlerDeps, record: SealedRecord, { address }
   if (record.msg.request.ttl > limits.ttl) {
     throw new MarketError('ERR_LIMIT', `a record lives at most ${limits.ttl} seconds here`)
   }
-  if (!accounts.mayWrite(record.msg.from))
-    throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
-  admitWrite(record.content.length)
+  const { expires, maxPulls } = record
+  const bytes = record.content.length
+  accounts.checkMayWrite(record.msg.from, { bytes, at: now(), expires, maxPulls })
+  admitWrite(bytes)
   const written = await store.write(record, (batch, offer) => accounts.terms(batch, offer, address))
   switch (written.outcome) {
     case 'stored':

@@ -14,7 +14,7 @@ import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)
 
-const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, notFound: 5 }
+const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, notFound: 5, payment: 6 }
 
 /** Alice and Bob, each other's friends, on one relay; `alice` and `bob` type commands. */
 async function setUp(t: Test, args?: string[]) {
@@ -154,6 +154,9 @@ t.test('exit 2: usage', async (t) => {
     ['send', 'Bobby', 'loose'],
     ['send', 'Bobby', '--text', 'a', '--ttl', 'long'],
     ['send', 'Bobby', '--text', 'a', '--max-pulls', '0'],
+    ['send', 'Bobby', '--text', 'a', '--max-cost=-1'],
+    ['quote'],
+    ['account', '--entries', '2', '--all'],
     ['pull', '--sideways'],
     ['friend', 'greet'],
     ['relays', 'add'],
@@ -214,6 +217,15 @@ t.test('exit 5: not found', async (t) => {
 
   for (const args of runs) t.match(await alice(args), { code: exit.notFound, stderr: /ERR_NOT_FOUND/ })
   t.match(await at('nobody')(['pull']), { code: exit.notFound, stderr: /relay init/ })
+})
+
+t.test('exit 6: payment needed', async (t) => {
+  const { alice } = await setUp(t, ['--price', 'egressGB=10000000'])
+
+  const refused = await alice(['send', 'Bobby', '--text', 'hello'], { tty: true })
+
+  t.match(refused, { code: exit.payment, stdout: '', stderr: /What helps: .* \(ERR_PAYMENT_REQUIRED\)\n$/ })
+  t.match((await alice(['--help'])).stdout, /6 payment needed/)
 })
 
 t.test('a relay that is not the pinned one is no relay of ours', async (t) => {

@@ -31,20 +31,20 @@ export async function friends(stage: Stage): Promise<void> {
   stage.title(`Done in ${stage.seconds.toFixed(1)} s`)
 }
 
-async function settle(stage: Stage, name: string, relay: RelayServer): Promise<Person> {
+export async function settle(stage: Stage, name: string, relay: RelayServer): Promise<Person> {
   const person = stage.person(name)
   await stage.run(person, 'init', '--label', name, '--relay', `${relay.url}#${relay.key}`)
   return person
 }
 
-async function befriend(stage: Stage, person: Person, friend: Person): Promise<void> {
+export async function befriend(stage: Stage, person: Person, friend: Person): Promise<void> {
   const path = join(stage.folder, `${friend.name}.relayid`)
   await stage.run(friend, 'id', '--out', path)
   await stage.run(person, 'friend', 'add', path)
 }
 
 const textOf = (line: Line): unknown => (line.payload as { text?: unknown } | undefined)?.text
-const textsOf = (lines: Line[]): unknown[] => lines.map(textOf).filter((text) => text !== undefined)
+export const textsOf = (lines: Line[]): unknown[] => lines.map(textOf).filter((text) => text !== undefined)
 
 async function texts(stage: Stage, { alice, bob }: { alice: Person; bob: Person }): Promise<string> {
   stage.title('Texts, both ways')
@@ -141,7 +141,7 @@ async function kill(
   stage.say(`${delivered} were signed for by the relay, ${queued} wait in her queue.`)
   check(delivered + queued === writesDuringKill, 'every note to be delivered or queued')
 
-  await stage.startRelay('relay-1', Number(new URL(relay.url).port))
+  await stage.startRelay('relay-1', { port: Number(new URL(relay.url).port) })
   await stage.run(alice, 'outbox', '--flush')
   const heard = new Set(textsOf(await stage.run(bob, 'pull')))
   const missing = states.flatMap((_, i) => (heard.has(`note ${i + 1}`) ? [] : [i + 1]))

@@ -58,26 +58,31 @@ export class Stage {
     process.stdout.write(`  ${text}\n`)
   }
 
-  /** Starts a relay on a free port, or on the one it had. */
-  async startRelay(name: string, port = 0): Promise<RelayServer> {
+  /** Starts a relay on a free port, or on the one it had; everybody may write, unless `options` say what it sells. */
+  async startRelay(
+    name: string,
+    { port = 0, options = ['--open'] }: { port?: number; options?: readonly string[] } = {},
+  ): Promise<RelayServer> {
     const data = join(this.folder, name)
-    const listen = `127.0.0.1:${port}`
-    const args = [
-      'start',
-      '--data',
-      data,
-      '--listen',
-      listen,
-      '--open',
-      '--min-free-disk',
-      '0',
-      '--log-level',
-      'error',
-    ]
-    const child = this.#spawn(relayd, args)
+    const quiet = ['--listen', `127.0.0.1:${port}`, '--min-free-disk', '0', '--log-level', 'error']
+    const child = this.#spawn(relayd, ['start', '--data', data, ...quiet, ...options])
     const { url, key } = JSON.parse(await firstLine(child)) as { url: string; key: string }
-    this.say(`$ relayd start --data ${name} --open     → ${url}, key ${short(key)}`)
+    this.say(`$ relayd start --data ${name} ${options.join(' ')}     → ${url}, key ${short(key)}`)
     return { name, url, key, child }
+  }
+
+  /** Runs a command of the operator on the data folder `name` and returns the lines it printed. @throws when it fails */
+  async operate(name: string, ...args: string[]): Promise<string[]> {
+    const child = this.#spawn(relayd, [...args, '--data', join(this.folder, name)])
+    const lines: string[] = []
+    let errors = ''
+    child.stderr?.on('data', (chunk) => {
+      errors += chunk
+    })
+    const code = new Promise((resolve) => child.once('close', resolve))
+    for await (const line of createInterface({ input: child.stdout! })) lines.push(line) // stdout is piped
+    if ((await code) !== 0) throw new Error(`relayd ${args.join(' ')} failed: ${errors}${lines.join('\n')}`)
+    return lines
   }
 
   /** `kill -9`, and waits until the process is gone. */

@@ -239,6 +239,20 @@ t.test(
   },
 )
 
+t.test('what all coins together could not pay is neither quoted nor taken', async (t) => {
+  const relay = await openRelay(t, priced)
+  const [alice, bob] = [actor(), actor()]
+  await grant(relay, alice, 1000)
+  const maxPulls = Number.MAX_SAFE_INTEGER
+
+  t.match(await askSigned(relay, bob, { type: 'quote', bytes: 1000, ttl: 60, maxPulls }), {
+    code: 'ERR_MALFORMED',
+  })
+  const { answer } = await write(relay, alice, bob, { maxPulls })
+  t.match(answer, { code: 'ERR_PAYMENT_REQUIRED' })
+  t.notOk('quote' in answer)
+})
+
 t.test('prices that were set survive a restart, until the command line says something new', async (t) => {
   const data = t.testdir()
   const clock = { ms: start }

@@ -1,0 +1,83 @@
+/** How one's credit stands at a relay, and what happened to it (docs/protocol.md §4.9). */
+import type { Account, LedgerEntry, Purse } from '../contracts/account.ts'
+import type { Cursor } from '../contracts/api.ts'
+import type { RelayAddress } from '../market/address.ts'
+import type { CallOptions, Connection } from './connection.ts'
+import type { Context } from './context.ts'
+import { ClientError } from './errors.ts'
+import { relaysNamed } from './me.ts'
+
+/** Entries asked for at once; a relay may give fewer. */
+const pageEntries = 500
+
+/** What one relay says of our account, or why it did not. */
+export type AccountAt =
+  | {
+      readonly relay: RelayAddress
+      /** The relay's clock when it was as it says. */
+      readonly at: number
+      readonly purses: readonly Purse[]
+      /** The latest, newest first. */
+      readonly entries: readonly LedgerEntry[]
+    }
+  | { readonly relay: RelayAddress; readonly error: Error }
+
+/** The account as it is now at the own relays, or the one that is named, each with its latest `entries`. */
+export async function accounts(
+  ctx: Context,
+  reference: string | undefined,
+  { entries = 20, ...options }: CallOptions & { readonly entries?: number },
+): Promise<AccountAt[]> {
+  const relays = await relaysNamed(ctx, reference, options.signal)
+  return Promise.all(relays.map((relay) => accountAt(ctx, relay, { ...options, entries })))
+}
+
+async function accountAt(
+  ctx: Context,
+  relay: RelayAddress,
+  { entries: wanted, ...options }: CallOptions & { readonly entries: number },
+): Promise<AccountAt> {
+  try {
+    const entries: LedgerEntry[] = []
+    let now: Account | undefined
+    for await (const page of pages(ctx.connect(relay), Math.max(1, Math.min(wanted, pageEntries)), options)) {
+      now ??= page
+      entries.push(...page.entries.slice(0, wanted - entries.length))
+      if (entries.length >= wanted) break
+    }
+    const { at, purses } = now! // there is a first page, or it threw
+    return { relay, at, purses, entries }
+  } catch (error) {
+    options.signal?.throwIfAborted()
+    return { relay, error: error as Error }
+  }
+}
+
+/** Every entry, newest first, as they come. @throws ERR_UNTRUSTED when the pages lead nowhere, and as `call` */
+export async function* ledger(connection: Connection, options: CallOptions): AsyncGenerator<LedgerEntry> {
+  for await (const { entries } of pages(connection, pageEntries, options)) yield* entries
+}
+
+async function* pages(
+  connection: Connection,
+  limit: number,
+  options: CallOptions,
+): AsyncGenerator<Account, void> {
+  let cursor: Cursor | undefined
+  for (;;) {
+    const request = { type: 'account' as const, limit, ...(cursor !== undefined && { cursor }) }
+    const { result, more, cursor: next } = (await connection.call(request, options)).reply
+    yield result
+    if (!more) return
+    if (result.entries.length === 0 || (cursor !== undefined && !isBefore(next, cursor)))
+      throw new ClientError('ERR_UNTRUSTED', `the entries of ${connection.address.url} lead nowhere`)
+    cursor = next
+  }
+}
+
+/** Places of one epoch only can be compared (§4.4); the relay refuses a cursor of another. */
+function isBefore(cursor: Cursor, other: Cursor): boolean {
+  const [epoch, place] = cursor.split('.')
+  const [otherEpoch, otherPlace] = other.split('.')
+  return epoch === otherEpoch && Number(place) < Number(otherPlace)
+}

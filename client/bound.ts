@@ -1,0 +1,83 @@
+/**
+ * The most the user allows (`maxCost`): kept with each record, and held against what a relay asks for before every
+ * upload to it, now or months later. Each relay has a part of its own, so that uploads need not wait for each other.
+ */
+import type { RelayAddress } from '../market/address.ts'
+import { MarketError } from '../market/errors.ts'
+import type { SealedRecord } from '../market/record.ts'
+import type { CallOptions, Connection } from './connection.ts'
+import type { Context } from './context.ts'
+import { ClientError } from './errors.ts'
+import type { Load } from './load.ts'
+import { type Bound, boundOf, nameOf } from './outbox-files.ts'
+import { askAll, costOf, type Quoted, quotesText } from './quotes.ts'
+
+export interface CostOptions {
+  /**
+   * The most satoshi that all relays together may reserve for this. A relay whose price is not known is given nothing
+   * until it names one within its part: what it quoted when this was sent; of relays that gave no quote then, an equal
+   * share of what the others left over.
+   */
+  readonly maxCost?: number | undefined
+  /** Hears what it costs at most, before anything is kept or sent. */
+  readonly onQuote?: ((quoted: Quoted) => void) | undefined
+}
+
+/**
+ * Asks what it costs where anybody wants to know, and says what may be spent.
+ * @throws ERR_COST when it may cost more than `maxCost`
+ */
+export async function settle(
+  ctx: Context,
+  what: { readonly relays: readonly RelayAddress[]; readonly load: Load },
+  { maxCost, onQuote, ...options }: CostOptions & CallOptions,
+): Promise<Bound | undefined> {
+  if (maxCost !== undefined && (!Number.isSafeInteger(maxCost) || maxCost < 0))
+    throw new MarketError('ERR_MALFORMED', 'the most it may cost is a whole number of satoshi')
+  if (maxCost === undefined && onQuote === undefined) return undefined
+  const quoted = await askAll(ctx, what, options)
+  onQuote?.(quoted)
+  return maxCost === undefined ? undefined : divide(maxCost, quoted, what.load)
+}
+
+function divide(maxCost: number, quoted: Quoted, { bytes, ttl, maxPulls }: Load): Bound {
+  const left = maxCost - Number(quoted.satoshis)
+  if (left < 0)
+    throw new ClientError(
+      'ERR_COST',
+      `this costs up to ${quoted.satoshis} satoshi (${quotesText(quoted)}), more than the ${maxCost} allowed; ` +
+        'a shorter ttl, fewer pulls or fewer relays make it cheaper',
+    )
+  const silent = quoted.relays.filter((quote) => 'error' in quote).length
+  const parts = quoted.relays.map((quote) => [
+    quote.relay.key,
+    'error' in quote ? Math.floor(left / silent) : Number(quote.satoshis),
+  ])
+  return { maxCost, whole: { bytes, ttl, maxPulls }, parts: Object.fromEntries(parts) }
+}
+
+/**
+ * Lets a record pass to a relay only at prices at which the whole that it is part of stays within the relay's part.
+ * Costs are in proportion to bytes, so that prices which change on the way, each within the part, stay within it.
+ * @throws ERR_COST when it would cost more, and as `PriceMemory.firm`
+ */
+export async function checkBound(
+  ctx: Context,
+  { record, connection }: { readonly record: SealedRecord; readonly connection: Connection },
+  options: CallOptions,
+): Promise<void> {
+  const { recordId, ttl } = record.msg.request
+  const bound = await boundOf(ctx.home, nameOf(record))
+  if (bound === undefined) return
+  const { key, url } = connection.address
+  const wish = { bytes: record.content.length, ttl, maxPulls: record.maxPulls }
+  const cost = costOf(bound.whole, await ctx.prices.firm(connection, wish, options))
+  // A relay that came later has no part: what was allowed is given away.
+  const part = bound.parts[key] ?? 0
+  if (cost > part)
+    throw new ClientError(
+      'ERR_COST',
+      `${url} asks for up to ${cost} satoshi, and of the ${bound.maxCost} allowed ${part} are for it: ` +
+        `it gets ${recordId} when that is enough`,
+    )
+}

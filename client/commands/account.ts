@@ -1,0 +1,101 @@
+import type { LedgerEntry, Purse } from '../../contracts/account.ts'
+import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { isFree } from '../../market/price.ts'
+import type { AccountAt } from '../account.ts'
+import type { Client } from '../client.ts'
+import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
+import { codeOf, messageOf } from '../errors.ts'
+import { help } from '../explain.ts'
+import type { Session } from '../session.ts'
+import { jsonLine, oneLine, timeText } from '../show.ts'
+
+export const accountCommand = command({
+  name: 'account',
+  usage: '[RELAY] [--entries N | --all]',
+  summary: 'show your credit on your relays, or one, and what became of it',
+  help: [
+    '--entries N  the latest N entries; 20 unless said',
+    '--all        every entry there is',
+    'available: for new records; reserved: what live records may still cost; spent: for service you were given.',
+  ],
+  options: { entries: { type: 'string' }, all: { type: 'boolean' } },
+  positionals: [0, 1],
+  async run(session, { entries, all = false }, [reference]) {
+    if (all && entries !== undefined) throw usageError('account takes --entries N or --all')
+    const wanted = entries === undefined ? 20 : positiveInteger(entries, 'entries')
+    const client = await session.client()
+    const { signal } = session
+    const accounts = await client.account(reference, { signal, entries: all ? 1 : wanted })
+    if (accounts.length === 0) session.say('no relays yet: add one with relays add')
+    const failed: Error[] = []
+    for (const account of accounts) {
+      try {
+        await showAccount(session, client, { account, all })
+      } catch (error) {
+        signal.throwIfAborted()
+        failed.push(error as Error)
+        showFailure(session, account.relay, error as Error)
+      }
+    }
+    if (failed.length > 0 && failed.length === accounts.length) throw failed[0]
+    return exitCodes.ok
+  },
+})
+
+function showFailure(session: Session, relay: RelayAddress, error: Error): void {
+  session.warn([{ relay: relay.url, error }])
+  const row = { event: 'failed', relay: formatAddress(relay), code: codeOf(error), error: messageOf(error) }
+  if (session.isJson) session.io.stdout.write(jsonLine(row))
+}
+
+/** @throws what the relay failed at */
+async function showAccount(
+  session: Session,
+  client: Client,
+  { account, all }: { account: AccountAt; all: boolean },
+): Promise<void> {
+  if ('error' in account) throw account.error
+  const { stdout } = session.io
+  const { purses, entries } = account
+  const relay = formatAddress(account.relay)
+  if (!session.isJson) stdout.write(`${relay}, ${timeText(account.at)}\n`)
+  const rows = purses.map((purse) => ({ event: 'purse', relay, ...purseRow(purse) }))
+  session.list(
+    session.isJson ? rows : rows.map((row) => ({ ...row, lapses: lapseText(row.lapses) })),
+    ['purse', 'available', 'reserved', 'spent', 'received', 'returned', 'lapses'],
+    'no credit was ever given here',
+  )
+  if (!purses.some(({ available }) => Number(available) > 0)) await sayWhatHelps(session, client, account)
+  for await (const entry of all ? client.ledger(account.relay, { signal: session.signal }) : entries)
+    stdout.write(session.isJson ? jsonLine({ event: 'entry', relay, ...entry }) : `${entryText(entry)}\n`)
+}
+
+const purseRow = ({ purse, available, reserved, owed, received, returned, lapses, records }: Purse) => ({
+  ...{ purse, available, reserved, spent: owed, received, returned, lapses, records },
+})
+
+const lapseText = (lapses: number | null): string => (lapses === null ? 'never' : timeText(lapses))
+
+/** Nothing available is no news where nothing is charged. */
+async function sayWhatHelps(session: Session, client: Client, { relay }: AccountAt): Promise<void> {
+  const { relays } = await client.quote({ bytes: 1 }, { relay: formatAddress(relay), signal: session.signal })
+  const isGiven = relays.every((quote) => 'prices' in quote && isFree(quote.prices))
+  session.say(
+    isGiven
+      ? `${relay.url} charges nothing`
+      : `nothing is available at ${relay.url} for new records. What helps: ${help.credit}`,
+  )
+}
+
+function entryText(entry: LedgerEntry): string {
+  const { at, purse, what, recordId, note, ...amounts } = entry
+  const words = [
+    ['received', amounts.received],
+    ['reserved', amounts.reserved],
+    ['spent', amounts.earned],
+    ['released', amounts.released],
+    ['returned', amounts.returned],
+  ].flatMap(([word, satoshi]) => (satoshi === '0' ? [] : [`${word} ${satoshi}`]))
+  const about = [recordId, note].filter((text) => text !== undefined).join(' ')
+  return oneLine(`${timeText(at)}  ${purse}  ${what}  ${words.join(', ') || '0'}  ${about}`.trimEnd())
+}

@@ -1,0 +1,86 @@
+/** Sending as its user sees it: what it may cost, where it stands, what it is set aside for. */
+import { MarketError } from '../market/errors.ts'
+import type { Payload } from '../market/payload.ts'
+import type { Key } from '../market/units.ts'
+import { type CostOptions, settle } from './bound.ts'
+import type { CallOptions } from './connection.ts'
+import { type Context, ownRelays } from './context.ts'
+import { type FileOptions, plan } from './file-plan.ts'
+import { contentBytes, fileLoad, type Load, loadOf } from './load.ts'
+import { relaysNamed } from './me.ts'
+import { outboxLimits, post, type Posted } from './outbox.ts'
+import { askAll, type Cost, type Quoted } from './quotes.ts'
+import { reservedFor } from './reserved.ts'
+import { idsOf } from './sending.ts'
+import { reservedTags } from './tags.ts'
+import { sendFile } from './uploads.ts'
+
+export interface SendOptions extends CallOptions, CostOptions {
+  readonly ttlSeconds?: number | undefined
+  readonly tag?: string | undefined
+  readonly maxPulls?: number | undefined
+}
+
+/** Where it stands, and what the relays that have it set aside for it. */
+export interface Delivery extends Posted {
+  readonly reserved: Cost
+}
+
+export async function send(
+  ctx: Context,
+  { to, payload }: { readonly to: Key; readonly payload: Payload },
+  options: SendOptions,
+): Promise<Delivery> {
+  checkTag(options.tag)
+  const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, maxCost, onQuote, ...call } = options
+  const relays = await ownRelays(ctx)
+  const load = loadOf([contentBytes(payload)], { ttlSeconds, maxPulls })
+  const bound = await settle(ctx, { relays, load }, { maxCost, onQuote, ...call })
+  const draft = { to, payload, maxPulls, ttlSeconds, relays, bound, ...(tag && { tag }) }
+  const posted = await post(ctx, draft, call)
+  return { ...posted, reserved: await reservedFor(ctx.home, [posted.recordId]) }
+}
+
+export async function deliverFile(
+  ctx: Context,
+  what: { readonly to: Key; readonly path: string },
+  options: FileOptions,
+): Promise<Delivery> {
+  checkTag(options.tag)
+  const posted = await sendFile(ctx, what, options)
+  return { ...posted, reserved: await reservedFor(ctx.home, await idsOf(ctx, posted.recordId)) }
+}
+
+function checkTag(tag: string | undefined): void {
+  if (tag !== undefined && reservedTags.includes(tag))
+    throw new MarketError('ERR_MALFORMED', `the tag ${tag} has a meaning of its own`)
+}
+
+/** A record of so many content bytes, a message, or the file at a path with all its chunks. */
+export type Quotable =
+  | { readonly bytes: number }
+  | { readonly message: string | Payload }
+  | { readonly file: string }
+
+export interface QuoteOptions extends CallOptions {
+  readonly ttlSeconds?: number | undefined
+  readonly maxPulls?: number | undefined
+  /** One relay by address, URL or key, instead of all own ones. */
+  readonly relay?: string | undefined
+}
+
+export async function quote(ctx: Context, what: Quotable, options: QuoteOptions): Promise<Quoted> {
+  const relays = await relaysNamed(ctx, options.relay, options.signal)
+  return askAll(ctx, { relays, load: await loadFor(ctx, what, options) }, options)
+}
+
+async function loadFor(ctx: Context, what: Quotable, options: QuoteOptions): Promise<Load> {
+  if ('file' in what)
+    return fileLoad(await plan(ctx, { to: ctx.wallet.identity, source: what.file }, options))
+  const { ttlSeconds = outboxLimits.ttlSeconds, maxPulls } = options
+  const bytes = 'bytes' in what ? what.bytes : contentBytes(payloadOf(what.message))
+  return loadOf([bytes], { ttlSeconds, maxPulls })
+}
+
+export const payloadOf = (what: string | Payload): Payload =>
+  typeof what === 'string' ? { type: 'text', text: what } : what

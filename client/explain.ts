@@ -1,0 +1,23 @@
+/** What went wrong, in words that help. */
+import { Quote } from '../contracts/account.ts'
+import { isUnpaid, messageOf, type Refused, RefusedByAll } from './errors.ts'
+
+export const help = {
+  credit:
+    'a grant from its operator or paying in; deleting old records (relay delete); waiting until records expire',
+  cheaper: 'a shorter --ttl or fewer --max-pulls',
+} as const
+
+/** The error's own sentence; where credit is missing, how much at which relay, and what helps. */
+export function explain(error: unknown): string {
+  if (!isUnpaid(error)) return messageOf(error)
+  const all = error instanceof RefusedByAll ? error.all : [error]
+  return `${all.map(shortage).join('; ')}. What helps: ${help.credit}; ${help.cheaper}`
+}
+
+function shortage(refused: Refused): string {
+  const quote = Quote.safeParse(refused.extras.quote)
+  if (!quote.success) return refused.message
+  const { satoshis, available = '0' } = quote.data
+  return `${refused.relay} needs ${satoshis} satoshi for this, and ${available} are available to you there`
+}

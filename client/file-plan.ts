@@ -1,0 +1,71 @@
+/** How the sending of a file begins: what it consists of, and what it may cost. */
+import { randomBytes } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { toHex } from '../market/bytes.ts'
+import { MarketError } from '../market/errors.ts'
+import { type CostOptions, settle } from './bound.ts'
+import { type Context, ownRelays } from './context.ts'
+import { named } from './durable.ts'
+import { fileLoad } from './load.ts'
+import { newRecordId, outboxLimits } from './outbox.ts'
+import { chunkBytesFor, chunkCount, largestCount, type Outgoing, saveOutgoing } from './sending.ts'
+import type { TransferOptions } from './transfer.ts'
+
+export interface FileOptions extends TransferOptions, CostOptions {
+  readonly tag?: string | undefined
+  readonly ttlSeconds?: number | undefined
+  readonly maxPulls?: number | undefined
+}
+
+/** Plans a sending, settles what it may cost, and keeps it. @throws ERR_COST, and as `plan` */
+export async function begin(
+  ctx: Context,
+  what: Pick<Outgoing, 'to' | 'source'>,
+  options: FileOptions,
+): Promise<Outgoing> {
+  const planned = await plan(ctx, what, options)
+  const bound = await settle(ctx, { relays: await ownRelays(ctx), load: fileLoad(planned) }, options)
+  const transfer = { ...planned, ...(bound && { bound }) }
+  await saveOutgoing(ctx.home, transfer)
+  return transfer
+}
+
+/** What it may cost was settled when it began; it is asked again only to be shown. */
+export async function goOn(ctx: Context, begun: Outgoing, options: FileOptions): Promise<Outgoing> {
+  const { maxCost, ...others } = options
+  const before = begun.bound?.maxCost
+  if (maxCost !== undefined && maxCost !== before)
+    throw new MarketError(
+      'ERR_CONFLICT',
+      `the sending of ${begun.source} began ${before === undefined ? 'at any cost' : `at ${before} satoshi at most`}: ` +
+        `go on with that, or delete ${begun.id} and begin again`,
+    )
+  await settle(ctx, { relays: await ownRelays(ctx), load: fileLoad(begun) }, others)
+  return begun
+}
+
+/** The sending that would begin now. @throws ERR_NOT_FOUND, ERR_MALFORMED, ERR_TOO_LARGE */
+export async function plan(
+  ctx: Context,
+  { to, source }: Pick<Outgoing, 'to' | 'source'>,
+  options: FileOptions,
+): Promise<Outgoing> {
+  // Looked at before it is opened: the opening of a pipe may wait for ever.
+  const found = await named(source, stat(source))
+  if (!found.isFile()) throw new MarketError('ERR_MALFORMED', `${source} is not a file with bytes to send`)
+  const { size, mtimeMs } = found
+  const transfer: Outgoing = {
+    id: newRecordId(),
+    state: 'sending',
+    seed: toHex(randomBytes(32)),
+    ...{ to, source, size, modifiedMs: mtimeMs },
+    chunkBytes: await chunkBytesFor(ctx, options.signal),
+    ttlSeconds: options.ttlSeconds ?? outboxLimits.ttlSeconds,
+    tag: options.tag ?? '',
+    maxPulls: options.maxPulls ?? null,
+    createdMs: ctx.now(),
+  }
+  if (chunkCount(transfer) > largestCount(transfer))
+    throw new MarketError('ERR_TOO_LARGE', `${source} is too large to be sent in one file`)
+  return transfer
+}

@@ -1,0 +1,65 @@
+/** What relays ask for, as they signed it (docs/protocol.md §4.7): every quote is checked, and remembered while it binds. */
+import { z } from 'zod'
+import { ceilSatoshi, quoteUnits, type Wish } from '../market/price.ts'
+import { type Key, Milliseconds, type Prices } from '../market/units.ts'
+import type { CallOptions, Connection } from './connection.ts'
+import { ClientError } from './errors.ts'
+
+/** What an upload may take with all its attempts: a quote that ends sooner may be over when the record arrives. */
+const firmMs = 300_000
+
+/** A relay's word: no record that it takes from `from` to `expires`, by its own clock, is charged by more than `prices`. */
+export interface Offer {
+  readonly prices: Prices
+  readonly from: number
+  readonly expires: number
+  /** The reply it signed. */
+  readonly evidence: string
+}
+
+const Signed = z.looseObject({ msg: z.looseObject({ timestamp: Milliseconds }) })
+
+export class PriceMemory {
+  readonly #offers = new Map<Key, Offer>()
+
+  /**
+   * Asks a relay for its prices, by the record they are wanted for.
+   * @throws ERR_UNTRUSTED when its words contradict each other, ERR_UNSUPPORTED when it gives no quotes, and as `call`
+   */
+  async ask(connection: Connection, wish: Wish, options: CallOptions = {}): Promise<Offer> {
+    const { key, url } = connection.address
+    const { bytes, ttl, maxPulls } = wish
+    const { reply, evidence } = await connection.call({ type: 'quote', bytes, ttl, maxPulls }, options)
+    const { satoshis, prices, expires } = reply.result
+    const own = String(ceilSatoshi(quoteUnits(wish, prices)))
+    if (satoshis !== own)
+      throw new ClientError(
+        'ERR_UNTRUSTED',
+        `${url} quotes ${satoshis} satoshi, but its own prices give ${own}`,
+      )
+    const from = Signed.parse(JSON.parse(evidence)).msg.timestamp
+    if (expires <= from) throw new ClientError('ERR_UNTRUSTED', `${url} gives a quote that is over already`)
+    const offer = { prices, from, expires, evidence }
+    this.#offers.set(key, offer)
+    return offer
+  }
+
+  /** Prices that hold until any upload begun now is over. @throws ERR_COST when there are none now, and as `ask` */
+  async firm(connection: Connection, wish: Wish, options: CallOptions = {}): Promise<Prices> {
+    const isFirm = ({ expires }: Offer) => expires - connection.clock.now >= firmMs
+    const known = this.#offers.get(connection.address.key)
+    if (known !== undefined && isFirm(known)) return known.prices
+    const offer = await this.ask(connection, wish, options)
+    if (isFirm(offer)) return offer.prices
+    throw new ClientError(
+      'ERR_COST',
+      `${connection.address.url} is about to change its prices: its quote ends too soon to rely on`,
+    )
+  }
+
+  /** What binds a relay for a record that it took at `at`, by its own clock. */
+  bindingAt(relay: Key, at: number): Offer | undefined {
+    const offer = this.#offers.get(relay)
+    return offer !== undefined && offer.from <= at && at <= offer.expires ? offer : undefined
+  }
+}

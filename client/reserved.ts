@@ -1,0 +1,26 @@
+/** What relays set aside for records of ours, by the receipts they signed. */
+import { ceilSatoshi, worstUnits } from '../market/price.ts'
+import type { RecordId } from '../market/record.ts'
+import type { Key } from '../market/units.ts'
+import type { Home } from './home.ts'
+import { entries, receiptOf } from './outbox-files.ts'
+import type { Cost } from './quotes.ts'
+
+/** For these records together: what each relay books is exact, so it is summed before it is rounded. */
+export async function reservedFor(home: Home, ids: readonly RecordId[]): Promise<Cost> {
+  const known = await entries(home)
+  const units = new Map<Key, bigint>()
+  for (const id of ids) {
+    for (const relay of known.get(id)?.accepted ?? []) {
+      const receipt = await receiptOf(home, { id, relay })
+      if (receipt === undefined) continue // deleted meanwhile
+      const { charge, ...service } = receipt
+      units.set(relay, (units.get(relay) ?? 0n) + worstUnits({ ...service, prices: charge.prices }))
+    }
+  }
+  const relays = [...units].map(([relay, sum]) => [relay, ceilSatoshi(sum)] as const)
+  return {
+    total: String(relays.reduce((sum, [, satoshi]) => sum + satoshi, 0)),
+    relays: Object.fromEntries(relays.map(([relay, satoshi]) => [relay, String(satoshi)])),
+  }
+}
