@@ -5,15 +5,17 @@ import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
+  type FastifyRequest,
   LogController,
 } from 'fastify'
 import type { Info } from '../contracts/api.ts'
 import { fromUtf8 } from '../market/bytes.ts'
-import { codes, MarketError } from '../market/errors.ts'
+import { type Code, codes, MarketError } from '../market/errors.ts'
+import { plain, type Response } from './answers.ts'
 import type { Budget, Hold } from './budget.ts'
 import type { Limits } from './limits.ts'
 import { callerAddress, limitAddress } from './rate.ts'
-import { plain, type Response, type Service } from './service.ts'
+import type { Service } from './service.ts'
 import { Turns } from './turns.ts'
 
 export interface AppDeps {
@@ -24,6 +26,8 @@ export interface AppDeps {
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
   readonly trustProxy: boolean
+  /** Told of what is refused before the service has seen a message. */
+  readonly onRefusal?: ((code: Code) => void) | undefined
   readonly log: FastifyBaseLogger
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -39,8 +43,11 @@ const json = 'application/json; charset=utf-8'
 
 export function buildApp(deps: AppDeps): FastifyInstance {
   const { service, limits, info, trouble, trustProxy, log, tls } = deps
-  const refuse = (error: unknown, _request: unknown, reply: FastifyReply) =>
-    send(reply, plain(asMarketError(error, log)))
+  const refuse = (error: unknown, _request: unknown, reply: FastifyReply) => {
+    const refused = asMarketError(error, log)
+    deps.onRefusal?.(refused.code)
+    return send(reply, plain(refused))
+  }
   const server = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout: timeouts.headersMs,
@@ -68,11 +75,11 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
-  const holds = holdBodies(app, deps)
+  const holds = holdBodies(app, deps, refuse)
   limitConnections(app.server, deps)
   app.setErrorHandler(refuse)
-  app.setNotFoundHandler((_request, reply) =>
-    send(reply, plain(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'))),
+  app.setNotFoundHandler((request, reply) =>
+    refuse(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'), request, reply),
   )
 
   app.post('/', async (request, reply) => {
@@ -137,7 +144,11 @@ function refuseUnread(error: { code?: string }, socket: Socket): void {
 }
 
 /** Counts what a POST makes the relay hold, as it arrives and until its answer has left. */
-function holdBodies(app: FastifyInstance, { budget, trustProxy }: AppDeps): WeakMap<object, Hold> {
+function holdBodies(
+  app: FastifyInstance,
+  { budget, trustProxy }: AppDeps,
+  refuse: (error: unknown, request: FastifyRequest, reply: FastifyReply) => void,
+): WeakMap<object, Hold> {
   const holds = new WeakMap<object, Hold>()
   app.addHook('onRequest', (request, reply, done) => {
     if (request.method !== 'POST') return done()
@@ -150,7 +161,7 @@ function holdBodies(app: FastifyInstance, { budget, trustProxy }: AppDeps): Weak
       } catch (error) {
         if (reply.sent) return
         reply.header('connection', 'close')
-        send(reply, plain(asMarketError(error, request.log)))
+        refuse(error, request, reply)
       }
     })
     // `close` comes in every case: answered, aborted or broken.

@@ -14,6 +14,10 @@ export class Budget {
     this.#total = totalBytes
   }
 
+  get heldBytes(): number {
+    return this.#held
+  }
+
   /** Begins to hold for one request; nothing yet. */
   hold(address: string): Hold {
     let own = 0

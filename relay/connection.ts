@@ -3,11 +3,12 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { MarketError } from '../market/errors.ts'
 import type { Key } from '../market/units.ts'
+import { plain, type Response } from './answers.ts'
 import type { Budget } from './budget.ts'
 import type { Session } from './requests/handlers.ts'
 import type { Limits } from './limits.ts'
 import type { LiveHub } from './live.ts'
-import { plain, type Response, type Service } from './service.ts'
+import type { Service } from './service.ts'
 import { Turns } from './turns.ts'
 
 /** What the others are to know of a connection. */

@@ -37,12 +37,19 @@ export class LiveHub {
   readonly #perAddress = new Map<string, number>()
   readonly #byReceiver = new Map<Key, Set<Subscription>>()
   readonly #onError: (error: unknown) => void
+  #subscriptions = 0
+  #pushes = 0
 
   constructor(deps: { store: Store; limits: Limits; onError: (error: unknown) => void }) {
     this.#store = deps.store
     this.#limits = deps.limits
     this.#onError = deps.onError
     this.#store.onArrivals((arrivals) => this.#deliver(arrivals))
+  }
+
+  /** Subscriptions now, and pushes since the start. */
+  get counts(): { subscriptions: number; pushes: number } {
+    return { subscriptions: this.#subscriptions, pushes: this.#pushes }
   }
 
   /** A subscriber for one connection of `address`, with bounds on the subscriptions of both; `end` forgets them all. */
@@ -58,6 +65,9 @@ export class LiveHub {
           channel,
           store: this.#store,
           maxBacklogBytes: this.#limits.socketBufferBytes,
+          pushed: () => {
+            this.#pushes++
+          },
           slow: () => {
             for (const each of own) each.cutOff()
             channel.close()
@@ -78,6 +88,7 @@ export class LiveHub {
   }
 
   #add(subscription: Subscription): void {
+    this.#subscriptions++
     const { receiver } = subscription.interest
     const those = this.#byReceiver.get(receiver)
     if (those === undefined) this.#byReceiver.set(receiver, new Set([subscription]))
@@ -86,6 +97,7 @@ export class LiveHub {
 
   #remove(subscription: Subscription): void {
     subscription.end()
+    this.#subscriptions--
     const { receiver } = subscription.interest
     const those = this.#byReceiver.get(receiver)
     those?.delete(subscription)
@@ -111,6 +123,7 @@ interface SubscriptionDeps {
   readonly channel: Channel
   readonly store: Store
   readonly maxBacklogBytes: number
+  pushed(): void
   /** The reader of this connection is too slow. */
   slow(): void
 }
@@ -187,6 +200,7 @@ class Subscription {
   }
 
   #push(content: Record<string, unknown>): Promise<void> {
+    this.#deps.pushed()
     const push = { listen: this.interest.listen, ...content, cursor: this.#deps.store.cursorOf(this.#place) }
     return this.#deps.channel.push(JSON.stringify({ push }))
   }

@@ -139,7 +139,11 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
       clock.check()
       disk.admit(bytes)
     },
-    admitRead: () => disk.admitPull(),
+    admitRead: () => {
+      clock.check()
+      disk.admitPull()
+    },
+    admitEnd: () => clock.check(),
   })
   const service = new Service({
     signer,

@@ -3,11 +3,13 @@
  * (docs/protocol.md §3).
  */
 import { randomUUID } from 'node:crypto'
+import type { RequestType } from '../contracts/api.ts'
 import { canonicalize, parseCanonical, parseCanonicalArray } from '../market/canonical.ts'
 import { type Signer, sealText } from '../market/envelope.ts'
 import { type Code, MarketError } from '../market/errors.ts'
 import { sha256Hex } from '../market/hash.ts'
 import { type Admission, type Admitted, Gate, type Sender } from './admission.ts'
+import { inOrder, plain, refusal, type Response } from './answers.ts'
 import type { Answer, Handlers, Session } from './requests/handlers.ts'
 import { batchReplyBytes, type Limits } from './limits.ts'
 import { ReplayCache } from './replay.ts'
@@ -21,17 +23,15 @@ export interface ServiceDeps {
   readonly restoredAt?: number | undefined
   /** Told of faults that are the relay's own; the caller only learns ERR_INTERNAL. */
   readonly onInternal: (error: unknown) => void
+  readonly observer?: RequestObserver | undefined
 }
 
-/** An answer ready to send. `sent` is to be called once the text was handed to the transport. */
-export interface Response {
-  readonly text: string
-  readonly error?: MarketError
-  readonly sent?: () => void
+/** Told of every message, and of every batch, when its answer is made. Must not throw. */
+export interface RequestObserver {
+  /** @param type `unadmitted` for what was refused before it was known to be signed, fresh and meant for this relay */
+  request(type: RequestType | 'unadmitted', code: Code | 'ok', seconds: number): void
+  batch(code: Code | 'ok'): void
 }
-
-/** Longest sentence of a refusal: some quote what was sent. */
-const sentenceLength = 256
 
 /** Index entries that the listings of one batch examine together. */
 const batchExamines = 10_000
@@ -51,30 +51,39 @@ export class Service {
     this.#replay = new ReplayCache(deps.limits.replay)
   }
 
+  /** How many accepted requests are remembered because they are still fresh. */
+  get remembered(): number {
+    return this.#replay.size
+  }
+
   /** Answers one envelope. Never throws: what goes wrong is the answer. */
   async single(text: string, session: Session): Promise<Response> {
+    const began = performance.now()
+    let admission: Admission | undefined
+    let response: Response
     try {
-      const admission = this.#admit(this.#parse(text, parseCanonical, session), text, session)
-      if ('error' in admission) {
-        return admission.sender === undefined
-          ? plain(admission.error)
-          : await this.#refuse(admission.sender, admission.error)
-      }
-      return await this.#answer(admission.sender, admission.admitted, session)
+      admission = this.#admit(this.#parse(text, parseCanonical, session), text, session)
+      if (!('error' in admission))
+        response = await this.#answer(admission.sender, admission.admitted, session)
+      else if (admission.sender === undefined) response = plain(admission.error)
+      else response = await this.#refuse(admission.sender, admission.error)
     } catch (error) {
-      return plain(this.#asMarketError(error))
+      response = plain(this.#asMarketError(error))
     }
+    this.#observe(admission, response.error, began)
+    return response
   }
 
   /** Answers an array of envelopes, each in its place, with one signed envelope (§3.5). Never throws. */
   async batch(text: string, session: Session): Promise<Response> {
+    const began = performance.now()
+    const { observer, limits } = this.#deps
     try {
       const elements = this.#parse(text, (given) => this.#parseBatch(given), session)
       const admissions = elements.map((element) => this.#admit(element.value, element.text, session))
       const to = admissions.find(({ sender }) => sender !== undefined)?.sender?.from
       if (to === undefined)
         throw new MarketError('ERR_MALFORMED', 'no message of the batch can be attributed')
-      const { limits } = this.#deps
       let room = limits.replyBytes - batchReplyBytes(elements.length)
       const makeRoom = (bytes: number): void => {
         if (bytes > room) {
@@ -84,13 +93,23 @@ export class Service {
         session.makeRoom?.(bytes)
         room -= bytes
       }
+      const shared = { ...session, makeRoom, examine: { left: batchExamines } }
+      // All are started in their order before any is waited for.
       const replies = await Promise.all(
-        this.#answerAll(admissions, { ...session, makeRoom, examine: { left: batchExamines } }),
+        admissions.map(async (admission) => {
+          const { text, error } = await this.#element(admission, shared)
+          this.#observe(admission, error, began)
+          return text
+        }),
       )
       const requestText = `{"re":"${sha256Hex(text)}","replies":[${replies.join(',')}],"type":"replies"}`
-      return { text: await this.#seal(to, requestText) }
+      const signed = await this.#seal(to, requestText)
+      observer?.batch('ok')
+      return { text: signed }
     } catch (error) {
-      return plain(this.#asMarketError(error))
+      const refused = this.#asMarketError(error)
+      observer?.batch(refused.code)
+      return plain(refused)
     }
   }
 
@@ -132,25 +151,30 @@ export class Service {
     }
   }
 
-  /** Starts every element in its turn. What might not fit the reply budget is not carried out. */
-  #answerAll(
-    admissions: readonly Admission[],
-    session: Session & Required<Pick<Session, 'makeRoom'>>,
-  ): Promise<string>[] {
-    const { handlers } = this.#deps
-    return admissions.map(async (admission) => {
-      const re = admission.sender?.hash
-      if ('error' in admission) return canonicalize({ ...(re && { re }), ...refusal(admission.error) })
-      try {
-        session.makeRoom(handlers.answerBytes(admission.admitted))
-        const answer = await this.#perform(admission.admitted, session)
-        return 'record' in answer
-          ? `{"re":"${re}","record":${answer.record}}`
-          : canonicalize(inOrder({ re, ...answer.body }))
-      } catch (error) {
-        return canonicalize({ re, ...refusal(this.#asMarketError(error)) })
-      }
+  /** The answer to one element of a batch. What might not fit the reply budget is not carried out. */
+  async #element(admission: Admission, session: Session): Promise<Response> {
+    const re = admission.sender?.hash
+    const refused = (error: MarketError): Response => ({
+      text: canonicalize({ ...(re && { re }), ...refusal(error) }),
+      error,
     })
+    if ('error' in admission) return refused(admission.error)
+    try {
+      session.makeRoom?.(this.#deps.handlers.answerBytes(admission.admitted))
+      const answer = await this.#perform(admission.admitted, session)
+      if ('record' in answer) return { text: `{"re":"${re}","record":${answer.record}}` }
+      return { text: canonicalize(inOrder({ re, ...answer.body })) }
+    } catch (error) {
+      return refused(this.#asMarketError(error))
+    }
+  }
+
+  #observe(admission: Admission | undefined, error: MarketError | undefined, began: number): void {
+    const type =
+      admission === undefined || 'error' in admission
+        ? 'unadmitted'
+        : admission.admitted.sealed.msg.request.type
+    this.#deps.observer?.request(type, error?.code ?? 'ok', (performance.now() - began) / 1000)
   }
 
   /** Accepts each message once; what a repeat gets depends on what the first was answered with (§3.3). */
@@ -209,25 +233,3 @@ function randomNonce(): string {
   const uuid = randomUUID()
   return uuid.slice(0, 8) + uuid.slice(9, 13) + uuid.slice(32)
 }
-
-/** The same fields with their names in canonical order, in which they are serialised fastest. */
-function inOrder(fields: Record<string, unknown>): Record<string, unknown> {
-  const ordered: Record<string, unknown> = {}
-  for (const name of Object.keys(fields).sort()) ordered[name] = fields[name]
-  return ordered
-}
-
-/** A refusal as the fields of a reply: for programs `code` and extras, for people `error`. */
-const refusal = ({ code, message, extras }: MarketError) => ({
-  ...extras,
-  error: `${code}: ${shorten(message)}`,
-  code,
-})
-
-/** The unsigned answer to what cannot be attributed to a sender. */
-export function plain(error: MarketError): Response {
-  const { code, message, extras } = error
-  return { text: JSON.stringify({ status: 'error', code, description: shorten(message), ...extras }), error }
-}
-
-const shorten = (sentence: string): string => sentence.slice(0, sentenceLength).toWellFormed()

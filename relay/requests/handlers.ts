@@ -38,9 +38,10 @@ export interface HandlerDeps {
   readonly limits: Limits
   readonly now: () => number
   readonly accounts: Accounts
-  /** Refuses, with ERR_BUSY, what the disk has no room for, or the clock no time. */
+  /** Refuse, with ERR_BUSY, what the disk has no room for, or the clock no time: what acts is billed by it. */
   readonly admitWrite: (bytes: number) => void
   readonly admitRead: () => void
+  readonly admitEnd: () => void
 }
 
 export interface Message<T extends RequestType> {

@@ -72,21 +72,23 @@ export async function read(
 }
 
 export async function deleteRecord(
-  { store }: HandlerDeps,
+  { store, admitEnd }: HandlerDeps,
   { request, from, sealed }: Message<'delete'>,
 ): Promise<Answer> {
   const { recordId } = request
+  admitEnd()
   const deleted = await store.delete({ owner: from, recordId, hash: sealed.hash, until: freshUntil(sealed) })
   return { body: { result: true, receipt: deleted.outcome === 'deleted' ? deleted.receipt : null } }
 }
 
 export async function prove(
-  { store }: HandlerDeps,
+  { store, admitRead }: HandlerDeps,
   { request, from, sealed }: Message<'prove'>,
 ): Promise<Answer> {
   const path = parsePath(request.path)
   if (path.owner !== from) throw new MarketError('ERR_FORBIDDEN', 'only its owner may have a record proven')
   const until = freshUntil(sealed)
+  admitRead()
   const proven = await store.prove({ path, index: request.index, hash: sealed.hash, until })
   switch (proven.outcome) {
     case 'proof':

@@ -29,6 +29,13 @@ export interface Log {
   error(facts: object, message: string): void
 }
 
+/** Told how batches fare. Must not throw. */
+export interface CommitObserver {
+  /** @param seconds that the database took to make the batch durable */
+  commit(operations: number, seconds: number): void
+  commitFailed(): void
+}
+
 export interface CommitterOptions<Event> {
   database: Database
   /** Opens the database anew after it failed and was closed. */
@@ -39,6 +46,7 @@ export interface CommitterOptions<Event> {
   announce(events: Event[]): void
   onState?: ((state: StoreState) => void) | undefined
   reopenDelaysMs?: readonly number[] | undefined
+  readonly observer?: CommitObserver | undefined
 }
 
 interface Waiting<Event> {
@@ -74,6 +82,11 @@ export class Committer<Event> {
   /** The highest place that is durable. Nothing will ever become visible at or below it that is not visible now. */
   get durablePlace(): number {
     return this.#durablePlace
+  }
+
+  /** What waits for the next batch. */
+  get waiting(): { operations: number; bytes: number } {
+    return { operations: this.#queue.length, bytes: this.#queuedBytes }
   }
 
   /** What is durable, for readers. @throws ERR_BUSY while it is not open. */
@@ -136,9 +149,12 @@ export class Committer<Event> {
     )
     const { taken, settles } = this.#runQueued(batch)
     this.#lastPlace = batch.lastPlace
+    const { observer } = this.#options
+    const began = performance.now()
     try {
       if (!batch.isEmpty) await this.#database.write(withPlace(batch))
     } catch (cause) {
+      observer?.commitFailed()
       const error = new MarketError('ERR_INTERNAL', 'the store could not write, the outcome is unknown', {
         cause,
       })
@@ -146,6 +162,7 @@ export class Committer<Event> {
       await this.#recover(batch, cause)
       return
     }
+    if (!batch.isEmpty) observer?.commit(settles.length, (performance.now() - began) / 1000)
     this.#durable(batch)
     for (const settle of settles) settle()
   }

@@ -27,6 +27,11 @@ export class DiskGuard {
     this.#freeBytes = options.freeBytes ?? freeBytes
   }
 
+  /** As measured in this second, less what was admitted since. */
+  get free(): number {
+    return this.#measure()
+  }
+
   /** Why writes are refused, if they are. */
   get trouble(): string | undefined {
     return this.#measure() < this.#options.minFreeBytes ? 'the disk is almost full' : undefined

@@ -5,7 +5,7 @@ import { leafAt, merklePath } from '../../market/merkle.ts'
 import type { SealedRecord } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import { contentOfBody, textOfBody } from './body.ts'
-import { Committer, type Log, type StoreState } from './committer.ts'
+import { type CommitObserver, Committer, type Log, type StoreState } from './committer.ts'
 import { countersOf } from './counters.ts'
 import { type Bounds, type Database, openDatabase, type Scan, type Snapshot } from './database.ts'
 import { type Page, type Query, readPage } from './inventory.ts'
@@ -16,6 +16,12 @@ import * as records from './records.ts'
 import { Repeats } from './repeats.ts'
 import type { Counters } from './rows.ts'
 
+/** Told, too, of what is durable, once each time. Must not throw. */
+export interface StoreObserver extends CommitObserver {
+  written(bytes: number): void
+  served(bytes: number): void
+}
+
 export interface StoreOptions {
   readonly directory: string
   now(): number
@@ -24,6 +30,7 @@ export interface StoreOptions {
   /** How the database is opened, each time; for tests of its failures. */
   openDatabase?(directory: string): Promise<Database>
   readonly reopenDelaysMs?: readonly number[]
+  readonly observer?: StoreObserver | undefined
 }
 
 export type Read =
@@ -41,6 +48,7 @@ type Parts = {
   committer: Committer<records.Arrival>
   listeners: Set<ArrivalsListener>
   now(): number
+  observer: StoreObserver | undefined
 }
 
 export class Store {
@@ -48,6 +56,7 @@ export class Store {
   readonly #committer: Committer<records.Arrival>
   readonly #listeners: Set<ArrivalsListener>
   readonly #now: () => number
+  readonly #observer: StoreObserver | undefined
   readonly #repeats = new Repeats()
 
   /** @throws ERR_BUSY when another process has it open; ERR_INTERNAL when it is damaged or of a newer version. */
@@ -59,36 +68,48 @@ export class Store {
     const database = await reopen()
     try {
       const meta = await openMeta(database, now())
-      const { onState, reopenDelaysMs } = options
-      const committer = new Committer({ database, reopen, now, log, announce, onState, reopenDelaysMs })
-      return new Store({ meta, committer, listeners, now })
+      const { onState, reopenDelaysMs, observer } = options
+      const committer = new Committer({
+        ...{ database, reopen, now, log, announce, onState, reopenDelaysMs, observer },
+      })
+      return new Store({ meta, committer, listeners, now, observer })
     } catch (error) {
       await database.close()
       throw error
     }
   }
 
-  private constructor({ meta, committer, listeners, now }: Parts) {
+  private constructor({ meta, committer, listeners, now, observer }: Parts) {
     this.meta = meta
     this.#committer = committer
     this.#listeners = listeners
     this.#now = now
+    this.#observer = observer
   }
 
   get state(): StoreState {
     return this.#committer.state
   }
 
+  /** Operations that wait for the next commit, and about what they hold in memory. */
+  get waiting(): { operations: number; bytes: number } {
+    return this.#committer.waiting
+  }
+
   /** @throws whatever `agree` throws; nothing was written then. */
-  write(record: SealedRecord, agree: records.Agree): Promise<records.Written> {
+  async write(record: SealedRecord, agree: records.Agree): Promise<records.Written> {
     const prepared = records.prepare(record)
-    return this.commit((batch) => records.writeRecord(batch, prepared, agree), prepared.body.length)
+    const operation = (batch: records.RecordBatch) => records.writeRecord(batch, prepared, agree)
+    const written = await this.commit(operation, prepared.body.length)
+    if (written.outcome === 'stored') this.#observer?.written(written.receipt.bytes)
+    return written
   }
 
   /** One pull, durable before it is served; the identical signed read again is the same pull, three times. */
   async read(read: SignedRead): Promise<Read> {
     const pulled = await this.commit((batch) => pullRecord(batch, read, this.#repeats))
     if (pulled.outcome !== 'record') return pulled
+    this.#observer?.served(pulled.bytes)
     return { outcome: 'record', text: textOfBody(pulled.body), bytes: pulled.bytes }
   }
 

@@ -91,6 +91,8 @@ export class Sweeper {
     })
     const answered = await this.#remove(keys.below('q', Math.max(0, now - sweepLimits.answersMs)), drop)
     const lapsed = await this.#remove(keys.below('t', now + 1), (batch, [key]) => {
+      // What a record gives back from here on has a later place, by which its purse has lapsed, whatever the clock does.
+      batch.nextPlace()
       bookReturned(batch, { ...keys.lapseOfKey(key), satoshi: Number.MAX_SAFE_INTEGER, note: 'lapsed' })
       batch.del(key)
     })

@@ -114,25 +114,36 @@ t.test('a clock is trusted while it goes with the one that nobody sets, or a per
   t.end()
 })
 
-t.test('while the clock is not trusted nothing is written, reads go on, and health says why', async (t) => {
-  const args = ['--data', t.testdir(), '--listen', '127.0.0.1:0', '--min-free-disk', '0', '--open']
-  let time = start
-  const now = () => time
-  const log = pino({ level: 'silent' })
-  const running = await startRelay(readConfig(args, {}), { log, now, monotonic: () => 0 })
-  t.teardown(() => running.close())
-  const relay = { ...running, now }
-  const [alice, bob] = [actor(), actor()]
-  const record = await sealRecord(relay, alice, bob, { ttl: 86_400 })
-  t.match(await post(relay.url, record.text), { status: 200 })
-  time += 3_600_001
+t.test(
+  'while the clock is not trusted nothing is done that is billed by it, listings go on, and health says why',
+  async (t) => {
+    const args = ['--data', t.testdir(), '--listen', '127.0.0.1:0', '--min-free-disk', '0', '--open']
+    let time = start
+    const now = () => time
+    const log = pino({ level: 'silent' })
+    const running = await startRelay(readConfig(args, {}), { log, now, monotonic: () => 0 })
+    t.teardown(() => running.close())
+    const relay = { ...running, now }
+    const [alice, bob] = [actor(), actor()]
+    const record = await sealRecord(relay, alice, bob, { ttl: 86_400 })
+    t.match(await post(relay.url, record.text), { status: 200 })
+    time += 3_600_001
 
-  t.match(await post(relay.url, (await sealRecord(relay, alice, bob)).text), { reply: { code: 'ERR_BUSY' } })
-  t.match(await ask(relay, bob, { type: 'read', path: record.path }), { body: JSON.parse(record.text) })
-  const health = await fetch(`${relay.url}/health`)
-  t.equal(health.status, 503)
-  t.match(await health.json(), { status: 'error', description: /the clock jumped/ })
-})
+    t.match(await post(relay.url, (await sealRecord(relay, alice, bob)).text), {
+      reply: { code: 'ERR_BUSY' },
+    })
+    const recordId = record.path.split('/').at(-1)!
+    t.match((await ask(relay, bob, { type: 'read', path: record.path })).reply, { code: 'ERR_BUSY' })
+    t.match((await ask(relay, alice, { type: 'delete', recordId })).reply, { code: 'ERR_BUSY' })
+    t.match((await ask(relay, alice, { type: 'prove', path: record.path, index: 0 })).reply, {
+      code: 'ERR_BUSY',
+    })
+    t.match((await ask(relay, bob, { type: 'inventory' })).reply, { result: [record.path] })
+    const health = await fetch(`${relay.url}/health`)
+    t.equal(health.status, 503)
+    t.match(await health.json(), { status: 'error', description: /the clock jumped/ })
+  },
+)
 
 t.test('a store without its key is not opened under a new one', async (t) => {
   const data = t.testdir()

@@ -1,0 +1,20 @@
+/** What the relay says of itself to everybody (docs/protocol.md §7.4). */
+import { features, type Info, protocolVersion } from '../contracts/api.ts'
+import type { Config } from './config.ts'
+import { software, version } from './version.ts'
+
+export function describe({ limits }: Config, key: string, url: string): Info {
+  const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
+  return {
+    key,
+    network: null,
+    software,
+    version,
+    protocol: protocolVersion,
+    features: [...features],
+    limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
+    advert: null,
+    contracts: null,
+    endpoints: { http: `${url}/`, websocket: `${url.replace(/^http/, 'ws')}/` },
+  }
+}
