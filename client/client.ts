@@ -1,16 +1,13 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
 import type { LedgerEntry } from '../contracts/account.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
-import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
+import { formatAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
 import { type IdentityFile, sealIdentity, type Succession } from '../market/identity-file.ts'
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
-import { type AccountAt, accounts, ledger } from './account.ts'
-import { sendAcks } from './acks.ts'
-import type { CallOptions } from './connection.ts'
-import { type Context, ownRelays } from './context.ts'
+import type { Context } from './context.ts'
 import {
   type Delivery,
   deliverFile,
@@ -21,23 +18,28 @@ import {
   send,
   type SendOptions,
 } from './delivery.ts'
-import { fetchFiles } from './downloads.ts'
-import type { FileOptions } from './file-plan.ts'
-import { deleteRecord, flush, type Flushed } from './flush.ts'
-import { addFriend, checkName, type Friend, findFriend, friends, removeFriend } from './friends.ts'
-import { Home } from './home.ts'
-import { arrivals, type Message, openArrival } from './inbox.ts'
-import { type Incoming, incoming } from './incoming.ts'
-import { listen } from './listen.ts'
-import * as me from './me.ts'
+import { fetchFiles } from './files/downloads.ts'
+import type { FileOptions } from './files/plan.ts'
+import type { TransferOptions } from './files/transfer.ts'
+import { resumeUploads } from './files/uploads.ts'
+import { Home } from './home/home.ts'
+import { arrivals, type Message, openArrival } from './home/inbox.ts'
+import { type Incoming, incoming } from './home/incoming.ts'
+import { sendAcks } from './mail/acks.ts'
+import { announce } from './mail/announce.ts'
+import { deleteRecord, flush, type Flushed } from './mail/flush.ts'
+import { listen } from './mail/listen.ts'
+import { overview, type Sent } from './mail/overview.ts'
+import { pull, pullStrangers, type Pulled, type PullOptions } from './mail/pull.ts'
+import { type Strangers, strangersOn } from './mail/strangers.ts'
+import { type AccountAt, accounts, ledger } from './money/account.ts'
+import type { Quoted } from './money/quotes.ts'
 import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
-import { overview, type Sent } from './overview.ts'
-import { ping, type Ping } from './ping.ts'
-import { pull, pullStrangers, type Pulled, type PullOptions } from './pull.ts'
-import type { Quoted } from './quotes.ts'
-import { type Strangers, strangersOn } from './strangers.ts'
-import type { TransferOptions } from './transfer.ts'
-import { resumeUploads } from './uploads.ts'
+import { addFriend, checkName, type Friend, findFriend, friends, removeFriend } from './people/friends.ts'
+import { addRelay, removeRelay } from './people/me.ts'
+import { distinct, ownRelays, relaysNamed, resolveAddress } from './people/relays.ts'
+import type { CallOptions } from './wire/connection.ts'
+import { ping, type Ping } from './wire/ping.ts'
 
 export class Client {
   readonly identity: Key
@@ -53,7 +55,7 @@ export class Client {
     if (await Home.at(directory).hasIdentity())
       throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
     checkName('label', options.label)
-    const relays = await Promise.all((options.relays ?? []).map((text) => me.resolveAddress(text)))
+    const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(text)))
     const home = await Home.open(directory)
     if (options.wallet === undefined) {
       // A key without identity file is what a crash right here leaves behind.
@@ -88,14 +90,16 @@ export class Client {
 
   /** Puts records on one more relay from now on, and tells every friend. */
   async addRelay(text: string, options: CallOptions = {}): Promise<RelayAddress> {
-    const address = await me.resolveAddress(text, options.signal)
-    await me.addRelay(this.#ctx, address, options)
+    const address = await resolveAddress(text, options.signal)
+    await addRelay(this.#ctx, address)
+    await announce(this.#ctx, options)
     return address
   }
 
   /** Leaves a relay, after telling every friend on it too. @throws ERR_NOT_FOUND */
   async removeRelay(reference: string, options: CallOptions = {}): Promise<void> {
-    await me.removeRelay(this.#ctx, reference, options)
+    await removeRelay(this.#ctx, reference)
+    await announce(this.#ctx, options)
   }
 
   friends(): Promise<Friend[]> {
@@ -184,7 +188,7 @@ export class Client {
 
   /** Brings whatever waits to the relays; with `retryRefused` also what they refused before. */
   async flush(options: TransferOptions & { retryRefused?: boolean } = {}): Promise<Flushed> {
-    await me.announce(this.#ctx, { ...options, attempts: 1 })
+    await announce(this.#ctx, { ...options, attempts: 1 })
     await resumeUploads(this.#ctx, options)
     return flush(this.#ctx, { ...options, attempts: 1 })
   }
@@ -233,14 +237,13 @@ export class Client {
   }
 
   /** Asks relays for a signed answer: the own ones, or one by address, URL or key. */
-  ping(reference?: string, options: CallOptions = {}): Promise<Ping[]> {
-    return ping(this.#ctx, reference, options)
+  async ping(reference?: string, options: CallOptions = {}): Promise<Ping[]> {
+    return ping(this.#ctx, await relaysNamed(this.#ctx, reference, options.signal), options)
   }
 
   async #allRelays(): Promise<RelayAddress[]> {
     const ofFriends = (await this.friends()).flatMap((friend) => friend.relays)
-    const all = [...(await this.relays()), ...ofFriends].map(formatAddress)
-    return [...new Set(all)].map(parseAddress)
+    return distinct([...(await this.relays()), ...ofFriends])
   }
 }
 

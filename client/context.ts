@@ -1,13 +1,13 @@
 /** What every part of the client works with; made once by `Client.open`. */
-import { type RelayAddress, formatAddress, parseAddress } from '../market/address.ts'
+import { formatAddress, type RelayAddress } from '../market/address.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
-import { Connection } from './connection.ts'
 import { codeOf, isAboutMoney } from './errors.ts'
-import type { Home } from './home.ts'
-import { PriceMemory } from './prices.ts'
-import { homeReads } from './reads.ts'
+import type { Home } from './home/home.ts'
+import { homeReads } from './home/reads.ts'
+import { PriceMemory } from './money/prices.ts'
 import type { Wallet } from './wallet.ts'
+import { Connection } from './wire/connection.ts'
 
 /** What the user should hear though nothing failed. */
 export type Notice =
@@ -95,9 +95,4 @@ async function noticePlainHttp({ home, notify }: ContextOptions, relay: string):
   // A home that cannot remember what was said must not stop anything: it is said once too often.
   const isNew = await home.noticeOnce(`plain-http ${relay}`).catch(() => true)
   if (isNew) notify({ type: 'plain-http', relay })
-}
-
-/** The user's own relays, in the order of the identity file. */
-export async function ownRelays({ home }: Context): Promise<RelayAddress[]> {
-  return (await home.me()).msg.request.relays.map(parseAddress)
 }

@@ -2,18 +2,19 @@
 import { MarketError } from '../market/errors.ts'
 import type { Payload } from '../market/payload.ts'
 import type { Key } from '../market/units.ts'
-import { type CostOptions, settle } from './bound.ts'
-import type { CallOptions } from './connection.ts'
-import { type Context, ownRelays } from './context.ts'
-import { type FileOptions, plan } from './file-plan.ts'
-import { contentBytes, fileLoad, type Load, loadOf } from './load.ts'
-import { relaysNamed } from './me.ts'
-import { outboxLimits, post, type Posted } from './outbox.ts'
-import { askAll, type Cost, type Quoted } from './quotes.ts'
-import { reservedFor } from './reserved.ts'
-import { idsOf } from './sending.ts'
-import { reservedTags } from './tags.ts'
-import { sendFile } from './uploads.ts'
+import type { Context } from './context.ts'
+import { fileLoad } from './files/chunks.ts'
+import { type FileOptions, plan } from './files/plan.ts'
+import { sendFile } from './files/uploads.ts'
+import { idsOf } from './home/outgoing.ts'
+import { outboxLimits, post, type Posted } from './mail/post.ts'
+import { reservedTags } from './mail/tags.ts'
+import { type CostOptions, settle } from './money/bound.ts'
+import { contentBytes, type Load, loadOf } from './money/load.ts'
+import { askAll, type Cost, type Quoted } from './money/quotes.ts'
+import { reservedFor } from './money/reserved.ts'
+import { ownRelays, relaysNamed } from './people/relays.ts'
+import type { CallOptions } from './wire/connection.ts'
 
 export interface SendOptions extends CallOptions, CostOptions {
   readonly ttlSeconds?: number | undefined
@@ -48,7 +49,7 @@ export async function deliverFile(
 ): Promise<Delivery> {
   checkTag(options.tag)
   const posted = await sendFile(ctx, what, options)
-  return { ...posted, reserved: await reservedFor(ctx.home, await idsOf(ctx, posted.recordId)) }
+  return { ...posted, reserved: await reservedFor(ctx.home, await idsOf(ctx.home, posted.recordId)) }
 }
 
 function checkTag(tag: string | undefined): void {

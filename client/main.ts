@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The program around `main`: the only place of the client that knows process. */
-import { main } from './cli.ts'
+import { main } from './terminal/cli.ts'
 
 const interrupt = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort())

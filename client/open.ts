@@ -2,7 +2,7 @@
 import type { WalletInterface } from '@bsv/sdk'
 import { openKeyFile } from '../contracts/wallet/key-file.ts'
 import { type Context, createContext, type Notice } from './context.ts'
-import type { Home } from './home.ts'
+import type { Home } from './home/home.ts'
 import { fromBrc100, fromKeyWallet, type Wallet } from './wallet.ts'
 
 export interface OpenOptions {

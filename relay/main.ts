@@ -54,7 +54,8 @@ async function start(args: readonly string[]): Promise<void> {
   process.on('SIGINT', stop)
   process.on('uncaughtException', fatal)
   process.on('unhandledRejection', fatal)
-  process.stdout.write(`${JSON.stringify({ event: 'ready', url: relay.url, key: relay.key })}\n`)
+  const { url, key, metricsUrl: metrics } = relay
+  process.stdout.write(`${JSON.stringify({ event: 'ready', url, key, metrics })}\n`)
 }
 
 async function carryOut(name: string, args: readonly string[]): Promise<number> {

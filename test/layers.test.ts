@@ -18,6 +18,8 @@ const allowed: Record<Layer, readonly Layer[]> = {
   test: layers,
   bench: layers,
 }
+/** The folders of client/: each may import those before it. */
+const clientFolders = ['wire', 'home', 'people', 'money', 'mail', 'files', 'terminal'] as const
 /** The places in the two pure layers that may do I/O, because relay and client both need them. */
 const adapters = ['market/channels/', 'contracts/chain/', 'contracts/wallet/']
 /** The files of the pure layers that know the platform: a browser build replaces these. */
@@ -98,6 +100,30 @@ t.test('imports point towards market only, and relay and client never meet', asy
   }
   t.same(wrong, [])
 })
+
+t.test(
+  'folders of the client import those before them; below its top, only the terminal knows the client',
+  async (t) => {
+    const rankOf = (path: string): number =>
+      clientFolders.findIndex((folder) => path.startsWith(`client/${folder}/`))
+    const shared = ['client/errors.ts', 'client/wallet.ts']
+    const wrong = sources
+      .filter(({ path }) => rankOf(path) >= 0)
+      .flatMap(({ path, imports }) =>
+        imports
+          .map((found) => ({ ...found, target: normalize(join(dirname(path), found.from)) }))
+          .filter(({ target, typeOnly }) => {
+            if (!target.startsWith('client/') || shared.includes(target)) return false
+            if (rankOf(target) >= 0) return rankOf(target) > rankOf(path)
+            return !(target === 'client/context.ts' && typeOnly) && !path.startsWith('client/terminal/')
+          })
+          .map(({ from }) => `${path}: ${from}`),
+      )
+    t.same(wrong, [])
+    const folders = sources.flatMap(({ path }) => /^client\/(\w+)\//.exec(path)?.[1] ?? [])
+    t.same([...new Set(folders)].sort(), [...clientFolders].sort(), 'and there are no others')
+  },
+)
 
 t.test('nothing imports a file outside the layers', async (t) => {
   const absolute = sources.flatMap(({ path, imports }) =>

@@ -1,21 +1,22 @@
 /** Files that friends send: fetched chunk by chunk, resumed where a kill left them, checked as a whole before they get a name. */
-import { createReadStream } from 'node:fs'
 import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { constants, type FileHandle, open, stat, statfs } from 'node:fs/promises'
 import { z } from 'zod'
-import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
-import { fromUtf8 } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import { type FileHead, payloadLimits, safeName } from '../market/payload.ts'
-import { formatPath, RecordId } from '../market/record.ts'
-import { noteRead } from './acks.ts'
-import type { Context } from './context.ts'
-import { isMissing, openJournal, readJournal, remove } from './durable.ts'
-import { ClientError, codeOf, Refused } from './errors.ts'
-import { friend } from './friends.ts'
-import { type Arrival, arrival, keepArrival, openArrival } from './inbox.ts'
-import { fileOf, finish, giveName, type Incoming, incoming, waitingFiles } from './incoming.ts'
-import { eachLimited } from './retry.ts'
+import { parseAddress, type RelayAddress } from '../../market/address.ts'
+import { fromUtf8 } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import { type FileHead, payloadLimits, safeName } from '../../market/payload.ts'
+import { formatPath, RecordId } from '../../market/record.ts'
+import type { Context } from '../context.ts'
+import { ClientError, codeOf, Refused } from '../errors.ts'
+import { isMissing, openJournal, readJournal, remove } from '../home/durable.ts'
+import { type Arrival, arrival, keepArrival, openArrival } from '../home/inbox.ts'
+import { fileOf, finish, giveName, type Incoming, incoming, waitingFiles } from '../home/incoming.ts'
+import { noteRead } from '../mail/acks.ts'
+import { folderOf, friend } from '../people/friends.ts'
+import { distinct } from '../people/relays.ts'
+import { eachLimited } from '../wire/retry.ts'
 import { type TransferOptions, transferLimits } from './transfer.ts'
 
 const inFlight = 4
@@ -73,7 +74,8 @@ async function fetchFile(ctx: Context, transfer: Incoming, options: TransferOpti
     if (!isFinal) throw error
     return finish(home, { ...transfer, state: 'failed', reason: (error as Error).message })
   }
-  const file = await giveName(ctx, part, { from: arrived.record.msg.from, name: payload.name })
+  const folder = await folderOf(ctx, arrived.record.msg.from)
+  const file = await giveName(home, part, { folder, name: payload.name })
   return finish(home, { ...transfer, state: 'saved', file })
 }
 
@@ -88,8 +90,7 @@ interface Job {
 /** The relay that had the file's record, then all others of its sender as known now. */
 async function sourcesOf({ home }: Context, { record }: Arrival, { at }: Incoming): Promise<RelayAddress[]> {
   const others = (await friend(home, record.msg.from))?.relays ?? []
-  const all = [parseAddress(at), ...others]
-  return [...new Map(all.map((address) => [formatAddress(address), address])).values()]
+  return distinct([parseAddress(at), ...others])
 }
 
 async function fetchChunks(job: Job, part: string): Promise<void> {

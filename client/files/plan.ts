@@ -1,14 +1,15 @@
 /** How the sending of a file begins: what it consists of, and what it may cost. */
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { toHex } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import { type CostOptions, settle } from './bound.ts'
-import { type Context, ownRelays } from './context.ts'
-import { named } from './durable.ts'
-import { fileLoad } from './load.ts'
-import { newRecordId, outboxLimits } from './outbox.ts'
-import { chunkBytesFor, chunkCount, largestCount, type Outgoing, saveOutgoing } from './sending.ts'
+import { toHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Context } from '../context.ts'
+import { named } from '../home/durable.ts'
+import { chunkCount, largestCount, type Outgoing, saveOutgoing } from '../home/outgoing.ts'
+import { newRecordId, outboxLimits } from '../mail/post.ts'
+import { type CostOptions, settle } from '../money/bound.ts'
+import { ownRelays } from '../people/relays.ts'
+import { chunkBytesFor, fileLoad } from './chunks.ts'
 import type { TransferOptions } from './transfer.ts'
 
 export interface FileOptions extends TransferOptions, CostOptions {

@@ -1,7 +1,7 @@
 /** The file being sent: it must stay what it was while its chunks are made. */
 import type { FileHandle } from 'node:fs/promises'
-import { ClientError } from './errors.ts'
-import type { Outgoing } from './sending.ts'
+import { ClientError } from '../errors.ts'
+import type { Outgoing } from '../home/outgoing.ts'
 
 /** @throws ERR_CHANGED when size or time are not those of the beginning */
 export async function checkUnchanged(

@@ -1,5 +1,5 @@
 /** What sending and fetching a file have in common for those who watch it. */
-import type { CallOptions } from './connection.ts'
+import type { CallOptions } from '../wire/connection.ts'
 
 export const transferLimits = {
   /** Larger files wait until they are asked for. */

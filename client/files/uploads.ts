@@ -2,24 +2,20 @@
 import { createHash } from 'node:crypto'
 import { type FileHandle, open, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
-import type { RelayAddress } from '../market/address.ts'
-import { toUtf8 } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import type { Payload } from '../market/payload.ts'
-import type { RecordId } from '../market/record.ts'
-import type { Key } from '../market/units.ts'
-import { type Context, ownRelays } from './context.ts'
-import { named } from './durable.ts'
-import { isUnpaid, Refused, RefusedByAll } from './errors.ts'
-import { begin, type FileOptions, goOn } from './file-plan.ts'
-import { deliver, type Draft, outboxLimits, post, type Posted } from './outbox.ts'
-import { entries, type Entry, keepRefusal, recordOf } from './outbox-files.ts'
-import { eachLimited } from './retry.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { toUtf8 } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Payload } from '../../market/payload.ts'
+import type { RecordId } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { isUnpaid, Refused, RefusedByAll } from '../errors.ts'
+import { named } from '../home/durable.ts'
+import { entries, type Entry, keepRefusal, recordOf } from '../home/outbox.ts'
 import {
   chunkId,
   chunkIds,
   giveUp,
-  fileHead,
   forgetUpload,
   idsPerRecord,
   lockOf,
@@ -27,9 +23,14 @@ import {
   outgoing,
   partIds,
   saveOutgoing,
-} from './sending.ts'
-import { checkUnchanged, readAt } from './source-file.ts'
-import { chunkTag } from './tags.ts'
+} from '../home/outgoing.ts'
+import { deliver, type Draft, outboxLimits, post, type Posted } from '../mail/post.ts'
+import { chunkTag } from '../mail/tags.ts'
+import { ownRelays } from '../people/relays.ts'
+import { eachLimited } from '../wire/retry.ts'
+import { fileHead } from './chunks.ts'
+import { begin, type FileOptions, goOn } from './plan.ts'
+import { checkUnchanged, readAt } from './source.ts'
 import type { Progress, TransferOptions } from './transfer.ts'
 
 /**

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { z } from 'zod'
-import { firstIssue } from '../market/envelope.ts'
-import { MarketError } from '../market/errors.ts'
-import { ClientError, messageOf } from './errors.ts'
+import { firstIssue } from '../../market/envelope.ts'
+import { MarketError } from '../../market/errors.ts'
+import { ClientError, messageOf } from '../errors.ts'
 
 /** Everything here is private to the user. */
 const mode = 0o600

@@ -27,15 +27,16 @@
  */
 import { join } from 'node:path'
 import { z } from 'zod'
-import { Cursor } from '../contracts/api.ts'
-import { Address } from '../market/address.ts'
-import { toHex } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import { sha256 } from '../market/hash.ts'
-import { type IdentityFile, openIdentity } from '../market/identity-file.ts'
-import type { Key } from '../market/units.ts'
+import { Cursor } from '../../contracts/api.ts'
+import { Address } from '../../market/address.ts'
+import { toHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import { sha256 } from '../../market/hash.ts'
+import { type IdentityFile, openIdentity } from '../../market/identity-file.ts'
+import type { Key } from '../../market/units.ts'
+import { codeOf } from '../errors.ts'
+import { isBeyond } from '../wire/places.ts'
 import { ensureDirectory, readJson, readText, readWhole, remove, writeDurably } from './durable.ts'
-import { codeOf } from './errors.ts'
 import { dropLock, type LockOptions, withLock } from './lock.ts'
 
 const folders = [
@@ -53,6 +54,7 @@ const folders = [
 const SavedCursor = z.strictObject({ cursor: Cursor })
 const Retired = z.array(Address).max(100)
 const Noticed = z.array(z.string())
+const Announcement = z.array(Address)
 
 export class Home {
   readonly directory: string
@@ -132,6 +134,19 @@ export class Home {
     await writeDurably(this.path('retired.json'), JSON.stringify([...others, address].slice(-100)))
   }
 
+  /** The relays on which friends are still to be told where we are. */
+  async announcement(): Promise<string[]> {
+    return (await readJson(this.path('announce.json'), Announcement)) ?? []
+  }
+
+  saveAnnouncement(relays: readonly string[]): Promise<void> {
+    return writeDurably(this.path('announce.json'), JSON.stringify(relays))
+  }
+
+  forgetAnnouncement(): Promise<void> {
+    return remove(this.path('announce.json'))
+  }
+
   /** True the first time it is called with `notice`, in the life of this home. */
   async noticeOnce(notice: string): Promise<boolean> {
     const path = this.path('noticed.json')
@@ -148,7 +163,7 @@ export class Home {
   /** Moves a cursor forward; in one epoch it never goes back, whoever writes last. Call it under the owner's lock. */
   async advance(relay: Key, owner: Key | undefined, cursor: Cursor): Promise<void> {
     const held = await this.cursor(relay, owner)
-    if (held !== undefined && !isAhead(cursor, held)) return
+    if (held !== undefined && !isBeyond(cursor, held)) return
     await writeDurably(this.#cursorFile(relay, owner), JSON.stringify({ cursor }))
   }
 
@@ -164,10 +179,3 @@ export class Home {
 
 /** How files are named after paths: no stranger's id ever becomes a file name. */
 export const hashOf = (path: string): string => toHex(sha256(path))
-
-/** The form `<epoch>.<place>` is published (§4.4); only places of one epoch can be compared. */
-function isAhead(cursor: Cursor, held: Cursor): boolean {
-  const [epoch, place] = cursor.split('.')
-  const [heldEpoch, heldPlace] = held.split('.')
-  return epoch !== heldEpoch || Number(place) > Number(heldPlace)
-}

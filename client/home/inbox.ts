@@ -1,12 +1,12 @@
 /** What arrived: verified records as they were signed, opened when somebody looks. */
 import { z } from 'zod'
-import { verify } from '../market/envelope.ts'
-import { decodePayload, type ReadPayload } from '../market/payload.ts'
-import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
-import { Hash, Key, Milliseconds } from '../market/units.ts'
-import type { Context } from './context.ts'
+import { verify } from '../../market/envelope.ts'
+import { decodePayload, type ReadPayload } from '../../market/payload.ts'
+import { decodeRecord, type RecordId, type SealedRecord } from '../../market/record.ts'
+import { Hash, Key, Milliseconds } from '../../market/units.ts'
+import { codeOf, messageOf } from '../errors.ts'
+import type { Wallet } from '../wallet.ts'
 import { namesIn, readJson, readText, readWhole, writeDurably } from './durable.ts'
-import { codeOf, messageOf } from './errors.ts'
 import { hashOf, type Home } from './home.ts'
 
 const SavedRecord = z.strictObject({
@@ -77,7 +77,10 @@ async function readArrival(path: string): Promise<Arrival | undefined> {
  * Decrypts and parses. What does not decrypt is shown as damaged: it was signed by its sender, so it is a fact about
  * him. @throws what the wallet throws when it fails: that is a fact about the wallet, and no record's fault
  */
-export async function openArrival({ wallet }: Context, arrived: Arrival): Promise<Message> {
+export async function openArrival(
+  { wallet }: { readonly wallet: Wallet },
+  arrived: Arrival,
+): Promise<Message> {
   const { record, relay, receivedMs } = arrived
   const { from, timestamp, request } = record.msg
   const { recordId: id, tag } = request

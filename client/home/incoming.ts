@@ -2,12 +2,10 @@
 import { link, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { z } from 'zod'
-import { Address, formatAddress, type RelayAddress } from '../market/address.ts'
-import { safeName } from '../market/payload.ts'
-import { Path } from '../market/record.ts'
-import type { Context } from './context.ts'
+import { Address, formatAddress, type RelayAddress } from '../../market/address.ts'
+import { safeName } from '../../market/payload.ts'
+import { Path } from '../../market/record.ts'
 import { ensureDirectory, exists, namesIn, readJson, remove, syncDirectory, writeDurably } from './durable.ts'
-import { folderOf } from './friends.ts'
 import { hashOf, type Home } from './home.ts'
 import type { Message } from './inbox.ts'
 
@@ -21,11 +19,7 @@ export const Incoming = z.discriminatedUnion('state', [
 export type Incoming = z.infer<typeof Incoming>
 
 /** Notes that a file is to be fetched. */
-export async function expectFile(
-  { home }: Context,
-  { path, payload }: Message,
-  at: RelayAddress,
-): Promise<void> {
+export async function expectFile(home: Home, { path, payload }: Message, at: RelayAddress): Promise<void> {
   if (payload.type !== 'file' || (await incoming(home, path)) !== undefined) return
   const { name, size } = payload
   await save(home, { state: 'waiting', path, at: formatAddress(at), name: safeName(name), size })
@@ -43,13 +37,13 @@ export async function waitingFiles(home: Home): Promise<Incoming[]> {
 
 /** Gives a finished file its name, or the next free one: a hard link never replaces what is there. */
 export async function giveName(
-  ctx: Context,
+  home: Home,
   part: string,
-  { from, name }: { from: string; name: string },
+  place: { readonly folder: string; readonly name: string },
 ): Promise<string> {
-  const folder = ctx.home.path('files', await folderOf(ctx, from))
+  const folder = home.path('files', place.folder)
   await ensureDirectory(folder)
-  const safe = safeName(name)
+  const safe = safeName(place.name)
   const extension = extname(safe)
   const stem = safe.slice(0, safe.length - extension.length)
   for (let count = 1; ; count++) {

@@ -9,8 +9,8 @@ import { randomBytes } from 'node:crypto'
 import { link, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { ClientError } from '../errors.ts'
 import { exists, namesIn, readText, remove, writeDurably } from './durable.ts'
-import { ClientError } from './errors.ts'
 
 const pollMs = 25
 export const lockWaitMs = 120_000

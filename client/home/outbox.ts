@@ -1,9 +1,9 @@
 /** The outbox on disk: facts about our records as files whose names say it all (see home.ts), so a listing is a state. */
 import { z } from 'zod'
-import { Receipt } from '../contracts/receipt.ts'
-import { isCode } from '../market/errors.ts'
-import { decodeRecord, type RecordId, type SealedRecord } from '../market/record.ts'
-import { Key } from '../market/units.ts'
+import { Receipt } from '../../contracts/receipt.ts'
+import { isCode } from '../../market/errors.ts'
+import { decodeRecord, type RecordId, type SealedRecord } from '../../market/record.ts'
+import { Key } from '../../market/units.ts'
 import { namesIn, readJson, readText, readWhole, remove, syncDirectory, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
@@ -26,7 +26,7 @@ export interface Entry {
 /** What the name of a record's file says. */
 export type Named = Pick<Entry, 'id' | 'expires' | 'to'>
 
-/** The most that may be spent on a record, or on the whole it is part of, relay by relay (see bound.ts). */
+/** The most that may be spent on a record, or on the whole it is part of, relay by relay (see money/bound.ts). */
 export const Bound = z.strictObject({
   maxCost: z.int().min(0),
   whole: z.strictObject({ bytes: z.int().min(0), ttl: z.int().min(1), maxPulls: z.int().min(1) }),

@@ -1,16 +1,13 @@
 /** What is known of a file being sent: enough to go on after a kill, and the ids of all its records. */
-import { basename } from 'node:path'
 import { z } from 'zod'
-import { toHex } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import { sha256 } from '../market/hash.ts'
-import { paddedLength, type Payload, payloadLimits } from '../market/payload.ts'
-import { RecordId } from '../market/record.ts'
-import { Hash, Key, Milliseconds, Tag } from '../market/units.ts'
-import { type Context, ownRelays } from './context.ts'
+import { toHex } from '../../market/bytes.ts'
+import { sha256 } from '../../market/hash.ts'
+import { payloadLimits } from '../../market/payload.ts'
+import { RecordId } from '../../market/record.ts'
+import { Hash, Key, Milliseconds, Tag } from '../../market/units.ts'
 import { namesIn, readJson, remove, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
-import { Bound, entries, markDeleted } from './outbox-files.ts'
+import { Bound, entries, markDeleted } from './outbox.ts'
 
 export const Outgoing = z.strictObject({
   /** Also the id of the `file` record. */
@@ -62,7 +59,7 @@ export const recordsOf = (transfer: Outgoing): RecordId[] => [
 ]
 
 /** The records of the sending of that id, or the one record. */
-export async function idsOf({ home }: Context, id: RecordId): Promise<RecordId[]> {
+export async function idsOf(home: Home, id: RecordId): Promise<RecordId[]> {
   const transfer = (await outgoing(home)).find((one) => one.id === id)
   return transfer === undefined ? [id] : recordsOf(transfer)
 }
@@ -91,50 +88,10 @@ export const largestCount = (transfer: Outgoing): number => idsPerRecord(transfe
 
 const idFrom = (seed: string, what: string): RecordId => toHex(sha256(seed, what)).slice(0, 32)
 
-/** What the `file` record says. */
-export function fileHead(
-  { source, size, chunkBytes }: Outgoing,
-  sha256: string,
-  { chunks, parts }: { readonly chunks: RecordId[]; readonly parts: RecordId[] },
-): Payload {
-  const names = parts.length > 0 ? { parts } : { chunks }
-  const name = basename(source).slice(0, payloadLimits.nameLength)
-  return { type: 'file', name, size, sha256, chunkBytes, ...names }
-}
-
 /** A `file` record without its ids: mostly a name of 255 characters, escaped. */
-const fileHeadBytes = 2048
+export const fileHeadBytes = 2048
 /** 32 digits, quotes and a comma. */
 const idBytes = 35
-
-const chunkBytesLimit: number = 256 * 1024
-const headBytes = 64
-/** What BRC-2 adds to a plaintext. */
-export const cipherBytes = 48
-
-/** Raw bytes per chunk so that its record fits the smallest of our relays; those that do not answer get no say. */
-export async function chunkBytesFor(ctx: Context, signal: AbortSignal | undefined): Promise<number> {
-  const relays = await ownRelays(ctx)
-  const infos = await Promise.allSettled(relays.map((relay) => ctx.connect(relay).info(signal)))
-  signal?.throwIfAborted()
-  const limits = infos.map((info) =>
-    info.status === 'fulfilled' ? info.value.limits.recordBytes : Number.POSITIVE_INFINITY,
-  )
-  return largestChunk(Math.min(...limits))
-}
-
-/** @throws ERR_TOO_LARGE when not even a small chunk fits */
-export function largestChunk(recordBytes: number): number {
-  const fits = (bytes: number) =>
-    Math.ceil(paddedLength(bytes + headBytes) / 3) * 4 + cipherBytes <= recordBytes
-  let bytes = chunkBytesLimit
-  while (!fits(bytes)) {
-    bytes = Math.floor(bytes * 0.95)
-    if (bytes < 2 * fileHeadBytes)
-      throw new MarketError('ERR_TOO_LARGE', 'your relay takes too small records for files')
-  }
-  return bytes
-}
 
 export const lockOf = (id: RecordId): string => `out-${id}`
 const fileOf = (home: Home, id: RecordId): string => home.path('transfers', `out-${id}.json`)

@@ -3,20 +3,12 @@
  * between the answer and the inbox asks with the same words and the record's last pull is not lost (docs/protocol.md §4.3).
  */
 import type { z } from 'zod'
-import { Read } from '../contracts/api.ts'
-import { decode, messageSchema, type Sealed } from '../market/envelope.ts'
-import { protocolLimits } from '../market/units.ts'
+import { Read } from '../../contracts/api.ts'
+import { decode, messageSchema } from '../../market/envelope.ts'
+import { protocolLimits } from '../../market/units.ts'
+import type { ReadMemory, SealedRead } from '../wire/repeat.ts'
 import { namesIn, readText, readWhole, remove, writeDurably } from './durable.ts'
 import { hashOf, type Home } from './home.ts'
-
-export type SealedRead = Sealed<z.infer<typeof Read>>
-
-/** What a connection needs so that no read of its relay is paid for twice. */
-export interface ReadMemory {
-  recall(relay: string, path: string): Promise<SealedRead | undefined>
-  remember(read: SealedRead): Promise<void>
-  forget(relay: string, path: string): Promise<void>
-}
 
 const ReadEnvelope = messageSchema(Read)
 

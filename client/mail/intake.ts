@@ -1,13 +1,13 @@
 /** What a verified record does when it arrives, by the type of its payload. */
 import { z } from 'zod'
-import type { RelayAddress } from '../market/address.ts'
-import { canonicalize } from '../market/canonical.ts'
-import { MarketError } from '../market/errors.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { canonicalize } from '../../market/canonical.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Context } from '../context.ts'
+import { type Arrival, keepArrival, type Message, openArrival } from '../home/inbox.ts'
+import { expectFile } from '../home/incoming.ts'
+import { updateFriend } from '../people/friends.ts'
 import { noteRead, takeAck } from './acks.ts'
-import type { Context } from './context.ts'
-import { expectFile } from './incoming.ts'
-import { updateFriend } from './friends.ts'
-import { type Arrival, keepArrival, type Message, openArrival } from './inbox.ts'
 
 /**
  * Takes a verified record into the inbox. Effects come first and are harmless to repeat, the inbox comes last:
@@ -26,7 +26,7 @@ export async function takeIn(
     else await noteRead(ctx, arrived)
     if (payload.type === 'identity') await takeIdentity(ctx, from, payload.identity)
   }
-  if (payload.type === 'file') await expectFile(ctx, message, at)
+  if (payload.type === 'file') await expectFile(ctx.home, message, at)
   await keepArrival(ctx.home, arrived)
   return message
 }

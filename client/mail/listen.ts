@@ -1,11 +1,11 @@
 /** Hearing at once: subscriptions at all friends' relays, each push answered by a signed pull. */
-import { formatAddress } from '../market/address.ts'
-import type { Context } from './context.ts'
-import { friends, type FriendsRelay, relaysOf } from './friends.ts'
-import type { Message } from './inbox.ts'
-import { live } from './live.ts'
+import { formatAddress } from '../../market/address.ts'
+import type { Context } from '../context.ts'
+import type { Message } from '../home/inbox.ts'
+import { friends, type FriendsRelay, relaysOf } from '../people/friends.ts'
+import { live } from '../wire/live.ts'
+import { coalesce } from '../wire/retry.ts'
 import { pull, type Pulled } from './pull.ts'
-import { coalesce } from './retry.ts'
 
 /** How often everything is looked at without being told: new friends, moved friends, the queue, missed pushes. */
 const reviewMs = 60_000

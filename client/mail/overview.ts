@@ -1,12 +1,12 @@
 /** The outbox as its owner wants to see it: one line per thing sent, not per chunk. */
 import { basename } from 'node:path'
-import { decodePayload, type Payload } from '../market/payload.ts'
-import type { RecordId } from '../market/record.ts'
-import type { Key } from '../market/units.ts'
-import type { Context } from './context.ts'
-import { codeOf, messageOf } from './errors.ts'
-import { type Entry, entries, recordOf, refusalOf } from './outbox-files.ts'
-import { outgoing, recordsOf } from './sending.ts'
+import { decodePayload, type Payload } from '../../market/payload.ts'
+import type { RecordId } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { codeOf, messageOf } from '../errors.ts'
+import { type Entry, entries, recordOf, refusalOf } from '../home/outbox.ts'
+import { outgoing, recordsOf } from '../home/outgoing.ts'
 
 export type SentState = 'sending' | 'queued' | 'delivered' | 'acknowledged' | 'refused' | 'deleted'
 

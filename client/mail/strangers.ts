@@ -1,11 +1,11 @@
 /** Records of people who are no friends: shown when asked for, and before anything is read. */
-import type { Cursor, Entry, RequestOf } from '../contracts/api.ts'
-import type { RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
-import type { CallOptions, Connection } from './connection.ts'
-import type { Context } from './context.ts'
-import { friendKeys } from './friends.ts'
-import { PageCheck } from './places.ts'
+import type { Cursor, Entry, RequestOf } from '../../contracts/api.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Context } from '../context.ts'
+import { friendKeys } from '../people/friends.ts'
+import type { CallOptions, Connection } from '../wire/connection.ts'
+import { PageCheck } from '../wire/places.ts'
 import { isWanted, pageEntries } from './pull.ts'
 
 /** Of a longer list only the oldest is shown: it is all held in memory. */

@@ -1,11 +1,12 @@
 /** How one's credit stands at a relay, and what happened to it (docs/protocol.md §4.9). */
-import type { Account, LedgerEntry, Purse } from '../contracts/account.ts'
-import type { Cursor } from '../contracts/api.ts'
-import type { RelayAddress } from '../market/address.ts'
-import type { CallOptions, Connection } from './connection.ts'
-import type { Context } from './context.ts'
-import { ClientError } from './errors.ts'
-import { relaysNamed } from './me.ts'
+import type { Account, LedgerEntry, Purse } from '../../contracts/account.ts'
+import type { Cursor } from '../../contracts/api.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import type { Context } from '../context.ts'
+import { ClientError } from '../errors.ts'
+import { relaysNamed } from '../people/relays.ts'
+import type { CallOptions, Connection } from '../wire/connection.ts'
+import { epochOf, placeOf } from '../wire/places.ts'
 
 /** Entries asked for at once; a relay may give fewer. */
 const pageEntries = 500
@@ -75,9 +76,6 @@ async function* pages(
   }
 }
 
-/** Places of one epoch only can be compared (§4.4); the relay refuses a cursor of another. */
-function isBefore(cursor: Cursor, other: Cursor): boolean {
-  const [epoch, place] = cursor.split('.')
-  const [otherEpoch, otherPlace] = other.split('.')
-  return epoch === otherEpoch && Number(place) < Number(otherPlace)
-}
+/** The relay refuses a cursor of another epoch. */
+const isBefore = (cursor: Cursor, other: Cursor): boolean =>
+  epochOf(cursor) === epochOf(other) && placeOf(cursor) < placeOf(other)

@@ -2,14 +2,14 @@
  * The most the user allows (`maxCost`): kept with each record, and held against what a relay asks for before every
  * upload to it, now or months later. Each relay has a part of its own, so that uploads need not wait for each other.
  */
-import type { RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
-import type { SealedRecord } from '../market/record.ts'
-import type { CallOptions, Connection } from './connection.ts'
-import type { Context } from './context.ts'
-import { ClientError } from './errors.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { SealedRecord } from '../../market/record.ts'
+import type { Context } from '../context.ts'
+import { ClientError } from '../errors.ts'
+import { type Bound, boundOf, nameOf } from '../home/outbox.ts'
+import type { CallOptions, Connection } from '../wire/connection.ts'
 import type { Load } from './load.ts'
-import { type Bound, boundOf, nameOf } from './outbox-files.ts'
 import { askAll, costOf, type Quoted, quotesText } from './quotes.ts'
 
 export interface CostOptions {

@@ -1,9 +1,9 @@
 /** What relays ask for, as they signed it (docs/protocol.md §4.7): every quote is checked, and remembered while it binds. */
 import { z } from 'zod'
-import { ceilSatoshi, quoteUnits, type Wish } from '../market/price.ts'
-import { type Key, Milliseconds, type Prices } from '../market/units.ts'
-import type { CallOptions, Connection } from './connection.ts'
-import { ClientError } from './errors.ts'
+import { ceilSatoshi, quoteUnits, type Wish } from '../../market/price.ts'
+import { type Key, Milliseconds, type Prices } from '../../market/units.ts'
+import { ClientError } from '../errors.ts'
+import type { CallOptions, Connection } from '../wire/connection.ts'
 
 /** What an upload may take with all its attempts: a quote that ends sooner may be over when the record arrives. */
 const firmMs = 300_000

@@ -1,10 +1,10 @@
 /** What it would cost at most on each relay, before anything is sealed or sent. */
-import type { RelayAddress } from '../market/address.ts'
-import { ceilSatoshi, quoteUnits, type Wish } from '../market/price.ts'
-import type { Prices } from '../market/units.ts'
-import type { CallOptions } from './connection.ts'
-import type { Context } from './context.ts'
-import { ClientError } from './errors.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { ceilSatoshi, quoteUnits, type Wish } from '../../market/price.ts'
+import type { Prices } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { ClientError } from '../errors.ts'
+import type { CallOptions } from '../wire/connection.ts'
 import type { Load } from './load.ts'
 
 /** A relay that does not say within this what it costs is treated as one that is away. */

@@ -1,9 +1,9 @@
 /** What relays set aside for records of ours, by the receipts they signed. */
-import { ceilSatoshi, worstUnits } from '../market/price.ts'
-import type { RecordId } from '../market/record.ts'
-import type { Key } from '../market/units.ts'
-import type { Home } from './home.ts'
-import { entries, receiptOf } from './outbox-files.ts'
+import { ceilSatoshi, worstUnits } from '../../market/price.ts'
+import type { RecordId } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
+import type { Home } from '../home/home.ts'
+import { entries, receiptOf } from '../home/outbox.ts'
 import type { Cost } from './quotes.ts'
 
 /** For these records together: what each relay books is exact, so it is summed before it is rounded. */

@@ -1,7 +1,7 @@
 /** Whom the user knows: their identity files, under names only the user gives. */
 import { z } from 'zod'
-import { formatAddress, type RelayAddress, parseAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
+import { formatAddress, type RelayAddress, parseAddress } from '../../market/address.ts'
+import { MarketError } from '../../market/errors.ts'
 import {
   Identity,
   type IdentityFile,
@@ -9,13 +9,13 @@ import {
   openIdentity,
   type Succession,
   succession,
-} from '../market/identity-file.ts'
-import { safeName } from '../market/payload.ts'
-import type { Key } from '../market/units.ts'
-import type { Context } from './context.ts'
-import { namesIn, readJson, readWhole, remove, writeDurably } from './durable.ts'
-import { codeOf } from './errors.ts'
-import type { Home } from './home.ts'
+} from '../../market/identity-file.ts'
+import { safeName } from '../../market/payload.ts'
+import type { Key } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { codeOf } from '../errors.ts'
+import { namesIn, readJson, readWhole, remove, writeDurably } from '../home/durable.ts'
+import type { Home } from '../home/home.ts'
 
 const keptForks = 8
 

@@ -1,9 +1,9 @@
 /** `relay`: finds the command, runs it, turns what it throws into a sentence and an exit code. */
 import { parseArgs } from 'node:util'
-import { MarketError } from '../market/errors.ts'
+import { MarketError } from '../../market/errors.ts'
+import { ClientError, codeOf, isAboutMoney, Refused } from '../errors.ts'
 import { type Command, exitCodes, globalOptions, usageError } from './command.ts'
 import { commands } from './commands/index.ts'
-import { ClientError, codeOf, isAboutMoney, Refused } from './errors.ts'
 import { explain } from './explain.ts'
 import { type GlobalValues, type Io, Session } from './session.ts'
 import { jsonLine, oneLine } from './show.ts'

@@ -1,6 +1,6 @@
 /** What a command is: its options, its lines of help, and what it does with a session. */
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { ClientError } from './errors.ts'
+import { ClientError } from '../errors.ts'
 import type { Session } from './session.ts'
 
 type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig['options']>
@@ -105,3 +105,11 @@ export function positiveInteger(text: string, option: string): number {
   if (!/^[1-9][0-9]{0,9}$/.test(text)) throw usageError(`--${option} takes a whole number above 0`)
   return Number(text)
 }
+
+/** How long relays are to keep it, and how often each may give it away. */
+export const keepingOptions = { ttl: { type: 'string' }, 'max-pulls': { type: 'string' } } as const
+
+export const keepingOf = ({ ttl, 'max-pulls': pulls }: Values<typeof keepingOptions>) => ({
+  ttlSeconds: ttl === undefined ? undefined : durationSeconds(ttl, 'ttl'),
+  maxPulls: pulls === undefined ? undefined : positiveInteger(pulls, 'max-pulls'),
+})

@@ -1,6 +1,6 @@
 /** What went wrong, in words that help. */
-import { Quote } from '../contracts/account.ts'
-import { isUnpaid, messageOf, type Refused, RefusedByAll } from './errors.ts'
+import { Quote } from '../../contracts/account.ts'
+import { isUnpaid, messageOf, type Refused, RefusedByAll } from '../errors.ts'
 
 export const help = {
   credit:

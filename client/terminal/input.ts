@@ -1,9 +1,9 @@
 /** What comes in through a pipe or from a file the user names, bounded. */
 import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { fromUtf8 } from '../market/bytes.ts'
-import { MarketError } from '../market/errors.ts'
-import { named } from './durable.ts'
+import { fromUtf8 } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import { named } from '../home/durable.ts'
 
 /** All of a stream as text. @throws ERR_TOO_LARGE, ERR_MALFORMED when it is not UTF-8 */
 export async function readInput(stream: Readable, maxBytes: number): Promise<string> {

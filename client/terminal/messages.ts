@@ -1,8 +1,8 @@
 /** Messages and files on the screen, or as JSON lines. */
-import { toBase64 } from '../market/bytes.ts'
-import type { Key } from '../market/units.ts'
-import type { Incoming } from './incoming.ts'
-import type { Message } from './inbox.ts'
+import { toBase64 } from '../../market/bytes.ts'
+import type { Key } from '../../market/units.ts'
+import type { Message } from '../home/inbox.ts'
+import type { Incoming } from '../home/incoming.ts'
 import type { Session } from './session.ts'
 import { bytesText, manyLines, oneLine, timeText } from './show.ts'
 

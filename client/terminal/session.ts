@@ -2,10 +2,11 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
-import { Client } from './client.ts'
-import type { Notice } from './context.ts'
-import type { Progress } from './transfer.ts'
-import { isUnpaid, messageOf } from './errors.ts'
+import type { Key } from '../../market/units.ts'
+import { Client } from '../client.ts'
+import type { Notice } from '../context.ts'
+import { isUnpaid, messageOf } from '../errors.ts'
+import type { Progress } from '../files/transfer.ts'
 import { explain } from './explain.ts'
 import { jsonLine, type Output, oneLine, progressBar, table } from './show.ts'
 
@@ -50,6 +51,12 @@ export class Session {
   async client(): Promise<Client> {
     this.#client ??= await Client.open(this.directory, this.options)
     return this.#client
+  }
+
+  /** What the user calls friends, by their keys. */
+  async names(): Promise<Map<Key, string>> {
+    const friends = await (await this.client()).friends()
+    return new Map(friends.map(({ key, alias }) => [key, alias]))
   }
 
   /** A result: one JSON line, or one line or paragraph for people. */

@@ -13,14 +13,14 @@ import {
   type RequestType,
   replies,
   type Write,
-} from '../contracts/api.ts'
-import { toHex } from '../market/bytes.ts'
-import { canonicalize, parseCanonical } from '../market/canonical.ts'
-import { decode, type Sealed, verify } from '../market/envelope.ts'
-import { sha256 } from '../market/hash.ts'
-import { decodeRecordValue, type SealedRecord } from '../market/record.ts'
-import type { Hash, Key } from '../market/units.ts'
-import { ClientError, messageOf, Refused, told } from './errors.ts'
+} from '../../contracts/api.ts'
+import { toHex } from '../../market/bytes.ts'
+import { canonicalize, parseCanonical } from '../../market/canonical.ts'
+import { decode, type Sealed, verify } from '../../market/envelope.ts'
+import { sha256 } from '../../market/hash.ts'
+import { decodeRecordValue, type SealedRecord } from '../../market/record.ts'
+import type { Hash, Key } from '../../market/units.ts'
+import { ClientError, messageOf, Refused, told } from '../errors.ts'
 
 /** Who must have signed, for whom, and how the user knows the relay. */
 export interface Parties {

@@ -1,18 +1,18 @@
 /** One relay over HTTP: sealed requests out, proven answers in (docs/protocol.md §2, §7.1). */
 import { randomBytes } from 'node:crypto'
-import { featuresOf, type Info, type Request, type RequestOf, type Write } from '../contracts/api.ts'
-import type { RelayAddress } from '../market/address.ts'
-import { type Sealed, seal } from '../market/envelope.ts'
-import type { SealedRecord } from '../market/record.ts'
+import { featuresOf, type Info, type Request, type RequestOf, type Write } from '../../contracts/api.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import { type Sealed, seal } from '../../market/envelope.ts'
+import type { SealedRecord } from '../../market/record.ts'
+import { ClientError, isRetryable, Refused } from '../errors.ts'
+import type { Wallet } from '../wallet.ts'
 import { type Answer, type Outcome, openAnswer, openBatch, type Parties } from './answer.ts'
-import { ClientError, isRetryable, Refused } from './errors.ts'
 import { fetchText } from './http.ts'
 import { connectionLimits, fetchInfo } from './info.ts'
-import type { ReadMemory, SealedRead } from './reads.ts'
 import { RelayClock } from './relay-clock.ts'
+import type { ReadMemory, SealedRead } from './repeat.ts'
 import { isOver, isReplayed, isStale, keepsText, repeatableMs, repeatsInBatch } from './repeat.ts'
 import { pauseBeforeRetry } from './retry.ts'
-import type { Wallet } from './wallet.ts'
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined

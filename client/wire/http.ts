@@ -1,5 +1,5 @@
 /** HTTP as this client speaks it: no redirects, bounded replies, no wait without an end. */
-import { ClientError, messageOf } from './errors.ts'
+import { ClientError, messageOf } from '../errors.ts'
 
 export interface HttpRequest {
   readonly url: string

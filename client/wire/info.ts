@@ -1,6 +1,6 @@
 /** What a relay publishes about itself (docs/protocol.md §7.4), and the bounds of talking to one. */
-import { Info } from '../contracts/api.ts'
-import { ClientError, messageOf } from './errors.ts'
+import { Info } from '../../contracts/api.ts'
+import { ClientError, messageOf } from '../errors.ts'
 import { fetchText } from './http.ts'
 
 export const connectionLimits = {

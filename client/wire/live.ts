@@ -4,14 +4,14 @@
  * cursor that came from a signed reply. A crash therefore repeats and never loses.
  */
 import { WebSocket } from 'ws'
-import { type Cursor, type Listen as ListenSchema, Push } from '../contracts/api.ts'
 import type { z } from 'zod'
-import type { Sealed } from '../market/envelope.ts'
-import { MarketError } from '../market/errors.ts'
-import { type Key, protocolLimits } from '../market/units.ts'
+import { type Cursor, type Listen as ListenSchema, Push } from '../../contracts/api.ts'
+import type { Sealed } from '../../market/envelope.ts'
+import { MarketError } from '../../market/errors.ts'
+import { type Key, protocolLimits } from '../../market/units.ts'
+import { ClientError, isRetryable, messageOf, Refused, told } from '../errors.ts'
 import type { Connection } from './connection.ts'
-import { ClientError, isRetryable, messageOf, Refused, told } from './errors.ts'
-import { resumeAfter } from './places.ts'
+import { epochOf, placeOf, resumeAfter } from './places.ts'
 import { pauseBeforeRetry } from './retry.ts'
 
 const limits = {
@@ -184,8 +184,8 @@ class Session {
 /** The one place that has nothing behind it for any owner; places of different epochs cannot be compared. */
 function earliest(cursors: readonly (Cursor | undefined)[]): Start {
   const known = cursors.filter((cursor) => cursor !== undefined)
-  const epochs = new Set(known.map((cursor) => cursor.split('.')[0]))
-  const [first] = known.sort((a, b) => Number(a.split('.')[1]) - Number(b.split('.')[1]))
+  const epochs = new Set(known.map(epochOf))
+  const [first] = known.sort((a, b) => placeOf(a) - placeOf(b))
   return first === undefined || known.length < cursors.length || epochs.size > 1
     ? { afterTs: 0 }
     : { cursor: first }

@@ -1,8 +1,9 @@
 /** Whether relays are there, and answer with the key they should have. */
-import type { RelayAddress } from '../market/address.ts'
+import type { RelayAddress } from '../../market/address.ts'
+import type { Context } from '../context.ts'
 import type { CallOptions } from './connection.ts'
-import type { Context } from './context.ts'
-import { relaysNamed } from './me.ts'
+
+type Asking = Pick<Context, 'connect' | 'now'>
 
 export interface Ping {
   readonly relay: RelayAddress
@@ -11,17 +12,10 @@ export interface Ping {
   readonly error?: Error
 }
 
-/** Asks the own relays, or the one that is named. */
-export async function ping(
-  ctx: Context,
-  reference: string | undefined,
-  options: CallOptions,
-): Promise<Ping[]> {
-  const relays = await relaysNamed(ctx, reference, options.signal)
-  return Promise.all(relays.map((relay) => pingOne(ctx, relay, options)))
-}
+export const ping = (ctx: Asking, relays: readonly RelayAddress[], options: CallOptions): Promise<Ping[]> =>
+  Promise.all(relays.map((relay) => pingOne(ctx, relay, options)))
 
-async function pingOne(ctx: Context, relay: RelayAddress, options: CallOptions): Promise<Ping> {
+async function pingOne(ctx: Asking, relay: RelayAddress, options: CallOptions): Promise<Ping> {
   const began = performance.now()
   try {
     // Of all requests, the one that every relay answers to everybody.

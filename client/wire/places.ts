@@ -1,7 +1,7 @@
 /** How far a relay may move the place from which we go on reading (docs/protocol.md §4.4): what is skipped is lost unseen. */
-import type { Cursor } from '../contracts/api.ts'
-import { protocolLimits } from '../market/units.ts'
-import { ClientError, Refused } from './errors.ts'
+import type { Cursor } from '../../contracts/api.ts'
+import { protocolLimits } from '../../market/units.ts'
+import { ClientError, Refused } from '../errors.ts'
 
 export const placeLimits = {
   /** How far beyond our time a place may lie: clocks differ, and a burst runs ahead. */
@@ -51,11 +51,14 @@ export class PageCheck {
   }
 }
 
-const placesPerMs = 1024
-const placeOf = (cursor: Cursor): number => Number(cursor.split('.')[1])
+/** The form `<epoch>.<place>` is published (§4.4); only places of one epoch can be compared. */
+export const epochOf = (cursor: Cursor): string => cursor.split('.')[0]! // by its schema
+export const placeOf = (cursor: Cursor): number => Number(cursor.split('.')[1])
 
-function isBeyond(cursor: Cursor, last: Cursor): boolean {
-  return cursor.split('.')[0] !== last.split('.')[0] || placeOf(cursor) > placeOf(last)
-}
+/** Later than `other`, or of another epoch, which came in its place. */
+export const isBeyond = (cursor: Cursor, other: Cursor): boolean =>
+  epochOf(cursor) !== epochOf(other) || placeOf(cursor) > placeOf(other)
+
+const placesPerMs = 1024
 
 const untrusted = (what: string): ClientError => new ClientError('ERR_UNTRUSTED', `the relay ${what}`)

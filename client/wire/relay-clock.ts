@@ -1,5 +1,5 @@
 /** The time at a relay, as far as its signed answers told us (docs/protocol.md §3.2). */
-import { Refused } from './errors.ts'
+import { Refused } from '../errors.ts'
 import { connectionLimits } from './info.ts'
 
 export class RelayClock {

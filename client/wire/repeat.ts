@@ -1,8 +1,9 @@
 /** When a request may be said again, and in which words (docs/protocol.md §2, §4.3). */
-import type { Request } from '../contracts/api.ts'
-import { MarketError } from '../market/errors.ts'
+import type { Request, RequestOf } from '../../contracts/api.ts'
+import type { Sealed } from '../../market/envelope.ts'
+import { MarketError } from '../../market/errors.ts'
+import { Refused } from '../errors.ts'
 import type { Outcome } from './answer.ts'
-import { Refused } from './errors.ts'
 
 /** A read is repeated only while the relay is sure to remember it: a margin below the 120 s of freshness. */
 export const repeatableMs = 90_000
@@ -19,6 +20,15 @@ export const isReplayed = (error: unknown): boolean =>
  */
 export function keepsText({ type }: Request, failure: unknown): boolean {
   return !isStale(failure) && (type === 'read' || type === 'store' || type === 'delete')
+}
+
+export type SealedRead = Sealed<RequestOf<'read'>>
+
+/** What a connection needs so that no read of its relay is paid for twice. */
+export interface ReadMemory {
+  recall(relay: string, path: string): Promise<SealedRead | undefined>
+  remember(read: SealedRead): Promise<void>
+  forget(relay: string, path: string): Promise<void>
 }
 
 /** True when a read gave nothing to keep: the next one of its path is a new one. */

@@ -1,6 +1,6 @@
 /** Waiting before trying again: exponential, with jitter, never beyond what the relay or the caller says. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { MarketError } from '../market/errors.ts'
+import { MarketError } from '../../market/errors.ts'
 
 export interface Backoff {
   readonly firstMs: number

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { ProtoWallet, PrivateKey } from '@bsv/sdk'
 import t from 'tap'
-import { Connection } from '../../client/connection.ts'
+import { Connection } from '../../client/wire/connection.ts'
 import { fromBrc100, fromKeyWallet } from '../../client/wallet.ts'
 import { featuresOf } from '../../contracts/api.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'

@@ -4,9 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { entries } from '../../client/outbox-files.ts'
-import { largestChunk } from '../../client/sending.ts'
-import { sendFile } from '../../client/uploads.ts'
+import { entries } from '../../client/home/outbox.ts'
+import { largestChunk } from '../../client/files/chunks.ts'
+import { sendFile } from '../../client/files/uploads.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { encodePayload, type Payload } from '../../market/payload.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
@@ -225,7 +225,7 @@ async function forge(
   chunks: Record<string, Uint8Array>,
 ): Promise<void> {
   const to = await alice.client.friend('Bob')
-  const { post } = await import('../../client/outbox.ts')
+  const { post } = await import('../../client/mail/post.ts')
   const ctx = contextOf(alice)
   for (const [recordId, bytes] of Object.entries(chunks)) {
     await post(await ctx, {
@@ -248,7 +248,7 @@ async function forge(
 
 async function contextOf({ home }: Person, now: () => number = Date.now) {
   const { createContext } = await import('../../client/context.ts')
-  const { Home } = await import('../../client/home.ts')
+  const { Home } = await import('../../client/home/home.ts')
   const { fromKeyWallet } = await import('../../client/wallet.ts')
   const { openKeyFile } = await import('../../contracts/wallet/key-file.ts')
   const wallet = fromKeyWallet(await openKeyFile(join(home, 'key.json')))

@@ -1,7 +1,7 @@
-import { formatAddress } from '../../market/address.ts'
-import { identityLimits } from '../../market/identity-file.ts'
+import { formatAddress } from '../../../market/address.ts'
+import { identityLimits } from '../../../market/identity-file.ts'
+import type { Friend } from '../../people/friends.ts'
 import { command, exitCodes, usageError } from '../command.ts'
-import type { Friend } from '../friends.ts'
 import { readInput, readNamed } from '../input.ts'
 import { oneLine } from '../show.ts'
 

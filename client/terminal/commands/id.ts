@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { named } from '../../home/durable.ts'
 import { command, exitCodes } from '../command.ts'
-import { named } from '../durable.ts'
 import { oneLine } from '../show.ts'
 
 export const idCommand = command({

@@ -1,5 +1,5 @@
-import { formatAddress } from '../../market/address.ts'
-import { parsePath } from '../../market/record.ts'
+import { formatAddress } from '../../../market/address.ts'
+import { parsePath } from '../../../market/record.ts'
 import { command, exitCodes } from '../command.ts'
 import { bodyText, isShown, messageRow } from '../messages.ts'
 import type { Session } from '../session.ts'
@@ -15,7 +15,7 @@ export const inboxCommand = command({
   async run(session, { strangers }) {
     if (strangers) return listStrangers(session)
     const client = await session.client()
-    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    const names = await session.names()
     const rows: Record<string, unknown>[] = []
     for await (const message of client.inbox()) {
       if (!isShown(message)) continue

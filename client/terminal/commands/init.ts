@@ -1,5 +1,5 @@
-import { formatAddress } from '../../market/address.ts'
-import { Client } from '../client.ts'
+import { formatAddress } from '../../../market/address.ts'
+import { Client } from '../../client.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 
 export const initCommand = command({

@@ -1,5 +1,5 @@
+import type { Message } from '../../home/inbox.ts'
 import { command, durationSeconds, exitCodes, positiveInteger, sizeBytes } from '../command.ts'
-import type { Message } from '../inbox.ts'
 import { isShown, show, showFile } from '../messages.ts'
 
 export const listenCommand = command({
@@ -20,7 +20,7 @@ export const listenCommand = command({
     const enough = new AbortController()
     const seconds = duration === undefined ? undefined : durationSeconds(duration, 'for')
     const timer = seconds === undefined ? undefined : setTimeout(() => enough.abort(), seconds * 1000)
-    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    const names = await session.names()
     let seen = 0
     const onMessage = (message: Message) => {
       show(session, message, names)

@@ -1,8 +1,8 @@
+import type { Client } from '../../client.ts'
+import type { Sent } from '../../mail/overview.ts'
 import { command, exitCodes } from '../command.ts'
-import type { Client } from '../client.ts'
-import type { Sent } from '../overview.ts'
-import { timeText } from '../show.ts'
 import type { Session } from '../session.ts'
+import { timeText } from '../show.ts'
 
 export const outboxCommand = command({
   name: 'outbox',
@@ -14,7 +14,7 @@ export const outboxCommand = command({
   async run(session, { flush }) {
     const client = await session.client()
     const failures = flush ? await flushNow(session, client) : []
-    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    const names = await session.names()
     const rows = (await client.outbox()).map((sent) => row(sent, names.get(sent.to)))
     session.list(rows, ['sent', 'id', 'friend', 'type', 'state', 'relays', 'summary'], 'nothing sent')
     const isStuck = failures.length > 0 && rows.some(({ state }) => state === 'queued' || state === 'sending')

@@ -1,6 +1,6 @@
-import { formatAddress } from '../../market/address.ts'
+import { formatAddress } from '../../../market/address.ts'
+import { codeOf, messageOf } from '../../errors.ts'
 import { command, exitCodes } from '../command.ts'
-import { codeOf, messageOf } from '../errors.ts'
 
 export const pingCommand = command({
   name: 'ping',

@@ -20,7 +20,7 @@ export const pullCommand = command({
     const maxFileBytes = size === undefined ? undefined : sizeBytes(size, 'max-file')
     const client = await session.client()
     const { signal, onProgress } = session
-    const names = new Map((await client.friends()).map(({ key, alias }) => [key, alias]))
+    const names = await session.names()
     const options = {
       signal,
       onMessage: (message: Parameters<typeof show>[1]) => show(session, message, names),

@@ -1,8 +1,8 @@
-import { formatAddress } from '../../market/address.ts'
-import { command, durationSeconds, exitCodes, positiveInteger, sizeBytes, usageError } from '../command.ts'
-import type { Quotable } from '../delivery.ts'
-import { codeOf, messageOf } from '../errors.ts'
-import type { Quoted, RelayQuote } from '../quotes.ts'
+import { formatAddress } from '../../../market/address.ts'
+import type { Quotable } from '../../delivery.ts'
+import { codeOf, messageOf } from '../../errors.ts'
+import type { Quoted, RelayQuote } from '../../money/quotes.ts'
+import { command, exitCodes, keepingOf, keepingOptions, sizeBytes, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { timeText } from '../show.ts'
 
@@ -22,18 +22,12 @@ export const quoteCommand = command({
     bytes: { type: 'string' },
     text: { type: 'string' },
     file: { type: 'string' },
-    ttl: { type: 'string' },
-    'max-pulls': { type: 'string' },
+    ...keepingOptions,
   },
   positionals: [0, 1],
-  async run(session, { ttl, 'max-pulls': pulls, ...what }, [relay]) {
-    const options = {
-      signal: session.signal,
-      relay,
-      ttlSeconds: ttl === undefined ? undefined : durationSeconds(ttl, 'ttl'),
-      maxPulls: pulls === undefined ? undefined : positiveInteger(pulls, 'max-pulls'),
-    }
-    const wanted = wantedOf(what)
+  async run(session, values, [relay]) {
+    const options = { signal: session.signal, relay, ...keepingOf(values) }
+    const wanted = wantedOf(values)
     const quoted = await (await session.client()).quote(wanted, options)
     if (quoted.relays.length === 0) session.say('no relays yet: add one with relays add')
     else show(session, quoted)

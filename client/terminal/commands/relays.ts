@@ -1,4 +1,4 @@
-import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { formatAddress, type RelayAddress } from '../../../market/address.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 
 export const relaysCommand = command({

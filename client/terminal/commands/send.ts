@@ -1,12 +1,12 @@
-import { isFree } from '../../market/price.ts'
-import type { Client } from '../client.ts'
-import { command, durationSeconds, exitCodes, positiveInteger, satoshis, usageError } from '../command.ts'
-import type { Delivery } from '../delivery.ts'
-import { codeOf, isAboutMoney, isUnpaid } from '../errors.ts'
+import { isFree } from '../../../market/price.ts'
+import type { Client } from '../../client.ts'
+import type { Delivery } from '../../delivery.ts'
+import { codeOf, isAboutMoney, isUnpaid } from '../../errors.ts'
+import { type Cost, costQuoted, type Quoted, quotesText } from '../../money/quotes.ts'
+import { command, exitCodes, keepingOf, keepingOptions, satoshis, usageError } from '../command.ts'
 import { readInput } from '../input.ts'
-import { type Cost, costQuoted, type Quoted, quotesText } from '../quotes.ts'
-import { oneLine } from '../show.ts'
 import type { Session } from '../session.ts'
+import { oneLine } from '../show.ts'
 
 const inputBytes = 512 * 1024
 
@@ -26,14 +26,13 @@ export const sendCommand = command({
   options: {
     text: { type: 'string' },
     file: { type: 'string' },
-    ttl: { type: 'string' },
     tag: { type: 'string' },
-    'max-pulls': { type: 'string' },
+    ...keepingOptions,
     'max-cost': { type: 'string' },
   },
   positionals: [1, 2],
   async run(session, values, [reference = '', dash]) {
-    const { text, file, ttl, tag, 'max-pulls': pulls, 'max-cost': cost } = values
+    const { text, file, tag, 'max-cost': cost } = values
     const sources = [text, file, dash].filter((source) => source !== undefined)
     if (sources.length !== 1 || (dash !== undefined && dash !== '-'))
       throw usageError('send takes exactly one of --text TEXT, --file FILE and -')
@@ -46,8 +45,7 @@ export const sendCommand = command({
         showQuote(session, quotes)
       },
       tag,
-      ttlSeconds: ttl === undefined ? undefined : durationSeconds(ttl, 'ttl'),
-      maxPulls: pulls === undefined ? undefined : positiveInteger(pulls, 'max-pulls'),
+      ...keepingOf(values),
     }
     const client = await session.client()
     const friend = await client.friend(reference)

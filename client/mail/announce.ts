@@ -1,0 +1,35 @@
+/** Telling friends when the own relays change (docs/protocol.md §8.2). */
+import { parseAddress } from '../../market/address.ts'
+import { protocolLimits } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { Refused } from '../errors.ts'
+import { friends } from '../people/friends.ts'
+import type { CallOptions } from '../wire/connection.ts'
+import { post } from './post.ts'
+import { identityTag } from './tags.ts'
+
+/** Longer than messages: who was away must still find out where everybody went. */
+const announcementTtlSeconds = 30 * 86_400
+
+/** Tells every friend where we are, on the relays we had and those we have. Friends who know already see nothing new. */
+export async function announce(ctx: Context, options: CallOptions = {}): Promise<void> {
+  const relays = (await ctx.home.announcement()).map(parseAddress)
+  if (relays.length === 0) return
+  const { text } = await ctx.home.me()
+  const payload = { type: 'identity' as const, identity: JSON.parse(text) as unknown }
+  for (const { key } of await friends(ctx)) {
+    // A record names only so many relays; the newest stand last.
+    const draft = {
+      to: key,
+      payload,
+      tag: identityTag,
+      ttlSeconds: announcementTtlSeconds,
+      relays: relays.slice(-protocolLimits.relaysPerRecord),
+    }
+    await post(ctx, draft, options).catch((error: unknown) => {
+      if (!(error instanceof Refused)) throw error
+      ctx.notify({ type: 'relay-failed', relay: error.relay, error })
+    })
+  }
+  await ctx.home.forgetAnnouncement()
+}

@@ -1,0 +1,39 @@
+/** The relays the user means: the own ones, and what can be typed to name one. */
+import { formatAddress, parseAddress, type RelayAddress } from '../../market/address.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Context } from '../context.ts'
+import { fetchInfo } from '../wire/info.ts'
+
+/** The user's own relays, in the order of the identity file. */
+export async function ownRelays({ home }: Pick<Context, 'home'>): Promise<RelayAddress[]> {
+  return (await home.me()).msg.request.relays.map(parseAddress)
+}
+
+/** A full address of what the user typed; without a key, the relay found there now is pinned (trust on first use). */
+export async function resolveAddress(text: string, signal?: AbortSignal): Promise<RelayAddress> {
+  if (text.includes('#')) return parseAddress(text)
+  const url = (text.includes('://') ? text : `http://${text}`).replace(/\/+$/, '')
+  if (!URL.canParse(url)) throw new MarketError('ERR_MALFORMED', `${text} is not the address of a relay`)
+  const { key } = await fetchInfo(url, signal)
+  return parseAddress(`${url}#${key}`)
+}
+
+/** The own relays that `reference` names by address, URL or key, all without one; else the relay found there. */
+export async function relaysNamed(
+  ctx: Context,
+  reference: string | undefined,
+  signal?: AbortSignal,
+): Promise<RelayAddress[]> {
+  const own = await ownRelays(ctx)
+  if (reference === undefined) return own
+  const named = own.filter((relay) => isNamed(relay, reference))
+  return named.length > 0 ? named : [await resolveAddress(reference, signal)]
+}
+
+export const isNamed = (address: RelayAddress, reference: string): boolean =>
+  [address.key, address.url, formatAddress(address)].includes(reference.replace(/\/+$/, ''))
+
+/** Each address once, in the order of first mention. */
+export const distinct = (all: readonly RelayAddress[]): RelayAddress[] => [
+  ...new Map(all.map((address) => [formatAddress(address), address])).values(),
+]
