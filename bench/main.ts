@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { backupParts } from './backup.ts'
 import { type Bench, type Figure, machine, type Part, tableHead, tableRow } from './figures.ts'
 import { inventoryParts } from './inventories.ts'
+import { ledgerParts } from './ledger.ts'
 import { liveParts } from './live.ts'
 import { meteredParts } from './metered.ts'
 import { printProfiles } from './profile.ts'
@@ -17,6 +18,7 @@ const parts: readonly Part[] = [
   ...inventoryParts,
   ...liveParts,
   ...meteredParts,
+  ...ledgerParts,
   ...backupParts,
 ]
 /** No part begins after this; --full fills a store three times as large. */

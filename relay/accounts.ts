@@ -87,6 +87,7 @@ export class Accounts {
       const found = findPurse(batch, owner, purse)
       if (found === undefined || hasLapsed(found, batch.now)) continue
       const paidUntil = paidUntilOf(found, expires)
+      if (paidUntil <= offer.at) continue
       if (affords(found, worstUnits({ ...offer, paidUntil, prices }))) return { purse, prices, paidUntil }
       most = Math.max(most, available(found))
     }

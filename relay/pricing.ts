@@ -83,9 +83,8 @@ export class Pricing {
     const current = this.at(now)
     const rises = names.some((name) => prices[name] > current[name])
     const from = rises ? now + noticeMs : now
-    await this.#keep(
-      rises ? { prices: current, next: { prices, from }, configured } : { prices, next: null, configured },
-    )
+    if (rises) await this.#keep({ prices: current, next: { prices, from }, configured })
+    else await this.#keep({ prices, next: null, configured })
     return from
   }
 
@@ -98,15 +97,14 @@ export class Pricing {
   }
 
   async #keep(tariff: Tariff): Promise<void> {
-    const before = this.#tariff
     try {
       await this.#store.commit((batch) => {
         batch.put(tariffRow, Buffer.from(JSON.stringify(tariff)))
-        // Takes effect in the order of commits: what comes after in this batch is charged by it.
-        this.#tariff = tariff
+        // A rise shortens quotes from now on, whether or not it is written; a fall must be durable before it is quoted.
+        if (tariff.next !== null) this.#tariff = tariff
       })
+      this.#tariff = tariff
     } catch (error) {
-      this.#tariff = before
       this.#isUnsure = true
       throw error
     }

@@ -1,10 +1,11 @@
 /** What a check of the books finds: sentences, of which a bounded number is kept. */
-import { type Row, damaged } from '../store/codec.ts'
+import { damaged } from '../store/codec.ts'
 
 const keptSentences = 100
 
 export class Findings {
   readonly sentences: string[] = []
+  /** Sentences that were not kept. */
   more = 0
 
   say(sentence: string): void {
@@ -12,8 +13,13 @@ export class Findings {
     else this.more++
   }
 
+  add(others: Findings): void {
+    for (const sentence of others.sentences) this.say(sentence)
+    this.more += others.more
+  }
+
   /** The row, or undefined once it was said that it cannot be read. */
-  read<T>(row: Pick<Row<T>, 'decode'>, key: Buffer, value: Buffer, keyBytes?: number): T | undefined {
+  read<T>(row: { decode(value: Buffer): T }, key: Buffer, value: Buffer, keyBytes?: number): T | undefined {
     try {
       if (keyBytes !== undefined && key.length !== keyBytes) throw damaged('a key has the wrong length')
       return row.decode(value)

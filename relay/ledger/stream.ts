@@ -32,12 +32,17 @@ export class Stream {
     return this.#rows[this.#at]
   }
 
+  /** The next row, which is passed. */
+  async next(): Promise<KeyValue | undefined> {
+    const row = await this.peek()
+    if (row !== undefined) this.#at++
+    return row
+  }
+
   /** The next row, if it is this owner's. */
   async take(owner: Buffer): Promise<KeyValue | undefined> {
     const row = await this.peek()
-    if (row === undefined || !ownerPart(row[0]).equals(owner)) return undefined
-    this.#at++
-    return row
+    return row !== undefined && ownerPart(row[0]).equals(owner) ? this.next() : undefined
   }
 
   /** The rows of an owner to whom the next row belongs, in chunks. */
@@ -46,7 +51,9 @@ export class Stream {
       const rest = this.#rows.length - this.#at
       const last = this.#rows.at(-1)! // there is one: peek returned it, or one before it
       const isAllHis = ownerPart(last[0]).equals(owner)
-      const others = isAllHis ? -1 : this.#rows.findIndex(([key], at) => at >= this.#at && !ownerPart(key).equals(owner))
+      const others = isAllHis
+        ? -1
+        : this.#rows.findIndex(([key], at) => at >= this.#at && !ownerPart(key).equals(owner))
       const taken = others === -1 ? rest : others - this.#at
       if (taken === 0) return
       const rows = this.#rows.slice(this.#at, this.#at + taken)

@@ -163,6 +163,7 @@ export class Committer<Event> {
       return
     }
     if (!batch.isEmpty) observer?.commit(settles.length, (performance.now() - began) / 1000)
+    this.#hot.apply(batch.changes)
     this.#durable(batch)
     for (const settle of settles) settle()
   }
@@ -184,7 +185,6 @@ export class Committer<Event> {
   #durable(batch: OpenBatch<Event>): void {
     if (batch.isEmpty) return
     this.#durablePlace = batch.lastPlace
-    this.#hot.apply(batch.changes)
     if (batch.events.length > 0) this.#options.announce(batch.events)
   }
 

@@ -27,6 +27,8 @@ export const sweepLimits = {
   runOwners: 256,
   /** How much longer than fresh an answer is remembered: a clock set back by less makes no request act twice. */
   answersMs: 5 * 60_000,
+  /** How long signed reads are kept as evidence. */
+  pullRetentionMs: 90 * dayMs,
 } as const
 
 export interface SweeperOptions {
@@ -53,7 +55,7 @@ export class Sweeper {
 
   constructor(options: SweeperOptions) {
     this.#options = options
-    this.#pullRetentionMs = options.pullRetentionMs ?? 90 * dayMs
+    this.#pullRetentionMs = options.pullRetentionMs ?? sweepLimits.pullRetentionMs
     this.#start = this.#clocks()
   }
 

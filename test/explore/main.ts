@@ -1,7 +1,8 @@
 /**
- * Writes, reads and deletes at random, kills the relay at random, and holds it against a model in memory after each restart:
- * `npm run explore -- [--seed N] [--seconds N]`. The seed decides what is done, the machine when. Exit code 1 and the seed
- * when the relay broke its word.
+ * `npm run explore -- [--seed N] [--seconds N]`: for two thirds of the time, writes, reads and deletes at random against a
+ * relay that sells and is killed at random; after each death its books are checked, after each restart it is held against a
+ * model in memory. For the rest, lives of a ledger (test/fixtures/ledger-run.ts). The seed decides what is done, the machine
+ * when. Exit code 1 and the seed when the relay broke its word.
  */
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -9,6 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { reach } from '../../relay/reach.ts'
+import { diceOf, runLedger } from '../fixtures/ledger-run.ts'
 import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
 import { actor } from '../fixtures/wire.ts'
 import { type Dice, Lane } from './lane.ts'
@@ -16,26 +19,22 @@ import { type Dice, Lane } from './lane.ts'
 const program = [fileURLToPath(new URL('../../relay/main.js', import.meta.url))]
 const answersPerLife = 600
 
-/** Numbers that follow from a seed (mulberry32). */
-function diceOf(seed: number): Dice {
-  let state = seed
-  return (sides) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % sides
-  }
-}
+/** Every newcomer gets enough for all he will do. */
+const selling = [
+  ...['--price', 'storageGBDay=4000', '--price', 'egressGB=100000', '--price', 'ingressGB=1000'],
+  ...['--grant-new', '1000000000', '--limit', 'newcomersPerAddressPerDay=1000000'],
+]
+const stepsPerLife = 20_000
 
 /** Starts the relay; one time in four it is killed while it starts, or soon after, and started again. */
 async function restart(data: string, dice: Dice): Promise<RelayProcess> {
   if (dice(4) === 0) {
     const command = ['timeout', '-s', 'KILL', `${0.2 + dice(40) / 100}`]
-    const started = await spawnRelay(data, { program, command }).catch(() => undefined)
+    const started = await spawnRelay(data, { program, command, args: selling }).catch(() => undefined)
     const { exitCode, signalCode } = started?.child ?? { exitCode: 0, signalCode: null }
     if (started !== undefined && exitCode === null && signalCode === null) await once(started.child, 'exit')
   }
-  return spawnRelay(data, { program })
+  return spawnRelay(data, { program, args: selling })
 }
 
 async function explore(data: string, dice: Dice, seconds: number): Promise<string> {
@@ -63,6 +62,7 @@ async function explore(data: string, dice: Dice, seconds: number): Promise<strin
       }
       await Promise.all(lanes.map(live))
       await ending
+      await checkBooks(data)
       relay = await restart(data, dice)
       for (const lane of lanes) {
         lane.forgetRepeats()
@@ -76,14 +76,39 @@ async function explore(data: string, dice: Dice, seconds: number): Promise<strin
   return `${counts.answers} answers, ${counts.kills} kills, ${counts.stops} stops: the relay kept its word`
 }
 
+/** @throws when the books of a relay that is not running do not agree */
+async function checkBooks(data: string): Promise<void> {
+  const relay = await reach(data, new AbortController().signal)
+  try {
+    const { ok, differences } = await relay.send('check', {})
+    if (!ok) throw new Error(`the books do not agree: ${differences.join('; ')}`)
+  } finally {
+    await relay.close()
+  }
+}
+
+async function exploreLedgers(folder: string, seed: number, seconds: number): Promise<string> {
+  const end = Date.now() + seconds * 1000
+  let lives = 0
+  do {
+    const directory = join(folder, `life-${lives}`)
+    await runLedger({ seed: seed + lives, steps: stepsPerLife, directory })
+    rmSync(directory, { recursive: true, force: true })
+    lives++
+  } while (Date.now() < end)
+  return `${lives} ledgers of ${stepsPerLife} steps: every satoshi explained`
+}
+
 async function main(): Promise<number> {
   const options = { seed: { type: 'string' }, seconds: { type: 'string', default: '60' } } as const
   const { values } = parseArgs({ options })
   const seed = Number(values.seed ?? Date.now() % 1_000_000)
   const data = mkdtempSync(join(tmpdir(), 'relay-explore-'))
   try {
-    const summary = await explore(data, diceOf(seed), Number(values.seconds))
-    process.stdout.write(`seed ${seed}: ${summary}\n`)
+    const seconds = Number(values.seconds)
+    const relays = await explore(join(data, 'relay'), diceOf(seed), (seconds * 2) / 3)
+    process.stdout.write(`seed ${seed}: ${relays}\n`)
+    process.stdout.write(`seed ${seed}: ${await exploreLedgers(data, seed, seconds / 3)}\n`)
     rmSync(data, { recursive: true, force: true })
     return 0
   } catch (error) {

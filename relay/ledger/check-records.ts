@@ -1,0 +1,148 @@
+/**
+ * Whether the entries about each record make a story: written once, pulled as often as it says, ended at most once. Records
+ * that were written and have not ended are remembered; when they are too many, a later pass looks at a part of them at a time.
+ */
+import type { Key } from '../../market/units.ts'
+import { timeOf } from '../store/place.ts'
+import type { Entry, Pull, StoredHead } from '../store/rows.ts'
+import type { Findings } from './findings.ts'
+
+/** What all entries about a record, and its head, say alike. */
+const facts = [
+  ...(['recordId', 'purse', 'bytes', 'paidUntil', 'maxPulls'] as const),
+  ...(['storageGBDay', 'egressGB', 'ingressGB'] as const),
+] as const
+
+interface Story extends Pick<Entry, (typeof facts)[number]> {
+  readonly receiver: Key
+  pulls: number
+}
+
+export class RecordsCheck {
+  readonly #owner: Key
+  readonly #findings: Findings
+  readonly #part: number
+  readonly #parts: number
+  readonly #most: number
+  readonly #open = new Map<number, Story>()
+  #live = 0
+  #peak = 0
+
+  /** Looks at the part with number `part` of `parts`, or at all records, unless they are more than `most` at once. */
+  constructor(owner: Key, findings: Findings, { part = 0, parts = 1, most = Number.POSITIVE_INFINITY } = {}) {
+    this.#owner = owner
+    this.#findings = findings
+    this.#part = part
+    this.#parts = parts
+    this.#most = most
+  }
+
+  /** In how many parts the records must be looked at, since they were too many at once; 1: they were not. */
+  get parts(): number {
+    if (this.#peak <= this.#most) return 1
+    // Places are odd and even unevenly often, so an odd number of parts; half full each, since they differ in size.
+    return Math.ceil(this.#peak / this.#most) * 2 + 1
+  }
+
+  /** `pull`: the signed read of the same place, if there is one. */
+  enter(place: number, entry: Entry, pull: Pull | undefined): void {
+    if (entry.what === 'received' || entry.what === 'returned') return
+    if (entry.what === 'write') this.#count(1)
+    if (isEnd(entry.what)) this.#count(-1)
+    if (this.#isNotLookedAt(entry.record)) return
+    if (entry.what === 'write') this.#write(place, entry)
+    else this.#goOn(place, entry, pull)
+  }
+
+  /** A live record, after all entries; `isPaid` as long as it must have a story that goes on. */
+  head(recordId: string, head: StoredHead, isPaid: boolean): void {
+    if (this.#isNotLookedAt(head.place)) return
+    const story = this.#open.get(head.place)
+    const name = `the record ${recordId} of ${this.#owner}`
+    if (story === undefined) {
+      if (isPaid)
+        this.#findings.say(`${name} lives and is to be paid for, but no entry says that it was written`)
+      return
+    }
+    if (!isPaid) {
+      this.#findings.say(`${name} lives and nobody pays for it, but no entry says that it ended`)
+      return
+    }
+    this.#open.delete(head.place)
+    const found = { ...head, recordId }
+    const other: string[] = facts.filter((fact) => found[fact] !== story[fact])
+    if (head.receiver !== story.receiver) other.push('receiver')
+    if (other.length > 0)
+      this.#findings.say(`${name} has another ${other.join(', ')} than when it was written`)
+    const taken = head.maxPulls - head.pullsLeft
+    if (taken !== story.pulls)
+      this.#findings.say(
+        `${name} was pulled ${story.pulls} times by its entries and ${taken} times by itself`,
+      )
+  }
+
+  /** After all entries and heads. */
+  finish(): void {
+    for (const [place, { recordId }] of this.#open) {
+      const written = `written at place ${place}`
+      this.#findings.say(
+        `the record ${recordId} of ${this.#owner}, ${written}, is gone, but no entry says that it ended`,
+      )
+    }
+  }
+
+  #goOn(place: number, entry: Entry, pull: Pull | undefined): void {
+    const story = this.#open.get(entry.record)
+    if (story === undefined) {
+      this.#say(entry, place, 'the record had not been written, or had ended before')
+      return
+    }
+    const other = facts.filter((name) => entry[name] !== story[name])
+    if (other.length > 0) this.#say(entry, place, `the record was written with another ${other.join(', ')}`)
+    if (entry.what === 'pull') this.#pull(place, entry, story, pull)
+    if (isEnd(entry.what)) this.#end(place, entry, story)
+  }
+
+  #write(place: number, entry: Entry): void {
+    if (entry.record !== place) this.#say(entry, place, `it is about the record of place ${entry.record}`)
+    const { recordId, purse, bytes, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB } = entry
+    const terms = { purse, bytes, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB }
+    this.#open.set(entry.record, { recordId, ...terms, receiver: entry.note, pulls: 0 })
+  }
+
+  #pull(place: number, entry: Entry, story: Story, pull: Pull | undefined): void {
+    story.pulls++
+    if (story.pulls > story.maxPulls) this.#say(entry, place, `only ${story.maxPulls} pulls were allowed`)
+    if (pull !== undefined && pull.receiver !== story.receiver)
+      this.#say(entry, place, `the read was signed by ${pull.receiver}, the record is for ${story.receiver}`)
+  }
+
+  #end(place: number, entry: Entry, story: Story): void {
+    this.#open.delete(entry.record)
+    if (entry.pulls !== story.pulls)
+      this.#say(entry, place, `it says ${entry.pulls} pulls, and there are entries of ${story.pulls}`)
+    const until = entry.what === 'deleted' ? timeOf(place) : entry.paidUntil
+    if (entry.until !== until) this.#say(entry, place, `it ends at ${entry.until} and must end at ${until}`)
+  }
+
+  /** Records of other parts; and all, once they were too many. */
+  #isNotLookedAt(place: number): boolean {
+    return this.#peak > this.#most || (this.#parts > 1 && place % this.#parts !== this.#part)
+  }
+
+  #count(by: 1 | -1): void {
+    this.#live += by
+    this.#peak = Math.max(this.#peak, this.#live)
+    if (this.#peak > this.#most) this.#open.clear()
+  }
+
+  #say(entry: Entry, place: number, what: string): void {
+    this.#findings.say(`${nameOf(this.#owner, place, entry)}: ${what}`)
+  }
+}
+
+const isEnd = (what: Entry['what']): boolean => what === 'deleted' || what === 'expired' || what === 'unpaid'
+
+/** An entry, in a sentence about it. */
+export const nameOf = (owner: Key, place: number, { what, recordId, purse }: Entry): string =>
+  `the entry ${place} of ${owner} (${what}${recordId === '' ? '' : ` ${recordId}`}, purse ${purse})`

@@ -1,0 +1,39 @@
+/** Whatever happens to a relay, its books are right to the satoshi: random lives, from fixtures/ledger-run.ts. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runLedger } from '../fixtures/ledger-run.ts'
+
+t.setTimeout(180_000)
+
+const lanes = 4
+const stepsOfLane = 25_000
+/** What a run must have met to say anything. */
+const met = [
+  ...['write stored', 'write conflict', 'write expired', 'write ERR_PAYMENT_REQUIRED'],
+  ...[
+    'read record',
+    'read replayed',
+    'read unpaid',
+    'read absent',
+    'prove proof',
+    'prove ERR_PAYMENT_REQUIRED',
+  ],
+  ...['delete deleted', 'delete unknown', 'expired', 'unpaid', 'lapsed', 'grant granted', 'grant before'],
+  ...['revoke all', 'revoke some', 'contract', 'prices', 'crash before', 'crash after', 'restart'],
+]
+
+t.test('100 000 random steps leave no difference', async (t) => {
+  const folder = t.testdir()
+  const runs = Array.from({ length: lanes }, async (_, lane) => {
+    const directory = join(folder, String(lane))
+    mkdirSync(directory)
+    return runLedger({ seed: 1 + lane, steps: stepsOfLane, directory })
+  })
+  const counts: Record<string, number> = {}
+  for (const run of await Promise.all(runs))
+    for (const [what, times] of Object.entries(run)) counts[what] = (counts[what] ?? 0) + times
+
+  t.comment(counts)
+  for (const what of met) t.ok((counts[what] ?? 0) > 0, what)
+})
