@@ -7,7 +7,7 @@ import type { Limits } from './limits.ts'
 import type { Pricing } from './pricing.ts'
 import { metaKey } from './store/keys.ts'
 import { bookReceived, findPurse, pursesOf } from './store/ledger.ts'
-import { affords, available, hasLapsed } from './store/purses.ts'
+import { affords, available, hasEnded, hasLapsed } from './store/purses.ts'
 import { Newcomers, type Purse } from './store/rows.ts'
 import type { Offer, RecordBatch, Store, Terms } from './store/store.ts'
 
@@ -85,9 +85,8 @@ export class Accounts {
     for (const purse of purseOrder) {
       if (!names.includes(purse)) continue
       const found = findPurse(batch, owner, purse)
-      if (found === undefined || hasLapsed(found, batch.now)) continue
+      if (found === undefined || hasLapsed(found, batch.now) || hasEnded(found, offer.at)) continue
       const paidUntil = paidUntilOf(found, expires)
-      if (paidUntil <= offer.at) continue
       if (affords(found, worstUnits({ ...offer, paidUntil, prices }))) return { purse, prices, paidUntil }
       most = Math.max(most, available(found))
     }

@@ -32,6 +32,9 @@ export const affords = (purse: Purse, units: bigint): boolean =>
 
 export const hasLapsed = ({ lapses }: Purse, now: number): boolean => lapses !== 0 && now >= lapses
 
+/** Whether it pays for no record any longer that is written now. */
+export const hasEnded = ({ serviceEnd }: Purse, now: number): boolean => serviceEnd !== 0 && now >= serviceEnd
+
 export const newPurse = (openedAt: number, { lapses = 0, serviceEnd = 0 } = {}): Purse => ({
   ...{ openedAt, lapses, serviceEnd, received: 0, returned: 0, spent: 0n, held: 0n },
   ...{ byteMs: 0n, egress: 0, ingress: 0, records: 0, size: 0, sizeStart: 0n, rate: 0n, rateStart: 0n },
