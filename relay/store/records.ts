@@ -105,7 +105,11 @@ export function deleteRecord(batch: RecordBatch, request: SignedDelete): Deleted
     return { outcome: 'deleted', receipt: deleteReceiptOf(id, Answer.delete.decode(answered)) }
   const head = headOf(batch, id)
   if (head === undefined || head.expires <= batch.now) return { outcome: 'unknown' }
-  if (head.state === 'deleted') return { outcome: 'deleted', receipt: deleteReceiptOf(id, head) }
+  if (head.state === 'deleted') {
+    // Remembered too: made again once the id means another record, this message must not delete that one.
+    batch.put(keys.answeredKey(until, hash), Answer.delete.encode(head))
+    return { outcome: 'deleted', receipt: deleteReceiptOf(id, head) }
+  }
   const place = batch.nextPlace()
   bookEnd(batch, { owner, recordId, head }, { what: 'deleted', until: timeOf(place), place })
   remove(batch, id, head)

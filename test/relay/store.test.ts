@@ -140,6 +140,8 @@ t.test('a tombstone lives no longer than its record would have', async (t) => {
   const { path } = await written(store, { recordId: 'a', ttl: 10 })
   const request = makeDelete(path)
   const deleted = await store.delete(request)
+  const late = makeDelete(path, 'late')
+  t.strictSame(await store.delete(late), deleted)
   now.ms += 10_000
 
   const next = await written(store, { recordId: 'a', timestamp: now.ms })
@@ -150,6 +152,7 @@ t.test('a tombstone lives no longer than its record would have', async (t) => {
     deleted,
     'the same signed request answers the same and deletes nothing more',
   )
+  t.strictSame(await store.delete(late), deleted, 'also one that found the record deleted')
   t.equal((await store.read(makeRead(path, 'after'))).outcome, 'record')
 })
 
