@@ -1,11 +1,13 @@
 /** Every error code of the protocol: its HTTP status and whether the same call may succeed later (docs/protocol.md §6). */
 export const codes = {
   ERR_MALFORMED: { status: 400, retryable: false },
+  ERR_TRANSACTION_REFUSED: { status: 400, retryable: false },
   ERR_BAD_SIGNATURE: { status: 401, retryable: false },
   ERR_STALE: { status: 401, retryable: true },
   ERR_REPLAYED: { status: 401, retryable: false },
   ERR_WRONG_RELAY: { status: 401, retryable: false },
   ERR_PAYMENT_REQUIRED: { status: 402, retryable: false },
+  ERR_INSUFFICIENT_FUNDS: { status: 402, retryable: false },
   ERR_FORBIDDEN: { status: 403, retryable: false },
   ERR_NO_ACCOUNT: { status: 403, retryable: false },
   ERR_NOT_FOUND: { status: 404, retryable: false },
@@ -15,6 +17,7 @@ export const codes = {
   ERR_LIMIT: { status: 429, retryable: true },
   ERR_INTERNAL: { status: 500, retryable: true },
   ERR_BUSY: { status: 503, retryable: true },
+  ERR_CHAIN_UNAVAILABLE: { status: 503, retryable: true },
   ERR_SLOW_READER: { status: 503, retryable: true },
 } as const
 

@@ -1,4 +1,4 @@
-/** SHA-256 and its HMAC. One of the three files of the protocol layers that know the platform. */
+/** SHA-256, its HMAC, and the hashes of Bitcoin. One of the three files of the protocol layers that know the platform. */
 import { createHmac, createHash, hash } from 'node:crypto'
 
 /** SHA-256 over the concatenation of `parts`; text counts as its UTF-8 bytes. */
@@ -17,3 +17,13 @@ export const sha256Hex = (text: string): string => hash('sha256', text, 'hex')
 export function hmacSha256(key: Uint8Array, data: Uint8Array): Uint8Array {
   return createHmac('sha256', key).update(data).digest()
 }
+
+/** The hash of transactions, blocks and their trees. */
+export const doubleSha256 = (bytes: Uint8Array): Uint8Array =>
+  hash('sha256', hash('sha256', bytes, 'buffer'), 'buffer')
+
+/** The hash of a public key that a P2PKH script pays to. */
+export const hash160 = (bytes: Uint8Array): Uint8Array =>
+  createHash('ripemd160')
+    .update(hash('sha256', bytes, 'buffer'))
+    .digest()
