@@ -1,12 +1,12 @@
-/** The check of the books (relay/ledger/check.ts) over a million entries: how long it takes, and how much memory. */
+/** The check of the books (relay/ledger/check/check.ts) over a million entries: how long it takes, and how much memory. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { toHex } from '../market/bytes.ts'
-import { protocolLimits } from '../market/units.ts'
+import { dayMs, protocolLimits } from '../market/units.ts'
 import { formatPath } from '../market/record.ts'
-import { checkLedger } from '../relay/ledger/check.ts'
+import { checkLedger } from '../relay/ledger/check/check.ts'
 import { bookReceived } from '../relay/store/ledger.ts'
 import { Store } from '../relay/store/store.ts'
 import type { Bench, Figure, Part } from './figures.ts'
@@ -27,7 +27,7 @@ const receiver = `02${toHex(randomBytes(32))}`
 const contentBytes = 256
 const writers = 512
 const prices = { storageGBDay: 4000, egressGB: 100_000, ingressGB: 20_000 }
-const ttlMs = 30 * 86_400_000
+const ttlMs = 30 * dayMs
 
 /** What the books of a long year look like, made through the store itself. */
 async function fill(directory: string, entries: number): Promise<void> {

@@ -1,6 +1,6 @@
 /** What accounts cost: the same load on a relay that sells and on one that does not, by turns, so that both meet the same machine. */
 import { join } from 'node:path'
-import { control } from '../relay/control.ts'
+import { control } from '../relay/operator/control.ts'
 import { checkReads, checkWrites } from './checks.ts'
 import type { Bench, Figure, Part } from './figures.ts'
 import { type Load, load } from './load.ts'

@@ -9,7 +9,7 @@ import { sendFile } from './files/uploads.ts'
 import { idsOf } from './home/outgoing.ts'
 import { outboxLimits, post, type Posted } from './mail/post.ts'
 import { reservedTags } from './mail/tags.ts'
-import { type CostOptions, settle } from './money/bound.ts'
+import { type CostOptions, agreeBound } from './money/bound.ts'
 import { contentBytes, type Load, loadOf } from './money/load.ts'
 import { askAll, type Cost, type Quoted } from './money/quotes.ts'
 import { reservedFor } from './money/reserved.ts'
@@ -36,7 +36,7 @@ export async function send(
   const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, maxCost, onQuote, ...call } = options
   const relays = await ownRelays(ctx)
   const load = loadOf([contentBytes(payload)], { ttlSeconds, maxPulls })
-  const bound = await settle(ctx, { relays, load }, { maxCost, onQuote, ...call })
+  const bound = await agreeBound(ctx, { relays, load }, { maxCost, onQuote, ...call })
   const draft = { to, payload, maxPulls, ttlSeconds, relays, bound, ...(tag && { tag }) }
   const posted = await post(ctx, draft, call)
   return { ...posted, reserved: await reservedFor(ctx.home, [posted.recordId]) }

@@ -34,6 +34,9 @@ export const Purse = z.object({
 })
 export type Purse = z.infer<typeof Purse>
 
+/** The columns of an entry, in the order in which they are shown. */
+export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'returned'] as const
+
 /**
  * What happened to a purse. `received` came into it; `reserved` was set aside for a record, and `released` when it cost
  * less; `earned` went from what was reserved to the relay; `returned` left it again.

@@ -58,7 +58,7 @@ export function checkReceipt(receipt: Receipt, record: SealedRecord, window: Arr
   }
   if (receipt.paidUntil > receipt.expires)
     throw new MarketError('ERR_CONFLICT', 'the receipt is paid beyond its expiry')
-  const reserved = String(reservedFor(receipt))
+  const reserved = String(ceilSatoshi(reservedUnits(receipt)))
   if (receipt.charge.reserved !== reserved) {
     const { reserved: given } = receipt.charge
     throw new MarketError(
@@ -68,9 +68,9 @@ export function checkReceipt(receipt: Receipt, record: SealedRecord, window: Arr
   }
 }
 
-/** The most a record can come to by its receipt, in satoshi. */
-export const reservedFor = ({
+/** The most a record can come to by its receipt, before it is rounded: where there are many they are summed first. */
+export const reservedUnits = ({
   charge,
   ...service
-}: Pick<Receipt, 'bytes' | 'at' | 'paidUntil' | 'maxPulls' | 'charge'>): number =>
-  ceilSatoshi(worstUnits({ ...service, prices: charge.prices }))
+}: Pick<Receipt, 'bytes' | 'at' | 'paidUntil' | 'maxPulls' | 'charge'>): bigint =>
+  worstUnits({ ...service, prices: charge.prices })

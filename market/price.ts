@@ -2,15 +2,16 @@
  * What service costs (docs/protocol.md §4.9). Amounts are exact, in units of which one satoshi has 86 400 000 · 10^9, so
  * that a price of one satoshi per GB and day times one byte and one millisecond is one unit. Rounding happens here, once.
  */
-import { type Prices, protocolLimits } from './units.ts'
+import { dayMs, type Prices, protocolLimits } from './units.ts'
 
 /** Counted on top of the content of a record, stored or moved: its envelope, its index. */
-export const overheadBytes = 512
+const overheadBytes = 512
 /** What a `prove` is billed as: one pull of so many bytes. */
 export const proofBytes = 1024
 
-const dayMs = 86_400_000n
-const unitsPerSatoshi = dayMs * 1_000_000_000n
+/** Units of one byte moved at a price of one satoshi per GB. */
+const unitsPerByte = BigInt(dayMs)
+const unitsPerSatoshi = unitsPerByte * 1_000_000_000n
 
 export const freePrices: Prices = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
 export const isFree = ({ storageGBDay, egressGB, ingressGB }: Prices): boolean =>
@@ -30,11 +31,11 @@ export interface Service {
 export const billedBytes = (bytes: number): number => bytes + overheadBytes
 
 export const ingressUnits = (bytes: number, prices: Prices): bigint =>
-  BigInt(billedBytes(bytes)) * BigInt(prices.ingressGB) * dayMs
+  BigInt(billedBytes(bytes)) * BigInt(prices.ingressGB) * unitsPerByte
 
 /** One pull. */
 export const egressUnits = (bytes: number, prices: Pick<Prices, 'egressGB'>): bigint =>
-  BigInt(billedBytes(bytes)) * BigInt(prices.egressGB) * dayMs
+  BigInt(billedBytes(bytes)) * BigInt(prices.egressGB) * unitsPerByte
 
 /** Nothing for a time that is not positive: a record may come when it is as good as over. */
 export const storageUnits = (bytes: number, ms: number, prices: Prices): bigint =>

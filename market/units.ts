@@ -24,6 +24,9 @@ export const Milliseconds = z.int().min(0)
 /** Satoshi as a decimal string, without sign or leading zero; 21 million coins fit with room. */
 export const Satoshis = z.string().regex(/^(?:0|[1-9][0-9]{0,17})$/, 'not a decimal number of satoshi')
 
+/** All the satoshi there will ever be: no sum of credit, and no quote, can be more. */
+export const mostSatoshi = 2_100_000_000_000_000
+
 /** Prices in integer satoshi: per 10^9 bytes and day stored, per 10^9 bytes served, per 10^9 bytes accepted. */
 export const Prices = z.object({
   storageGBDay: z.int().min(0),
@@ -31,6 +34,8 @@ export const Prices = z.object({
   ingressGB: z.int().min(0),
 })
 export type Prices = z.infer<typeof Prices>
+
+export const dayMs = 86_400_000
 
 export const protocolLimits = {
   tagBytes: 128,
@@ -46,7 +51,7 @@ export const protocolLimits = {
   readRepeats: 3,
   tombstoneMs: 3_600_000,
   /** How long a record is kept that nobody pays for any more. */
-  graceMs: 7 * 86_400_000,
+  graceMs: 7 * dayMs,
   /** Deepest nesting of a signed JSON text; the deepest message, a record in the reply to a batch, has nine levels. */
   jsonDepth: 16,
   /** Most commas of one JSON text: a full batch of requests has fewer than 20 000, a full reply fewer than 100 000. */

@@ -2,19 +2,18 @@
 import type { Quote } from '../contracts/account.ts'
 import { MarketError } from '../market/errors.ts'
 import { ceilSatoshi, freePrices, isFree, type Wish, worstUnits } from '../market/price.ts'
-import type { Key, Prices } from '../market/units.ts'
+import { dayMs, type Key, type Prices } from '../market/units.ts'
 import type { Limits } from './limits.ts'
 import type { Pricing } from './pricing.ts'
 import { metaKey } from './store/keys.ts'
-import { bookReceived, findPurse, pursesOf } from './store/ledger.ts'
+import { bookReceived, findPurse, hasRoomFor, pursesOf } from './store/ledger.ts'
 import { affords, available, hasEnded, hasLapsed } from './store/purses.ts'
 import { Newcomers, type Purse } from './store/rows.ts'
 import type { Offer, RecordBatch, Store, Terms } from './store/store.ts'
 
-const dayMs = 86_400_000
 const newcomerLifeMs = 30 * dayMs
 /** Free credit first, since it lapses; what a user has paid for last. */
-export const purseOrder = ['trial', 'grant', 'credit'] as const
+const purseOrder = ['trial', 'grant', 'credit'] as const
 /** Addresses that are told apart in a day; beyond, strangers share one count. */
 const trackedAddresses = 100_000
 
@@ -108,6 +107,7 @@ export class Accounts {
     const slot = perAddress.has(address) || perAddress.size < trackedAddresses ? address : 'others'
     const ofAddress = perAddress.get(slot) ?? 0
     if (today.count >= limits.newcomersPerDay || ofAddress >= limits.newcomersPerAddressPerDay) return
+    if (!hasRoomFor(batch, grantNew)) return
     const lapses = batch.now + newcomerLifeMs
     bookReceived(batch, { owner, purse: 'trial', satoshi: grantNew, note: 'newcomer', lapses })
     batch.put(newcomersRow, Newcomers.encode({ ...today, count: today.count + 1 }))

@@ -2,10 +2,10 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { freePrices, isFree } from '../market/price.ts'
-import { Key, Prices } from '../market/units.ts'
+import { Key, mostSatoshi, Prices } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
-import { mostSatoshi, parsePrices } from './pricing.ts'
-import { UsageError } from './usage.ts'
+import { UsageError } from './operator/usage.ts'
+import { parsePrices } from './pricing.ts'
 
 const mib = 1024 * 1024
 
@@ -99,7 +99,7 @@ export function readConfig(
     ...parseListen(text('listen') ?? '127.0.0.1:8420', 'listen'),
     open: given.open === true,
     allow: list('allow'),
-    prices: list('price').length === 0 ? undefined : parsePrices(list('price'), freePrices),
+    prices: list('price').length === 0 ? undefined : { ...freePrices, ...parsePrices(list('price')) },
     grantNew: Number(text('grant-new') ?? 0),
     metrics: text('metrics') === undefined ? undefined : parseListen(text('metrics')!, 'metrics'),
     publicUrl: text('public-url')?.replace(/\/+$/, ''),

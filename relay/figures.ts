@@ -3,7 +3,7 @@ import type { Budget } from './budget.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import type { LiveHub } from './live.ts'
-import type { Operator } from './operator.ts'
+import type { Operator } from './operator/operator.ts'
 import type { Service } from './service.ts'
 import type { Sockets } from './sockets.ts'
 import type { StoreState } from './store/committer.ts'
@@ -42,11 +42,15 @@ export interface Figure {
 
 const gauge = (name: string, help: string, at: (moment: Moment) => number): Figure => ({
   type: 'gauge',
-  ...{ name, help, at },
+  name,
+  help,
+  at,
 })
 const counter = (name: string, help: string, at: (moment: Moment) => number): Figure => ({
   type: 'counter',
-  ...{ name, help, at },
+  name,
+  help,
+  at,
 })
 const flag = (is: boolean): number => (is ? 1 : 0)
 

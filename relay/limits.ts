@@ -1,6 +1,6 @@
 /** This relay's policy numbers. What is published in the info document is enforced; protocol limits live in market/units.ts. */
 import { z } from 'zod'
-import { UsageError } from './usage.ts'
+import { UsageError } from './operator/usage.ts'
 
 const kib = 1024
 const mib = 1024 * kib

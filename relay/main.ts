@@ -2,11 +2,11 @@
 /** `relayd`: the only file of the relay that knows argv, the environment, standard streams and signals. */
 import { destination, pino } from 'pino'
 import { MarketError } from '../market/errors.ts'
-import { exitCodes } from './command.ts'
-import { commands } from './commands.ts'
+import { exitCodes } from './operator/command.ts'
+import { commands } from './operator/commands.ts'
 import { readConfig, startOptions } from './config.ts'
 import { startRelay } from './relay.ts'
-import { UsageError } from './usage.ts'
+import { UsageError } from './operator/usage.ts'
 import { version } from './version.ts'
 
 /** How long a stopping relay may take to finish what it accepted. */
@@ -62,7 +62,7 @@ async function carryOut(name: string, args: readonly string[]): Promise<number> 
   const found = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (found === undefined) throw new UsageError(`there is no command ${name}`)
   const interrupt = new AbortController()
-  process.once('SIGINT', () => interrupt.abort())
+  if (found.heedsInterrupt) process.once('SIGINT', () => interrupt.abort())
   const isTerminal = process.stdout.isTTY === true
   const out = (text: string) => void process.stdout.write(`${text}\n`)
   return found.run({ env: process.env, isTerminal, signal: interrupt.signal, out }, args)

@@ -4,19 +4,25 @@
  */
 import { z } from 'zod'
 import type { Quote } from '../contracts/account.ts'
-import { ceilSatoshi, quoteUnits, type Wish } from '../market/price.ts'
-import { Milliseconds, Prices } from '../market/units.ts'
+import { ceilSatoshi, freePrices, quoteUnits, type Wish } from '../market/price.ts'
+import { Milliseconds, mostSatoshi, Prices } from '../market/units.ts'
+import { UsageError } from './operator/usage.ts'
 import { metaKey } from './store/keys.ts'
 import type { Store } from './store/store.ts'
-import { UsageError } from './usage.ts'
 
 const quoteLifeMs = 600_000
 /** A quote may be signed while a rise is being decided, so a rise waits a little longer than quotes live. */
 const noticeMs = quoteLifeMs + 60_000
 /** Satoshi per GB; far above any market, and low enough for every sum to stay exact. */
 const highestPrice = 1_000_000_000_000
-/** All the satoshi there will ever be: no sum of credit, and no quote, can be more. */
-export const mostSatoshi = 2_100_000_000_000_000
+
+const Price = z.int().min(0).max(highestPrice)
+/** Prices to set; the others stay as they are. */
+export const PriceChange = z
+  .strictObject({ storageGBDay: Price, egressGB: Price, ingressGB: Price })
+  .partial()
+  .refine((prices) => Object.keys(prices).length > 0, 'no price is named')
+export type PriceChange = z.infer<typeof PriceChange>
 
 const Tariff = z.strictObject({
   prices: Prices,
@@ -41,9 +47,8 @@ export class Pricing {
   /** Of what was set at run time and what `--price` says, the later word holds. Without `configured`, what is stored. */
   static async open(store: Store, now: number, configured?: Prices): Promise<Pricing> {
     const stored = store.get(tariffRow)
-    const free = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
     if (stored === undefined) {
-      const prices = configured ?? free
+      const prices = configured ?? freePrices
       const pricing = new Pricing(store, { prices, next: null, configured: prices })
       if (configured !== undefined) await pricing.#keep(pricing.#tariff)
       return pricing
@@ -81,7 +86,7 @@ export class Pricing {
   /** Decides on prices; says from when on they hold. What was written before keeps its own. */
   async set(prices: Prices, now: number, configured = this.#tariff.configured): Promise<number> {
     const current = this.at(now)
-    const rises = names.some((name) => prices[name] > current[name])
+    const rises = priceNames.some((name) => prices[name] > current[name])
     const from = rises ? now + noticeMs : now
     if (rises) await this.#keep({ prices: current, next: { prices, from }, configured })
     else await this.#keep({ prices, next: null, configured })
@@ -112,19 +117,20 @@ export class Pricing {
 }
 
 const tariffRow = metaKey('prices')
-const names = ['storageGBDay', 'egressGB', 'ingressGB'] as const
-const same = (one: Prices, other: Prices): boolean => names.every((name) => one[name] === other[name])
+/** Of all prices. */
+export const priceNames = ['storageGBDay', 'egressGB', 'ingressGB'] as const
+const same = (one: Prices, other: Prices): boolean => priceNames.every((name) => one[name] === other[name])
 
-/** Prices given as `storageGBDay=4000`, …; the others stay as in `base`. @throws UsageError */
-export function parsePrices(words: readonly string[], base: Prices): Prices {
-  const prices = { ...base }
+/** Prices given as `storageGBDay=4000`, …; of those that are given twice the last. @throws UsageError */
+export function parsePrices(words: readonly string[]): PriceChange {
+  const prices: PriceChange = {}
   for (const word of words) {
     const [name = '', value = ''] = word.split('=', 2)
-    const known = names.find((one) => one === name)
+    const known = priceNames.find((one) => one === name)
     const price = Number(value)
     if (known === undefined || !/^(?:0|[1-9][0-9]{0,12})$/.test(value) || price > highestPrice)
       throw new UsageError(
-        `a price is NAME=SATOSHI with a name of ${names.join(', ')} and at most ${highestPrice}`,
+        `a price is NAME=SATOSHI with a name of ${priceNames.join(', ')} and at most ${highestPrice}`,
       )
     prices[known] = price
   }

@@ -4,30 +4,31 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
-import { backend } from '../market/secp256k1.ts'
-import { isFree } from '../market/price.ts'
-import type { Key } from '../market/units.ts'
 import { MarketError } from '../market/errors.ts'
+import { isFree } from '../market/price.ts'
+import { backend } from '../market/secp256k1.ts'
+import type { Key } from '../market/units.ts'
 import { Accounts } from './accounts.ts'
 import { buildApp } from './app.ts'
 import { Budget } from './budget.ts'
 import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
-import { openControl } from './control.ts'
+import { controlFile, keyFile, storeDirectory } from './data-directory.ts'
 import type { Sources } from './figures.ts'
 import { describe } from './info.ts'
-import { Handlers } from './requests/handlers.ts'
 import { LiveHub } from './live.ts'
 import { Metrics, serveMetrics } from './metrics.ts'
-import { Operator } from './operator.ts'
+import { openControl } from './operator/control.ts'
+import { Operator } from './operator/operator.ts'
+import { UsageError } from './operator/usage.ts'
 import { Pricing } from './pricing.ts'
+import { type HandlerDeps, Handlers } from './requests/handlers.ts'
 import { Service } from './service.ts'
 import { partingMs, Sockets } from './sockets.ts'
 import { DiskGuard } from './store/disk.ts'
 import { timeOf } from './store/place.ts'
 import { Store } from './store/store.ts'
 import { Sweeper } from './store/sweeper.ts'
-import { UsageError } from './usage.ts'
 
 export interface RunningRelay {
   readonly url: string
@@ -65,8 +66,8 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
   try {
     const core = await openCore(config, deps, undo)
     const { url, ...live } = await listen(config, core, undo)
-    const metricsUrl = await openMetrics(config, { ...core, ...live, config }, undo)
     const key = core.signer.identity
+    let metricsUrl: string | undefined
     const status = () => ({
       key,
       url,
@@ -76,15 +77,14 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       signatures: backend,
       sweeper: core.sweeper.state,
       sockets: live.sockets.count,
-      ...core.operator.summary(),
     })
-    const { operator } = core
-    const control = await openControl(join(config.data, 'control.json'), async (order, args, signal) => {
-      if (order === 'ping') return true
-      if (order === 'status') return status()
-      if (order === 'confirm-clock') return core.confirmClock()
-      return operator.obey(order, args, signal)
-    })
+    const { store, pricing, now, confirmClock } = core
+    const { open, data } = config
+    const operator = new Operator({ store, pricing, now, open, data, serving: { status, confirmClock } })
+    metricsUrl = await openMetrics(config, { ...core, ...live, operator, config }, undo)
+    const control = await openControl(controlFile(data), (order, args, signal) =>
+      operator.execute(order, args, signal),
+    )
     undo.push(() => control.close())
     return { url, key, metricsUrl, operator, close }
   } catch (error) {
@@ -98,53 +98,27 @@ type Core = Awaited<ReturnType<typeof openCore>>
 /** What needs no network: the key, the store and its sweeper, and the service over them. */
 async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   const { log, passphrase, now = Date.now, monotonic = () => performance.now() } = deps
-  const { data, limits, open, minFreeDiskBytes } = config
-  await mkdir(join(data, 'store'), { recursive: true, mode: 0o700 })
+  const { data, limits, open } = config
+  const directory = storeDirectory(data)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
   await refuseLostKey(data)
-  const signer = await openOrCreateKeyFile(
-    join(data, 'relay.key'),
-    passphrase === undefined ? {} : { passphrase },
-  )
+  const signer = await openOrCreateKeyFile(keyFile(data), passphrase === undefined ? {} : { passphrase })
   const metrics = config.metrics && new Metrics()
-  const store = await Store.open({ directory: join(data, 'store'), now, log, observer: metrics })
+  const store = await Store.open({ directory, now, log, observer: metrics })
   undo.push(() => store.close())
 
   // Without its prebuilt binary the curve still works, at a third of the speed; an operator should know.
   log[backend === 'native' ? 'info' : 'warn']({ backend }, 'signatures are made and checked')
   const onError = (error: unknown) => log.error({ err: error }, 'internal error')
   const sweeper = new Sweeper({ store, now, monotonic, log })
-  let sweep: Promise<unknown> = Promise.resolve()
-  const timer = setInterval(() => {
-    sweep = sweeper.run().catch(onError)
-  }, sweepEveryMs)
-  undo.push(async () => {
-    clearInterval(timer)
-    await sweep
-  })
+  keepSweeping(sweeper, onError, undo)
 
   const allowed = new Set(config.allow)
   const pricing = await Pricing.open(store, now(), config.prices)
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
   const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew: config.grantNew })
-  const operator = new Operator({ store, pricing, now, open, data, isServing: true })
-  const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
-  const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
-  const handlers = new Handlers({
-    store,
-    limits,
-    now,
-    accounts,
-    admitWrite: (bytes) => {
-      clock.check()
-      disk.admit(bytes)
-    },
-    admitRead: () => {
-      clock.check()
-      disk.admitPull()
-    },
-    admitEnd: () => clock.check(),
-  })
+  const { disk, clock, handlers } = openHandlers(config, { store, accounts, now, monotonic })
   const service = new Service({
     signer,
     limits,
@@ -162,8 +136,43 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     clock.confirm()
     sweeper.confirm()
   }
-  const parts = { signer, store, sweeper, pricing, operator, disk, clock, service, metrics }
-  return { ...parts, isKnown, onError, log, trouble, confirmClock }
+  const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics }
+  return { ...parts, isKnown, onError, log, now, trouble, confirmClock }
+}
+
+function keepSweeping(sweeper: Sweeper, onError: (error: unknown) => void, undo: Undo): void {
+  let sweep: Promise<unknown> = Promise.resolve()
+  const timer = setInterval(() => {
+    sweep = sweeper.run().catch(onError)
+  }, sweepEveryMs)
+  undo.push(async () => {
+    clearInterval(timer)
+    await sweep
+  })
+}
+
+/** What requests do, and what may keep them from it: a disk without room, a clock that is not trusted. */
+function openHandlers(
+  { data, limits, minFreeDiskBytes }: Config,
+  { monotonic, ...deps }: Pick<HandlerDeps, 'store' | 'accounts' | 'now'> & { monotonic: () => number },
+) {
+  const { store, now } = deps
+  const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
+  const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
+  const handlers = new Handlers({
+    ...deps,
+    limits,
+    admitWrite: (bytes) => {
+      clock.check()
+      disk.admit(bytes)
+    },
+    admitRead: () => {
+      clock.check()
+      disk.admitPull()
+    },
+    admitEnd: () => clock.check(),
+  })
+  return { disk, clock, handlers }
 }
 
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
@@ -217,11 +226,9 @@ async function refuseLostKey(data: string): Promise<void> {
       () => true,
       () => false,
     )
-  if ((await exists(join(data, 'relay.key'))) || !(await exists(join(data, 'store', 'CURRENT')))) return
-  throw new MarketError(
-    'ERR_NOT_FOUND',
-    `${join(data, 'relay.key')} is missing beside its store: put it back`,
-  )
+  const key = keyFile(data)
+  if ((await exists(key)) || !(await exists(join(storeDirectory(data), 'CURRENT')))) return
+  throw new MarketError('ERR_NOT_FOUND', `${key} is missing beside its store: put it back`)
 }
 
 async function readPem(option: string, file: string): Promise<Buffer> {

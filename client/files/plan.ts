@@ -7,7 +7,7 @@ import type { Context } from '../context.ts'
 import { named } from '../home/durable.ts'
 import { chunkCount, largestCount, type Outgoing, saveOutgoing } from '../home/outgoing.ts'
 import { newRecordId, outboxLimits } from '../mail/post.ts'
-import { type CostOptions, settle } from '../money/bound.ts'
+import { type CostOptions, agreeBound } from '../money/bound.ts'
 import { ownRelays } from '../people/relays.ts'
 import { chunkBytesFor, fileLoad } from './chunks.ts'
 import type { TransferOptions } from './transfer.ts'
@@ -25,7 +25,7 @@ export async function begin(
   options: FileOptions,
 ): Promise<Outgoing> {
   const planned = await plan(ctx, what, options)
-  const bound = await settle(ctx, { relays: await ownRelays(ctx), load: fileLoad(planned) }, options)
+  const bound = await agreeBound(ctx, { relays: await ownRelays(ctx), load: fileLoad(planned) }, options)
   const transfer = { ...planned, ...(bound && { bound }) }
   await saveOutgoing(ctx.home, transfer)
   return transfer
@@ -41,7 +41,7 @@ export async function goOn(ctx: Context, begun: Outgoing, options: FileOptions):
       `the sending of ${begun.source} began ${before === undefined ? 'at any cost' : `at ${before} satoshi at most`}: ` +
         `go on with that, or delete ${begun.id} and begin again`,
     )
-  await settle(ctx, { relays: await ownRelays(ctx), load: fileLoad(begun) }, others)
+  await agreeBound(ctx, { relays: await ownRelays(ctx), load: fileLoad(begun) }, others)
   return begun
 }
 

@@ -177,13 +177,13 @@ export async function upload(ctx: Context, job: Upload, options: CallOptions): P
 /** A receipt stands; but where it reserves more than its relay had quoted, the user should know, and keep both. */
 async function checkCharge(ctx: Context, { record, connection }: Upload, receipt: Receipt): Promise<void> {
   const { key, url } = connection.address
-  const offer = ctx.prices.bindingAt(key, receipt.at)
-  if (offer === undefined) return
+  const binding = ctx.prices.bindingAt(key, receipt.at)
+  if (binding === undefined) return
   const { recordId, ttl } = record.msg.request
-  const quoted = costOf({ bytes: record.content.length, ttl, maxPulls: record.maxPulls }, offer.prices)
+  const quoted = costOf({ bytes: record.content.length, ttl, maxPulls: record.maxPulls }, binding.prices)
   const { reserved } = receipt.charge
   if (Number(reserved) <= quoted) return
-  await files.keepBrokenQuote(ctx.home, { id: recordId, relay: key }, offer.evidence)
+  await files.keepBrokenQuote(ctx.home, { id: recordId, relay: key }, binding.evidence)
   ctx.notify({ type: 'overcharged', relay: url, recordId, quoted: String(quoted), reserved })
 }
 

@@ -27,7 +27,7 @@ export interface CostOptions {
  * Asks what it costs where anybody wants to know, and says what may be spent.
  * @throws ERR_COST when it may cost more than `maxCost`
  */
-export async function settle(
+export async function agreeBound(
   ctx: Context,
   what: { readonly relays: readonly RelayAddress[]; readonly load: Load },
   { maxCost, onQuote, ...options }: CostOptions & CallOptions,

@@ -8,8 +8,8 @@ import type { CallOptions, Connection } from '../wire/connection.ts'
 /** What an upload may take with all its attempts: a quote that ends sooner may be over when the record arrives. */
 const firmMs = 300_000
 
-/** A relay's word: no record that it takes from `from` to `expires`, by its own clock, is charged by more than `prices`. */
-export interface Offer {
+/** A relay's word: no record that it takes from `from` on and before `expires`, by its own clock, is charged by more than `prices`. */
+export interface BindingPrices {
   readonly prices: Prices
   readonly from: number
   readonly expires: number
@@ -20,13 +20,13 @@ export interface Offer {
 const Signed = z.looseObject({ msg: z.looseObject({ timestamp: Milliseconds }) })
 
 export class PriceMemory {
-  readonly #offers = new Map<Key, Offer>()
+  readonly #binding = new Map<Key, BindingPrices>()
 
   /**
    * Asks a relay for its prices, by the record they are wanted for.
    * @throws ERR_UNTRUSTED when its words contradict each other, ERR_UNSUPPORTED when it gives no quotes, and as `call`
    */
-  async ask(connection: Connection, wish: Wish, options: CallOptions = {}): Promise<Offer> {
+  async ask(connection: Connection, wish: Wish, options: CallOptions = {}): Promise<BindingPrices> {
     const { key, url } = connection.address
     const { bytes, ttl, maxPulls } = wish
     const { reply, evidence } = await connection.call({ type: 'quote', bytes, ttl, maxPulls }, options)
@@ -39,18 +39,18 @@ export class PriceMemory {
       )
     const from = Signed.parse(JSON.parse(evidence)).msg.timestamp
     if (expires <= from) throw new ClientError('ERR_UNTRUSTED', `${url} gives a quote that is over already`)
-    const offer = { prices, from, expires, evidence }
-    this.#offers.set(key, offer)
-    return offer
+    const binding = { prices, from, expires, evidence }
+    this.#binding.set(key, binding)
+    return binding
   }
 
   /** Prices that hold until any upload begun now is over. @throws ERR_COST when there are none now, and as `ask` */
   async firm(connection: Connection, wish: Wish, options: CallOptions = {}): Promise<Prices> {
-    const isFirm = ({ expires }: Offer) => expires - connection.clock.now >= firmMs
-    const known = this.#offers.get(connection.address.key)
+    const isFirm = ({ expires }: BindingPrices) => expires - connection.clock.now >= firmMs
+    const known = this.#binding.get(connection.address.key)
     if (known !== undefined && isFirm(known)) return known.prices
-    const offer = await this.ask(connection, wish, options)
-    if (isFirm(offer)) return offer.prices
+    const asked = await this.ask(connection, wish, options)
+    if (isFirm(asked)) return asked.prices
     throw new ClientError(
       'ERR_COST',
       `${connection.address.url} is about to change its prices: its quote ends too soon to rely on`,
@@ -58,8 +58,9 @@ export class PriceMemory {
   }
 
   /** What binds a relay for a record that it took at `at`, by its own clock. */
-  bindingAt(relay: Key, at: number): Offer | undefined {
-    const offer = this.#offers.get(relay)
-    return offer !== undefined && offer.from <= at && at <= offer.expires ? offer : undefined
+  bindingAt(relay: Key, at: number): BindingPrices | undefined {
+    const binding = this.#binding.get(relay)
+    // At `expires` itself the next prices may hold already.
+    return binding !== undefined && binding.from <= at && at < binding.expires ? binding : undefined
   }
 }

@@ -1,5 +1,6 @@
 /** What relays set aside for records of ours, by the receipts they signed. */
-import { ceilSatoshi, worstUnits } from '../../market/price.ts'
+import { reservedUnits } from '../../contracts/receipt.ts'
+import { ceilSatoshi } from '../../market/price.ts'
 import type { RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Home } from '../home/home.ts'
@@ -14,8 +15,7 @@ export async function reservedFor(home: Home, ids: readonly RecordId[]): Promise
     for (const relay of known.get(id)?.accepted ?? []) {
       const receipt = await receiptOf(home, { id, relay })
       if (receipt === undefined) continue // deleted meanwhile
-      const { charge, ...service } = receipt
-      units.set(relay, (units.get(relay) ?? 0n) + worstUnits({ ...service, prices: charge.prices }))
+      units.set(relay, (units.get(relay) ?? 0n) + reservedUnits(receipt))
     }
   }
   const relays = [...units].map(([relay, sum]) => [relay, ceilSatoshi(sum)] as const)

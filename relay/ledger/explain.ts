@@ -9,7 +9,7 @@ import * as keys from '../store/keys.ts'
 import { findPurse } from '../store/ledger.ts'
 import { countersOf } from '../store/counters.ts'
 import { timeOf } from '../store/place.ts'
-import { Account, decodeHead, Entry, NumberRow, Pull, type StoredHead } from '../store/rows.ts'
+import { Account, decodeHead, Entry, isEnding, NumberRow, Pull, type StoredHead } from '../store/rows.ts'
 import * as words from './sentences.ts'
 
 export interface Explained {
@@ -118,6 +118,8 @@ function recordEvent(
 ): string {
   const { bytes, maxPulls, paidUntil, storageGBDay, egressGB, ingressGB } = entry
   const moved = `(${words.movesOf(entry)})`
+  if (isEnding(entry.what))
+    return `it ${words.endings[entry.what]} after it cost ${words.costInWords(entry, entry)}, not counting proofs ${moved}`
   switch (entry.what) {
     case 'write': {
       const prices = `storageGBDay ${storageGBDay}, egressGB ${egressGB}, ingressGB ${ingressGB}`
@@ -128,12 +130,6 @@ function recordEvent(
       return `it was pulled ${pulledBy(snapshot, owner, place)}, for ${words.exact(egressUnits(bytes, entry))} satoshi ${moved}`
     case 'prove':
       return `it was proven, for ${words.exact(egressUnits(proofBytes, entry))} satoshi ${moved}`
-    case 'deleted':
-    case 'expired':
-    case 'unpaid': {
-      const cost = words.costInWords(entry, entry)
-      return `it ${words.endings[entry.what]} after it cost ${cost}, not counting proofs ${moved}`
-    }
     case 'received':
     case 'returned':
       return moved // about no record: never asked for
@@ -162,12 +158,12 @@ function present(snapshot: Snapshot, { owner, receiver, recordId }: RecordPath):
 
 function costSoFar(snapshot: Snapshot, head: StoredHead): string[] {
   const { bytes, place, paidUntil, maxPulls, pullsLeft, storageGBDay, egressGB, ingressGB } = head
-  const terms = { bytes, record: place, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB }
+  const facts = { bytes, record: place, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB }
   const until = timeOf(lastPlaceOf(snapshot))
   const end = { until, pulls: maxPulls - pullsLeft }
-  const left = words.mostOf(terms) - words.costOf(terms, end).units
+  const left = words.mostOf(facts) - words.costOf(facts, end).units
   return [
-    `up to ${words.moment(until)} it cost ${words.costInWords(terms, end)}, not counting proofs`,
+    `up to ${words.moment(until)} it cost ${words.costInWords(facts, end)}, not counting proofs`,
     `it may still cost ${formatUnits(left)} satoshi in the purse ${head.purse}`,
   ]
 }

@@ -1,4 +1,5 @@
 /** The words for what is in the books. */
+import { ledgerColumns } from '../../contracts/account.ts'
 import {
   ceilSatoshi,
   egressUnits,
@@ -11,10 +12,11 @@ import {
 } from '../../market/price.ts'
 import type { Prices } from '../../market/units.ts'
 import { timeOf } from '../store/place.ts'
-import type { Entry, Purse } from '../store/rows.ts'
+import * as purses from '../store/purses.ts'
+import { type Ending, type Entry, isEnding, type Purse } from '../store/rows.ts'
 
 /** A record as entries about it see it. */
-export type Terms = Pick<Entry, 'bytes' | 'record' | 'paidUntil' | 'maxPulls'> & Prices
+export type RecordFacts = Pick<Entry, 'bytes' | 'record' | 'paidUntil' | 'maxPulls'> & Prices
 
 export const moment = (ms: number): string => new Date(ms).toISOString()
 export const shortKey = (key: string): string => `${key.slice(0, 8)}…${key.slice(-4)}`
@@ -25,21 +27,21 @@ export function exact(units: bigint): string {
   return `${isWhole(units * 1000n) ? 'exactly' : 'a little less than'} ${formatUnits(units)}`
 }
 
-export const mostOf = ({ bytes, record, paidUntil, maxPulls, ...prices }: Terms): bigint =>
+export const mostOf = ({ bytes, record, paidUntil, maxPulls, ...prices }: RecordFacts): bigint =>
   worstUnits({ bytes, at: timeOf(record), paidUntil, maxPulls, prices })
 
 /** What a record has cost by `until`, its proofs apart. */
-export function costOf(terms: Terms, { until, pulls }: { until: number; pulls: number }) {
-  const { bytes, record, paidUntil } = terms
-  const keptMs = Math.max(0, Math.min(until, paidUntil) - timeOf(record))
-  const [taken, kept] = [ingressUnits(bytes, terms), storageUnits(bytes, keptMs, terms)]
-  const pulled = BigInt(pulls) * egressUnits(bytes, terms)
+export function costOf(facts: RecordFacts, { until, pulls }: { until: number; pulls: number }) {
+  const { bytes } = facts
+  const keptMs = purses.storedMs({ ...facts, until })
+  const [taken, kept] = [ingressUnits(bytes, facts), storageUnits(bytes, keptMs, facts)]
+  const pulled = BigInt(pulls) * egressUnits(bytes, facts)
   return { taken, kept, pulled, keptMs, units: taken + kept + pulled }
 }
 
 /** The cost of a record and its parts. */
-export function costInWords(terms: Terms, end: { until: number; pulls: number }): string {
-  const { taken, kept, pulled, keptMs, units } = costOf(terms, end)
+export function costInWords(facts: RecordFacts, end: { until: number; pulls: number }): string {
+  const { taken, kept, pulled, keptMs, units } = costOf(facts, end)
   const storage = `${formatUnits(kept)} for its storage for ${(keptMs / 1000).toFixed(3)} s`
   const moved = `${formatUnits(taken)} to take it in, ${formatUnits(pulled)} for ${count(end.pulls, 'pull')}`
   return `${exact(units)} satoshi: ${moved}, ${storage}`
@@ -47,8 +49,9 @@ export function costInWords(terms: Terms, end: { until: number; pulls: number })
 
 /** The satoshi that an entry moved, and in which purse. */
 export function movesOf(entry: Entry): string {
-  const columns = ['received', 'reserved', 'earned', 'released', 'returned'] as const
-  const moved = columns.filter((column) => entry[column] > 0).map((column) => `${column} ${entry[column]}`)
+  const moved = ledgerColumns
+    .filter((column) => entry[column] > 0)
+    .map((column) => `${column} ${entry[column]}`)
   return `purse ${entry.purse}: ${moved.length === 0 ? 'no whole satoshi moved' : moved.join(', ')}`
 }
 
@@ -59,6 +62,10 @@ export function entryInWords(place: number, entry: Entry): string {
 
 function happened(entry: Entry): string {
   const { recordId, note, bytes, paidUntil, maxPulls, pulls } = entry
+  if (isEnding(entry.what)) {
+    const cost = `it cost ${formatUnits(costOf(entry, entry).units)} of at most ${formatUnits(mostOf(entry))} satoshi`
+    return `${recordId} ${endings[entry.what]} after ${count(pulls, 'pull')}: ${cost}, not counting proofs`
+  }
   switch (entry.what) {
     case 'received':
       return `${entry.received} satoshi came in: ${note}`
@@ -72,33 +79,28 @@ function happened(entry: Entry): string {
       return `${recordId} was pulled, for ${formatUnits(egressUnits(bytes, entry))} satoshi`
     case 'prove':
       return `${recordId} was proven, for ${formatUnits(egressUnits(proofBytes, entry))} satoshi`
-    case 'deleted':
-    case 'expired':
-    case 'unpaid':
-      return `${recordId} ${endings[entry.what]} after ${count(pulls, 'pull')}: it cost ${formatUnits(costOf(entry, entry).units)} of at most ${formatUnits(mostOf(entry))} satoshi, not counting proofs`
   }
 }
 
-export const endings = {
+export const endings: Record<Ending, string> = {
   deleted: 'was deleted',
   expired: 'expired',
   unpaid: 'is paid for no longer, though kept for a time of grace,',
-} as const
+}
 
 const isWhole = (units: bigint): boolean => floorSatoshi(units) === ceilSatoshi(units)
 
-/** A purse as its last entry left it, and that nothing is missing. */
+/** A purse as its last entry left it, and the sum of its parts. */
 export function purseInWords(name: string, purse: Purse): string {
-  const { received, returned, spent, held, records } = purse
-  const earned = floorSatoshi(spent)
-  const reserved = ceilSatoshi(spent + held) - earned
-  const available = received - returned - earned - reserved
+  const { received, returned, spent, records } = purse
+  const [earned, available] = [purses.earned(purse), purses.available(purse)]
+  const reserved = purses.committed(purse) - earned
   const sum = `${returned} returned + ${earned} earned + ${reserved} reserved + ${available} available`
   return [
     `purse ${name}: received ${received}`,
     ...(returned === 0 ? [] : [`returned ${returned}`]),
     `spent ${earned} (${exact(spent)})`,
     `${reserved} reserved for ${count(records, 'live record')}${isWhole(spent) ? '' : ' and a begun satoshi'}`,
-    `${available} available; every satoshi is accounted for: ${received} = ${sum}`,
+    `${available} available: ${received} = ${sum}`,
   ].join(', ')
 }

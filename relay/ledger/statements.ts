@@ -1,14 +1,14 @@
 /** What a relay says of an account: its purses as they stand, and pages of its entries (docs/protocol.md §4.9). */
-import type { Account, LedgerEntry, Purse } from '../../contracts/account.ts'
+import { type Account, type LedgerEntry, ledgerColumns, type Purse } from '../../contracts/account.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
 import type { Snapshot } from '../store/database.ts'
 import * as keys from '../store/keys.ts'
 import { findPurse, pursesOf } from '../store/ledger.ts'
 import { lastPlace, timeOf } from '../store/place.ts'
-import { isBilled, statementAt } from '../store/purses.ts'
+import { statementAt } from '../store/purses.ts'
 import { endOf } from '../store/records.ts'
-import { decodeHead, Entry, Expiry, type StoredHead } from '../store/rows.ts'
+import { decodeHead, Entry, Expiry, isBilled, type StoredHead } from '../store/rows.ts'
 import type { Store } from '../store/store.ts'
 
 /** Records that ended and are not booked yet, which one statement looks through. The sweeper is seconds behind. */
@@ -22,23 +22,57 @@ export interface Page {
   readonly more: boolean
 }
 
+type Standing = Pick<Account, 'at' | 'purses'>
+
 /**
- * The purses of an owner at this moment, in the order in which they were opened; none when he has no account.
+ * The purses of an owner at this moment, in the order in which they were opened; none when he has no account. What it
+ * looks through is taken from `examine`.
  * @throws ERR_BUSY while more records have ended than can be looked through
  */
 export async function pursesNow(
   store: Store,
   owner: Key,
   now: number,
-): Promise<Pick<Account, 'at' | 'purses'>> {
+  examine: { left: number } = { left: Number.POSITIVE_INFINITY },
+): Promise<Standing> {
+  const standings = await standingsOf(store, [owner], now, (rows, seen) => {
+    examine.left -= rows
+    if (seen <= overdueRows) return
+    const extras = { retryAfterMs: 10_000 }
+    throw new MarketError('ERR_BUSY', 'records that have ended are still being booked', { extras })
+  })
+  return standings[0]! // there is one of each owner
+}
+
+/** The same of many owners, however long nothing was booked: for the operator, who needs it most when his relay stands still. */
+export async function pursesOfAll(
+  store: Store,
+  owners: readonly Key[],
+  now: number,
+): Promise<(Standing & { readonly key: Key })[]> {
+  const standings = await standingsOf(store, owners, now, () => {})
+  return standings.map((standing, index) => ({ key: owners[index]!, ...standing }))
+}
+
+/** In the order of `owners`, at one moment. `look` hears how many rows are looked through now, and so far. */
+async function standingsOf(
+  store: Store,
+  owners: readonly Key[],
+  now: number,
+  look: (rows: number, seen: number) => void,
+): Promise<Standing[]> {
   const snapshot = store.snapshot()
   // Records arrive at the times of their places, which may run ahead of the clock.
   const at = Math.max(now, timeOf(store.head()))
   try {
-    const names = pursesOf(snapshot, owner)
-    if (names === undefined) return { at, purses: [] }
-    const overdue = await overdueOf(snapshot, owner, at)
-    return { at, purses: names.map((purse) => stateOf(snapshot, { owner, purse, at, overdue })) }
+    const named = owners.map((owner) => ({ owner, names: pursesOf(snapshot, owner) ?? [] }))
+    const known = named.filter(({ names }) => names.length > 0)
+    const overdue = new Map<Key, StoredHead[]>(known.map(({ owner }) => [owner, []]))
+    if (overdue.size > 0) await collectOverdue(snapshot, overdue, at, look)
+    return named.map(({ owner, names }) => {
+      const its = overdue.get(owner) ?? []
+      return { at, purses: names.map((purse) => stateOf(snapshot, { owner, purse, at, overdue: its })) }
+    })
   } finally {
     await snapshot.close()
   }
@@ -92,26 +126,28 @@ function stateOf(
   }
 }
 
-/** Records of an owner whose end before `at` was not booked yet. */
-async function overdueOf(snapshot: Snapshot, owner: Key, at: number): Promise<StoredHead[]> {
+/** Adds to each owner his records whose end before `at` was not booked yet. */
+async function collectOverdue(
+  snapshot: Snapshot,
+  overdue: Map<Key, StoredHead[]>,
+  at: number,
+  look: (rows: number, seen: number) => void,
+): Promise<void> {
   const scan = snapshot.scan(keys.below('x', at))
-  const overdue: StoredHead[] = []
   try {
     for (let seen = 0; ; ) {
       const rows = await scan.next(chunkRows)
-      if (rows.length === 0) return overdue
+      if (rows.length === 0) return
       seen += rows.length
-      if (seen > overdueRows) {
-        const extras = { retryAfterMs: 10_000 }
-        throw new MarketError('ERR_BUSY', 'records that have ended are still being booked', { extras })
-      }
+      look(rows.length, seen)
       for (const [key, value] of rows) {
         const id = Expiry.decode(value)
-        if (id.owner !== owner) continue
+        const its = overdue.get(id.owner)
+        if (its === undefined) continue
         const stored = snapshot.get(keys.headKey(id))
         const head = stored === undefined ? undefined : decodeHead(stored)
         if (head === undefined || head.state !== 'stored' || !isBilled(head)) continue
-        if (keys.expiryKey(endOf(head), head.place).equals(key)) overdue.push(head)
+        if (keys.expiryKey(endOf(head), head.place).equals(key)) its.push(head)
       }
     }
   } finally {
@@ -120,17 +156,13 @@ async function overdueOf(snapshot: Snapshot, owner: Key, at: number): Promise<St
 }
 
 function entryOf(place: number, entry: Entry): LedgerEntry {
-  const { what, purse, recordId, note, received, reserved, earned, released, returned } = entry
-  const moves = { received, reserved, earned, released, returned }
-  const aboutRecord = recordId !== ''
+  const { what, purse, recordId, note } = entry
+  const columns = Object.fromEntries(ledgerColumns.map((column) => [column, String(entry[column])]))
   return {
     at: timeOf(place),
     purse,
     what,
-    ...(aboutRecord ? { recordId } : { note }),
-    ...(Object.fromEntries(Object.entries(moves).map(([name, satoshi]) => [name, String(satoshi)])) as Record<
-      keyof typeof moves,
-      string
-    >),
+    ...(recordId !== '' ? { recordId } : { note }),
+    ...(columns as Record<(typeof ledgerColumns)[number], string>), // one of each
   }
 }

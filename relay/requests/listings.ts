@@ -11,10 +11,7 @@ export async function inventory(
   { examine }: Session,
 ): Promise<Answer> {
   const { owner, beforeTs, tag, detail } = request
-  if (examine !== undefined && examine.left <= 0) {
-    const extras = { retryAfterMs: 0 }
-    throw new MarketError('ERR_LIMIT', 'the listings of this batch examine too much', { extras })
-  }
+  checkExamined(examine)
   const outbox = owner === from && from !== ANYONE_KEY
   const page = await store.inventory({
     view: outbox ? { outbox: from } : inboxOf(from, owner),
@@ -54,16 +51,20 @@ export async function account(
   { request, from }: Message<'account'>,
   { examine }: Session,
 ): Promise<Answer> {
+  checkExamined(examine)
   const before = request.cursor === undefined ? undefined : store.placeOfCursor(request.cursor)
   const limit = Math.min(pageSize(limits, request.limit), examine?.left ?? Number.POSITIVE_INFINITY)
-  if (limit <= 0) {
-    const extras = { retryAfterMs: 0 }
-    throw new MarketError('ERR_LIMIT', 'the listings of this batch examine too much', { extras })
-  }
-  const { at, purses } = await pursesNow(store, from, now())
+  const { at, purses } = await pursesNow(store, from, now(), examine)
   const { entries, place, more } = await entriesOf(store, from, { before, limit })
   if (examine !== undefined) examine.left -= entries.length + 1
   return { body: { result: { at, entries, purses }, cursor: store.cursorOf(place), more } }
+}
+
+/** @throws ERR_LIMIT when the listings of a batch have examined all they may together */
+function checkExamined(examine: Session['examine']): void {
+  if (examine === undefined || examine.left > 0) return
+  const extras = { retryAfterMs: 0 }
+  throw new MarketError('ERR_LIMIT', 'the listings of this batch examine too much', { extras })
 }
 
 export const pageSize = ({ page }: { page: number }, limit = page): number => Math.min(limit, page)

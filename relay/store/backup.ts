@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { MarketError } from '../../market/errors.ts'
 import { BackupWriter } from './backup-file.ts'
@@ -60,7 +60,7 @@ export interface Backup {
 }
 
 /**
- * Writes a backup, durable when this resolves; when it rejects nothing is left of it.
+ * Writes a backup, durable when this resolves; when it rejects no file and no directory of it is left.
  * @throws ERR_CONFLICT when the directory is in use; ERR_BUSY when the store was closed meanwhile or `signal` was
  * aborted; ERR_INTERNAL when something cannot be read or written.
  */
@@ -73,7 +73,7 @@ export async function writeBackup(options: BackupOptions): Promise<Backup> {
     } catch (error) {
       for (const name of [partOf(storeFile), storeFile, keyFile])
         await rm(join(directory, name), { force: true })
-      if (made) await rmdir(directory)
+      await unmake(directory, made)
       throw error
     }
   } catch (cause) {
@@ -114,13 +114,29 @@ export async function syncDirectory(directory: string): Promise<void> {
   await handle.sync().finally(() => handle.close())
 }
 
-/** The file of this backup and no other in a directory that is empty but for it. */
-async function claim(directory: string): Promise<{ file: FileHandle; made: boolean }> {
-  const made = (await mkdir(directory, { recursive: true, mode: 0o700 })) !== undefined
-  if ((await readdir(directory)).length > 0)
-    throw new MarketError('ERR_CONFLICT', 'it is not empty, and a backup takes a directory of its own')
-  await chmod(directory, 0o700)
-  return { file: await open(join(directory, partOf(storeFile)), 'wx', 0o600), made }
+/** The file of this backup and no other in a directory that is empty but for it; the first directory made for it, if any. */
+async function claim(directory: string): Promise<{ file: FileHandle; made: string | undefined }> {
+  const made = await mkdir(directory, { recursive: true, mode: 0o700 })
+  try {
+    if ((await readdir(directory)).length > 0)
+      throw new MarketError('ERR_CONFLICT', 'it is not empty, and a backup takes a directory of its own')
+    await chmod(directory, 0o700)
+    return { file: await open(join(directory, partOf(storeFile)), 'wx', 0o600), made }
+  } catch (error) {
+    await unmake(directory, made)
+    throw error
+  }
+}
+
+/** Removes a directory and those above it, up to the first one that was made for it; not what others use by now. */
+async function unmake(directory: string, made: string | undefined): Promise<void> {
+  if (made === undefined) return
+  const first = resolve(made)
+  try {
+    for (let path = resolve(directory); path.length >= first.length; path = dirname(path)) await rmdir(path)
+  } catch {
+    // Why the backup failed says more.
+  }
 }
 
 async function write(options: BackupOptions, file: FileHandle): Promise<Backup> {

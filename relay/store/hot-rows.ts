@@ -3,10 +3,15 @@
  * the committer writes them, and it tells what became durable.
  */
 import type { Change, Database } from './database.ts'
+import { metaKey } from './keys.ts'
 
 /** About 10 MB when full. */
 const rememberedRows = 32_768
 const hotTables: ReadonlySet<number> = new Set(['a', 'c', 'm', 'u'].map((prefix) => prefix.charCodeAt(0)))
+
+const placeRow = metaKey('place')
+/** Not the last place: the committer writes it beside the changes of a batch, so it would be stale here. */
+const isHot = (key: Buffer): boolean => hotTables.has(key[0]!) && !key.equals(placeRow)
 
 export class HotRows {
   /** Also remembers which rows there are not. */
@@ -14,7 +19,7 @@ export class HotRows {
 
   /** What `database` has under `key`, whose text is `id`. Not to be written to. */
   get(database: Database, key: Buffer, id: string): Buffer | undefined {
-    if (!hotTables.has(key[0]!)) return database.get(key)
+    if (!isHot(key)) return database.get(key)
     const known = this.#rows.get(id)
     if (known !== undefined || this.#rows.has(id)) return known
     const value = database.get(key)
@@ -24,7 +29,7 @@ export class HotRows {
 
   /** These changes are durable. */
   apply(changes: Iterable<readonly [id: string, change: Change]>): void {
-    for (const [id, { key, value }] of changes) if (hotTables.has(key[0]!)) this.#remember(id, value)
+    for (const [id, { key, value }] of changes) if (isHot(key)) this.#remember(id, value)
   }
 
   /** It is not known any more what is durable. */

@@ -1,12 +1,13 @@
 /**
  * The key table. Every key is a prefix byte and fixed-width parts: identities of 33 bytes, hashes of 32, numbers of
- * 8 bytes big-endian, so that the order of keys is the order of their parts. Only a record id, at the end, varies.
+ * 8 bytes big-endian, so that the order of keys is the order of their parts. Only what is last may vary in length: a record
+ * id, or the name of a purse or of a meta row.
  *
  *     prefix  table           key                        value (rows.ts, body.ts)
  *     a       account         owner                      which purses an owner has
  *     b       body            place                      the record: its text without the content, and the content
  *     c       counters        owner                      what an owner holds and has moved
- *     g       grant           hash                       which entry of the ledger a grant with this id became
+ *     g       grant           hash                       the place of the entry that a grant with this id became
  *     h       head            owner recordId             the facts of a record, or the tombstone of a deleted one
  *     i       inbox           receiver place             one entry of an inventory, decoded without its head or body
  *     j       inbox by owner  receiver owner place       the same
@@ -27,11 +28,14 @@ import { bytesOfKey } from './codec.ts'
 
 const identityBytes = 33
 const numberBytes = 8
+/** Keys that are an owner and no more, or an owner and a place. */
+export const ownerKeyBytes = 1 + identityBytes
+export const ownerPlaceKeyBytes = ownerKeyBytes + numberBytes
 
 export const bodyKey = (place: number): Buffer => numberKey('b', place)
 export const countersKey = (owner: Key): Buffer => identityKey('c', owner)
 export const accountKey = (owner: Key): Buffer => identityKey('a', owner)
-export const grantKey = (hash: Hash): Buffer => Buffer.from(`g${hash}`, 'latin1')
+export const grantKey = (hash: Hash): Buffer => Buffer.concat([Buffer.from('g'), Buffer.from(hash, 'hex')])
 export const metaKey = (name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers'): Buffer =>
   Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
@@ -99,6 +103,8 @@ export function rowsOf(table: 'h' | 'l' | 'p' | 'u', owner: Key): { gte: Buffer;
   return { gte: prefix, lt: Buffer.concat([prefix, Buffer.alloc(160, 255)]) }
 }
 
+/** The part of a key that says whose row it is, in the tables that begin with an identity. */
+export const ownerPart = (key: Buffer): Buffer => key.subarray(1, 1 + identityBytes)
 export const ownerOfKey = (key: Buffer): Key => key.toString('hex', 1, 1 + identityBytes)
 /** What follows the owner in a key of `h` (a record id) or `u` (a purse). */
 export const nameOfKey = (key: Buffer): string => key.toString('latin1', 1 + identityBytes)

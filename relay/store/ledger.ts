@@ -5,26 +5,38 @@
 import { sha256Hex } from '../../market/hash.ts'
 import { MarketError } from '../../market/errors.ts'
 import { egressUnits, proofBytes } from '../../market/price.ts'
-import type { Key } from '../../market/units.ts'
+import { type Key, mostSatoshi } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { damaged } from './codec.ts'
 import type { Database } from './database.ts'
 import * as keys from './keys.ts'
 import { timeOf } from './place.ts'
 import * as purses from './purses.ts'
-import { Account, Entry, type Purse, Purse as PurseRow, type StoredHead, Totals, type What } from './rows.ts'
+import {
+  Account,
+  type Ending,
+  Entry,
+  type EntryType,
+  isBilled,
+  noTotals,
+  NumberRow,
+  type Purse,
+  Purse as PurseRow,
+  type StoredHead,
+  Totals,
+} from './rows.ts'
 
 type Reader = Pick<Database, 'get'>
 
 /** What entries about a record rest on. */
-export interface Booked {
+interface Booked {
   readonly owner: Key
   readonly recordId: string
   readonly head: StoredHead
 }
 
 export function bookWrite(batch: Batch, { owner, recordId, head }: Booked): void {
-  if (!purses.isBilled(head)) return
+  if (!isBilled(head)) return
   book(batch, {
     owner,
     purse: head.purse,
@@ -35,13 +47,13 @@ export function bookWrite(batch: Batch, { owner, recordId, head }: Booked): void
 
 /** @param place of the pull in the pull log: its entry has the same */
 export function bookPull(batch: Batch, { owner, recordId, head }: Booked, place: number): void {
-  if (!purses.isBilled(head)) return
+  if (!isBilled(head)) return
   book(batch, { owner, purse: head.purse, place, facts: factsOf('pull', recordId, head) })
 }
 
 /** @throws ERR_PAYMENT_REQUIRED when the purse of the record has too little left: no worst case held room for this. */
 export function bookProof(batch: Batch, { owner, recordId, head }: Booked): void {
-  if (!purses.isBilled(head)) return
+  if (!isBilled(head)) return
   if (!purses.affords(purseOf(batch, owner, head.purse), egressUnits(proofBytes, head)))
     throw new MarketError('ERR_PAYMENT_REQUIRED', `nothing is left for a proof in the purse ${head.purse}`)
   book(batch, { owner, purse: head.purse, place: batch.nextPlace(), facts: factsOf('prove', recordId, head) })
@@ -51,9 +63,9 @@ export function bookProof(batch: Batch, { owner, recordId, head }: Booked): void
 export function bookEnd(
   batch: Batch,
   { owner, recordId, head }: Booked,
-  end: { readonly what: 'deleted' | 'expired' | 'unpaid'; readonly until: number; readonly place?: number },
+  end: { readonly what: Ending; readonly until: number; readonly place?: number },
 ): void {
-  if (!purses.isBilled(head)) return
+  if (!isBilled(head)) return
   const facts = {
     ...factsOf(end.what, recordId, head),
     until: end.until,
@@ -63,7 +75,7 @@ export function bookEnd(
 }
 
 /** Credit for a purse, which is opened when it is new. */
-export interface Receipt {
+export interface Deposit {
   readonly owner: Key
   readonly purse: string
   readonly satoshi: number
@@ -74,9 +86,16 @@ export interface Receipt {
   readonly serviceEnd?: number
 }
 
-export function bookReceived(batch: Batch, receipt: Receipt): number {
-  const { owner, purse, satoshi, note } = receipt
-  if (findPurse(batch, owner, purse) === undefined) openPurse(batch, receipt)
+/** Whether so much more credit is no more than all coins, as every sum of satoshi must be. */
+export const hasRoomFor = (from: Reader, satoshi: number): boolean =>
+  totalsOf(from).received + satoshi <= mostSatoshi
+
+/** Returns the place of its entry. @throws ERR_MALFORMED where there is no room for it */
+export function bookReceived(batch: Batch, deposit: Deposit): number {
+  const { owner, purse, satoshi, note } = deposit
+  if (!hasRoomFor(batch, satoshi))
+    throw new MarketError('ERR_MALFORMED', 'all credit together is more than all coins there will be')
+  if (findPurse(batch, owner, purse) === undefined) openPurse(batch, deposit)
   const place = batch.nextPlace()
   book(batch, {
     owner,
@@ -91,7 +110,7 @@ export function bookReceived(batch: Batch, receipt: Receipt): number {
 /** Takes out at most what is available, and says how much that was. */
 export function bookReturned(
   batch: Batch,
-  { owner, purse, satoshi, note }: Omit<Receipt, 'lapses' | 'serviceEnd'>,
+  { owner, purse, satoshi, note }: Omit<Deposit, 'lapses' | 'serviceEnd'>,
 ): number {
   const found = findPurse(batch, owner, purse)
   const returned = Math.max(0, Math.min(satoshi, found === undefined ? 0 : purses.available(found)))
@@ -119,22 +138,23 @@ export function pursesOf(from: Reader, owner: Key): string[] | undefined {
 
 export function totalsOf(from: Reader): Totals {
   const value = from.get(totalsRow)
-  if (value !== undefined) return Totals.decode(value)
-  return { received: 0, returned: 0, earned: 0, committed: 0, purses: 0, entries: 0 }
+  return value === undefined ? { ...noTotals } : Totals.decode(value)
 }
 
-/** Remembers what came of a grant, so that it can be ordered twice and happens once. */
-export function grantedBefore(from: Reader, owner: Key, id: string): boolean {
-  return from.get(grantRow(owner, id)) !== undefined
+/** The place of the entry that a grant with this id became; undefined when there was none. */
+export function grantedBefore(from: Reader, owner: Key, id: string): number | undefined {
+  const value = from.get(grantRow(owner, id))
+  return value === undefined ? undefined : NumberRow.decode(value).value
 }
-export function rememberGrant(batch: Batch, owner: Key, id: string): void {
-  batch.put(grantRow(owner, id), Buffer.alloc(0))
+/** Remembers what came of a grant, so that it can be ordered twice and happens once. */
+export function rememberGrant(batch: Batch, grant: { owner: Key; id: string; place: number }): void {
+  batch.put(grantRow(grant.owner, grant.id), NumberRow.encode({ value: grant.place }))
 }
 
 const grantRow = (owner: Key, id: string): Buffer => keys.grantKey(sha256Hex(`${owner} ${id}`))
 const totalsRow = keys.metaKey('totals')
 
-function openPurse(batch: Batch, { owner, purse, lapses = 0, serviceEnd = 0 }: Receipt): void {
+function openPurse(batch: Batch, { owner, purse, lapses = 0, serviceEnd = 0 }: Deposit): void {
   const stored = batch.get(keys.accountKey(owner))
   const account = stored === undefined ? undefined : Account.decode(stored)
   const names = account === undefined ? purse : `${account.purses} ${purse}`
@@ -157,7 +177,7 @@ interface Booking {
 
 function book(batch: Batch, { owner, purse: name, place, facts, amount = {} }: Booking): void {
   const purse = purseOf(batch, owner, name)
-  const moves = purses.enter(purse, facts, amount)
+  const moves = purses.post(purse, facts, amount)
   // What a lapsed purse gets back from a record goes the way of the rest. By the time of the entry, so that it follows from it.
   const lapsed = moves.released > 0 && purses.hasLapsed(purse, timeOf(place))
   const rest = lapsed ? Math.max(0, purses.available(purse)) : 0
@@ -182,11 +202,20 @@ function purseOf(from: Reader, owner: Key, name: string): Purse {
 }
 
 const nothing = {
-  ...{ record: 0, recordId: '', note: '', bytes: 0, paidUntil: 0, until: 0, maxPulls: 0, pulls: 0 },
-  ...{ storageGBDay: 0, egressGB: 0, ingressGB: 0 },
+  record: 0,
+  recordId: '',
+  note: '',
+  bytes: 0,
+  paidUntil: 0,
+  until: 0,
+  maxPulls: 0,
+  pulls: 0,
+  storageGBDay: 0,
+  egressGB: 0,
+  ingressGB: 0,
 }
 
-const factsOf = (what: What, recordId: string, head: StoredHead): purses.Facts => ({
+const factsOf = (what: EntryType, recordId: string, head: StoredHead): purses.Facts => ({
   what,
   record: head.place,
   recordId,

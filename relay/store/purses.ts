@@ -5,14 +5,12 @@ import {
   egressUnits,
   floorSatoshi,
   ingressUnits,
-  isFree,
   proofBytes,
   storageUnits,
   worstUnits,
 } from '../../market/price.ts'
-import type { Prices } from '../../market/units.ts'
 import { timeOf } from './place.ts'
-import type { Entry, Purse, StoredHead } from './rows.ts'
+import { type Entry, isEnding, type Purse, type StoredHead } from './rows.ts'
 
 /** The five columns of an entry, in satoshi. */
 export type Moves = Pick<Entry, 'received' | 'reserved' | 'earned' | 'released' | 'returned'>
@@ -36,21 +34,25 @@ export const hasLapsed = ({ lapses }: Purse, now: number): boolean => lapses !==
 export const hasEnded = ({ serviceEnd }: Purse, now: number): boolean => serviceEnd !== 0 && now >= serviceEnd
 
 export const newPurse = (openedAt: number, { lapses = 0, serviceEnd = 0 } = {}): Purse => ({
-  ...{ openedAt, lapses, serviceEnd, received: 0, returned: 0, spent: 0n, held: 0n },
-  ...{ byteMs: 0n, egress: 0, ingress: 0, records: 0, size: 0, sizeStart: 0n, rate: 0n, rateStart: 0n },
+  openedAt,
+  lapses,
+  serviceEnd,
+  received: 0,
+  returned: 0,
+  spent: 0n,
+  held: 0n,
+  byteMs: 0n,
+  egress: 0,
+  ingress: 0,
+  records: 0,
+  size: 0,
+  sizeStart: 0n,
+  rate: 0n,
+  rateStart: 0n,
   entries: 0,
 })
 
-export const pricesOf = ({ storageGBDay, egressGB, ingressGB }: Prices): Prices => ({
-  egressGB,
-  ingressGB,
-  storageGBDay,
-})
-
-/** Records of a relay that charged nothing when it took them are in no purse. */
-export const isBilled = (head: StoredHead): boolean => head.state === 'stored' && !isFree(head)
-
-/** Milliseconds for which the storage of an ended record is owed. */
+/** Milliseconds for which the storage of a record that ended at `until` is owed. */
 export const storedMs = ({
   record,
   until,
@@ -59,10 +61,10 @@ export const storedMs = ({
   Math.max(0, Math.min(until, paidUntil) - timeOf(record))
 
 /**
- * Enters `facts` into the purse, which is changed, and says what moved. The moves are differences of totals that are each
+ * Posts `facts` to the purse, which is changed, and says what moved. The moves are differences of totals that are each
  * rounded once, so however many entries there are, nothing is lost or made by rounding.
  */
-export function enter(purse: Purse, facts: Facts, amount: Partial<Moves> = {}): Moves {
+export function post(purse: Purse, facts: Facts, amount: Partial<Moves> = {}): Moves {
   const before = { earned: earned(purse), committed: committed(purse) }
   const units = unitsOf(facts)
   purse.spent += units.spent
@@ -83,8 +85,13 @@ export function enter(purse: Purse, facts: Facts, amount: Partial<Moves> = {}): 
 }
 
 /** What an entry adds to the units spent and held. */
-export function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
+function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
   const { bytes, record, paidUntil, maxPulls } = facts
+  if (isEnding(facts.what)) {
+    const spent = storageUnits(bytes, storedMs(facts), facts)
+    const most = storageUnits(bytes, paidUntil - timeOf(record), facts)
+    return { spent, held: -most - BigInt(maxPulls - facts.pulls) * egressUnits(bytes, facts) }
+  }
   switch (facts.what) {
     case 'received':
     case 'returned':
@@ -102,34 +109,26 @@ export function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
     }
     case 'prove':
       return { spent: egressUnits(proofBytes, facts), held: 0n }
-    case 'deleted':
-    case 'expired':
-    case 'unpaid': {
-      const spent = storageUnits(bytes, storedMs(facts), facts)
-      const most = storageUnits(bytes, paidUntil - timeOf(record), facts)
-      return { spent, held: -most - BigInt(maxPulls - facts.pulls) * egressUnits(bytes, facts) }
-    }
   }
 }
 
 function meter(purse: Purse, facts: Facts): void {
   const size = billedBytes(facts.bytes)
+  if (isEnding(facts.what)) {
+    purse.byteMs += BigInt(size) * BigInt(storedMs(facts))
+    addLive(purse, facts, -1)
+    return
+  }
   switch (facts.what) {
     case 'write':
       purse.ingress += size
-      live(purse, facts, 1)
+      addLive(purse, facts, 1)
       return
     case 'pull':
       purse.egress += size
       return
     case 'prove':
       purse.egress += billedBytes(proofBytes)
-      return
-    case 'deleted':
-    case 'expired':
-    case 'unpaid':
-      purse.byteMs += BigInt(size) * BigInt(storedMs(facts))
-      live(purse, facts, -1)
       return
     case 'received':
     case 'returned':
@@ -138,7 +137,7 @@ function meter(purse: Purse, facts: Facts): void {
 }
 
 /** Adds a record to the live ones, or takes it from them. */
-function live(purse: Purse, { bytes, record, storageGBDay }: Facts, sign: 1 | -1): void {
+function addLive(purse: Purse, { bytes, record, storageGBDay }: Facts, sign: 1 | -1): void {
   const size = billedBytes(bytes)
   const rate = BigInt(sign * size) * BigInt(storageGBDay)
   const at = BigInt(timeOf(record))

@@ -155,11 +155,9 @@ function expire(batch: RecordBatch, id: Id, head: Head): void {
 /** When something happens to a head by itself. */
 export function endOf(head: Head): number {
   if (head.state === 'deleted') return head.expires
-  const { expires, paidUntil } = head
-  return head.state === 'stored' ? Math.min(expires, paidUntil) : Math.min(expires, paidUntil + graceMs)
+  const graceMs = head.state === 'unpaid' ? protocolLimits.graceMs : 0
+  return Math.min(head.expires, head.paidUntil + graceMs)
 }
-
-const graceMs = protocolLimits.graceMs
 
 /** The head of the record at exactly this path, if a reader may be told of it. */
 export function liveHead(from: Pick<Database, 'get'>, path: RecordPath, now: number): StoredHead | undefined {

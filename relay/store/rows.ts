@@ -1,4 +1,5 @@
 /** What the tables hold (the key table is in keys.ts). */
+import { isFree } from '../../market/price.ts'
 import { big, damaged, type Field, hash, key, kindOf, type RowOf, row, text, uint } from './codec.ts'
 
 const recordFields = {
@@ -29,6 +30,9 @@ export type RecordHead = RowOf<typeof RecordHead>
 export type Tombstone = RowOf<typeof Tombstone>
 export type StoredHead = { state: 'stored' | 'unpaid' } & RecordHead
 export type Head = StoredHead | ({ state: 'deleted' } & Tombstone)
+
+/** In its purse: paid for, and of a relay that did not take it free of charge. */
+export const isBilled = (head: StoredHead): boolean => head.state === 'stored' && !isFree(head)
 
 export function encodeHead(head: Head): Buffer {
   if (head.state === 'deleted') return Tombstone.encode(head)
@@ -111,22 +115,18 @@ export const Purse = row('purse', 1, {
 export type Purse = RowOf<typeof Purse>
 
 /** What an entry books; the order is that of the stored numbers. */
-export const whats = [
-  'received',
-  'returned',
-  'write',
-  'pull',
-  'prove',
-  'deleted',
-  'expired',
-  'unpaid',
-] as const
-export type What = (typeof whats)[number]
+const entryTypes = ['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid'] as const
+export type EntryType = (typeof entryTypes)[number]
 
-const what: Field<What> = {
-  write: (to, value) => uint.write(to, whats.indexOf(value)),
+/** How a record ends: its owner deletes it, its time is over, or nobody pays for it any longer. */
+export type Ending = Extract<EntryType, 'deleted' | 'expired' | 'unpaid'>
+export const isEnding = (what: EntryType): what is Ending =>
+  what === 'deleted' || what === 'expired' || what === 'unpaid'
+
+const entryType: Field<EntryType> = {
+  write: (to, value) => uint.write(to, entryTypes.indexOf(value)),
   read(from) {
-    const found = whats[uint.read(from)]
+    const found = entryTypes[uint.read(from)]
     if (found === undefined) throw damaged('an entry books something unknown')
     return found
   },
@@ -138,7 +138,7 @@ const what: Field<What> = {
  * released (reserved → available), returned (available → outside). When it was is its place.
  */
 export const Entry = row('ledger entry', 1, {
-  what,
+  what: entryType,
   purse: text,
   /** Of a record: its place, which is also that of its `write` entry; 0 where it is about none. */
   record: uint,
@@ -173,6 +173,15 @@ export const Totals = row('totals', 1, {
   entries: uint,
 })
 export type Totals = RowOf<typeof Totals>
+/** As long as nobody ever had credit. */
+export const noTotals: Readonly<Totals> = {
+  received: 0,
+  returned: 0,
+  earned: 0,
+  committed: 0,
+  purses: 0,
+  entries: 0,
+}
 
 /** Credit given to newcomers on a day since 1970. */
 export const Newcomers = row('newcomers', 1, { day: uint, count: uint })

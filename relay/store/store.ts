@@ -70,7 +70,14 @@ export class Store {
       const meta = await openMeta(database, now())
       const { onState, reopenDelaysMs, observer } = options
       const committer = new Committer({
-        ...{ database, reopen, now, log, announce, onState, reopenDelaysMs, observer },
+        database,
+        reopen,
+        now,
+        log,
+        announce,
+        onState,
+        reopenDelaysMs,
+        observer,
       })
       return new Store({ meta, committer, listeners, now, observer })
     } catch (error) {

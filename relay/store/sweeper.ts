@@ -2,6 +2,7 @@
  * Removes what has expired. The only part of the store that destroys anything for reasons of time, so it distrusts the
  * clock: after a jump or a long pause it waits until a person confirms that the time is right.
  */
+import { dayMs } from '../../market/units.ts'
 import type { Log } from './committer.ts'
 import type { Bounds, KeyValue } from './database.ts'
 import * as keys from './keys.ts'
@@ -12,7 +13,6 @@ import { NumberRow } from './rows.ts'
 import type { Store } from './store.ts'
 
 const hourMs = 3_600_000
-const dayMs = 24 * hourMs
 
 export const sweepLimits = {
   /** The wall clock may differ by this much from the monotonic one … */

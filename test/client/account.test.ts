@@ -9,8 +9,11 @@ import t, { type Test } from 'tap'
 import type { Quoted } from '../../client/index.ts'
 import { entries, receiptOf } from '../../client/home/outbox.ts'
 import { Home } from '../../client/home/home.ts'
+import { PriceMemory } from '../../client/money/prices.ts'
+import type { Connection } from '../../client/wire/connection.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { ceilSatoshi, quoteUnits, worstUnits } from '../../market/price.ts'
+import type { Prices } from '../../market/units.ts'
 import { sealReply, startLyingRelay } from '../fixtures/lying-relay.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
@@ -29,11 +32,11 @@ async function shop(t: Test, name: string, args: string[] = []) {
   const relay = await startTestRelay(join(t.testdirName, name), { now, args: [...selling, ...args] })
   t.teardown(() => relay.close())
   const grant = (one: Person, satoshi: number) => relay.operator.grant({ key: one.client.identity, satoshi })
-  const setPrices = (...words: string[]) => relay.operator['set-prices']({ words })
+  const setPrices = (change: Partial<Prices>) => relay.operator['set-prices'](change)
   /** Prices rise only when every quote has ended; a relay that moves its clock breaks its word. */
-  const breakWord = async (...words: string[]) => {
+  const breakWord = async (change: Partial<Prices>) => {
     offset.ms = -500_000
-    await setPrices(...words)
+    await setPrices(change)
     offset.ms = 170_000
   }
   return { ...relay, offset, grant, setPrices, breakWord }
@@ -395,7 +398,7 @@ t.test('--max-cost holds for what goes up later: it waits until the relay asks f
   const held = await (await reopen(alice)).client.flush()
   const again = await command(alice, 'outbox', '--flush')
   const keptThen = kept(alice, '.queued')
-  await relay.setPrices('egressGB=1000')
+  await relay.setPrices({ egressGB: 1000 })
   const flushed = await (await reopen(alice)).client.flush()
 
   t.match(queued, { state: 'queued', reserved: { total: '0' } })
@@ -422,9 +425,9 @@ t.test(
     const sent = await alice.client.send(to, 'hello', { maxCost: 5000, attempts: 1 })
     way.isShut = () => false
 
-    await relay.breakWord('egressGB=20000000')
+    await relay.breakWord({ egressGB: 20_000_000 })
     const held = await (await reopen(alice)).client.flush()
-    await relay.setPrices('egressGB=10000000')
+    await relay.setPrices({ egressGB: 10_000_000 })
     const flushed = await (await reopen(alice)).client.flush()
 
     t.match(sent, { state: 'queued' })
@@ -439,7 +442,7 @@ t.test('a bounded record waits while a relay is about to change its prices', asy
   relay.offset.ms = -500_000
   const { alice, to } = await two(t, [relay])
   await relay.grant(alice, 10_000)
-  await relay.setPrices('egressGB=20000000')
+  await relay.setPrices({ egressGB: 20_000_000 })
   relay.offset.ms += 600_000 // a minute before the rise
 
   const queued = await alice.client.send(to, 'bounded', { maxCost: 5000 })
@@ -537,6 +540,27 @@ t.test('a quote that its own prices contradict, or that is over, is not believed
   t.match(shown.stderr, /gives a quote that is over already/)
 })
 
+t.test(
+  'a quote binds a relay before it expires, not at that moment, when the next prices may hold',
+  async (t) => {
+    const key = identityOf('relay').identity
+    const satoshis = String(ceilSatoshi(quoteUnits({ bytes: 1, ttl: 60, maxPulls: 1 }, prices)))
+    const connection = {
+      address: { key, url: 'http://relay.example' },
+      call: async () => ({
+        reply: { result: { satoshis, prices, expires: 2000 } },
+        evidence: JSON.stringify({ msg: { timestamp: 1000 } }),
+      }),
+    } as unknown as Connection
+    const memory = new PriceMemory()
+    await memory.ask(connection, { bytes: 1, ttl: 60, maxPulls: 1 })
+
+    const binding = [999, 1000, 1999, 2000].map((at) => memory.bindingAt(key, at)?.prices)
+
+    t.same(binding, [undefined, prices, prices, undefined])
+  },
+)
+
 t.test('a relay that reserves more than it quoted is shown up, and both its words are kept', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
@@ -546,7 +570,7 @@ t.test('a relay that reserves more than it quoted is shown up, and both its word
   await alice.client.send(to, 'hello')
   const keptThen = kept(alice, '.quote')
 
-  await relay.breakWord('egressGB=20000000')
+  await relay.breakWord({ egressGB: 20_000_000 })
   const sent = await alice.client.send(to, 'hello')
 
   const reserved = sent.reserved.relays[relay.key]
@@ -616,10 +640,10 @@ t.test('--max-cost of a file holds for all its chunks, whenever they go up', asy
 
   const paused = await alice.client.sendFile(to, path, { maxCost, attempts: 1 })
   way.isShut = () => false
-  await relay.breakWord('egressGB=20000000')
+  await relay.breakWord({ egressGB: 20_000_000 })
   const dear = await command(alice, 'send', 'Bob', '--file', path, '--max-cost', satoshis)
   const other = await command(alice, 'send', 'Bob', '--file', path, '--max-cost', String(2 * maxCost))
-  await relay.setPrices('egressGB=10000000')
+  await relay.setPrices({ egressGB: 10_000_000 })
   const sent = await command(alice, 'send', 'Bob', '--file', path)
 
   t.match(paused, { state: 'queued' })

@@ -103,7 +103,7 @@ async function newPrices(
 
 async function books(stage: Stage, { relay, key }: { relay: RelayServer; key: string }): Promise<void> {
   stage.title('Every satoshi explained')
-  const story = await stage.operate('relay-1', 'ledger', 'explain', key)
+  const story = await stage.operate('relay-1', 'ledger', 'explain', key, '--human')
   for (const line of story.slice(0, 6)) stage.say(line)
   if (story.length > 9) stage.say(`… ${story.length - 9} more sentences …`)
   for (const line of story.slice(-3)) stage.say(line)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import t from 'tap'
 import type { Sealed } from '../../market/envelope.ts'
 import { compileRelay } from '../fixtures/compiled.ts'
-import { type Item, Ledger, listAll, makeItems, placeOf, sealRead } from '../fixtures/ledger.ts'
+import { type Item, Acknowledged, listAll, makeItems, placeOf, sealRead } from '../fixtures/acknowledged.ts'
 import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
 import { sendAll, sendBatch, type Told } from '../fixtures/storm.ts'
 
@@ -67,7 +67,7 @@ t.test(
   'kill -9 in the middle of 1000 concurrent writes loses none that was answered, five times',
   async (t) => {
     const data = t.testdir()
-    const ledger = new Ledger()
+    const ledger = new Acknowledged()
     let relay = await spawnRelay(data, { program })
     t.teardown(() => relay.kill('SIGKILL'))
     let follower: Follower | undefined

@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto'
 import type { DeleteReceipt, Receipt } from '../../contracts/receipt.ts'
 import type { Sealed } from '../../market/envelope.ts'
 import { protocolLimits } from '../../market/units.ts'
-import { listAll } from '../fixtures/ledger.ts'
+import { listAll } from '../fixtures/acknowledged.ts'
+import type { Dice } from '../fixtures/dice.ts'
 import type { RelayProcess } from '../fixtures/relay.ts'
 import { chunks, sendBatch, sendPipelined, sendSingle } from '../fixtures/storm.ts'
 import { type Actor, actor, sealFor, sealRecord } from '../fixtures/wire.ts'
@@ -41,7 +42,6 @@ interface Subject {
 }
 
 /** An integer below its argument. */
-export type Dice = (sides: number) => number
 
 const served = ({ pulls }: Subject): number => pulls.filter(({ outcome }) => outcome === 'served').length
 const isThere = ({ stored, deleted }: Subject): boolean => stored === 'yes' && deleted === 'no'

@@ -1,7 +1,7 @@
 /**
  * `npm run explore -- [--seed N] [--seconds N]`: for two thirds of the time, writes, reads and deletes at random against a
  * relay that sells and is killed at random; after each death its books are checked, after each restart it is held against a
- * model in memory. For the rest, lives of a ledger (test/fixtures/ledger-run.ts). The seed decides what is done, the machine
+ * model in memory. For the rest, lives of a ledger (test/fixtures/ledger-life/run.ts). The seed decides what is done, the machine
  * when. Exit code 1 and the seed when the relay broke its word.
  */
 import { once } from 'node:events'
@@ -10,11 +10,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { reach } from '../../relay/reach.ts'
-import { diceOf, runLedger } from '../fixtures/ledger-run.ts'
+import { reach } from '../../relay/operator/reach.ts'
+import { type Dice, diceOf } from '../fixtures/dice.ts'
+import { runLedger } from '../fixtures/ledger-life/run.ts'
 import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
 import { actor } from '../fixtures/wire.ts'
-import { type Dice, Lane } from './lane.ts'
+import { Lane } from './lane.ts'
 
 const program = [fileURLToPath(new URL('../../relay/main.js', import.meta.url))]
 const answersPerLife = 600

@@ -1,7 +1,7 @@
 /** docs/protocol.md §4: "answered" means on the disk, shown below the page cache, where fsync is all there is. */
 import t from 'tap'
 import { compileRelay } from '../fixtures/compiled.ts'
-import { type Item, makeItems, sealDelete, sealRead } from '../fixtures/ledger.ts'
+import { type Item, makeItems, sealDelete, sealRead } from '../fixtures/acknowledged.ts'
 import { chunks, sendBatch, sendPipelined, sendSingle, type Told } from '../fixtures/storm.ts'
 import { openSocket, sealFor } from '../fixtures/wire.ts'
 import { compileFaultyDisk, type Tail, until } from './fixtures/faulty-disk.ts'

@@ -4,7 +4,14 @@ import t, { type Test } from 'tap'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { ceilSatoshi, floorSatoshi, quoteUnits, worstUnits } from '../../market/price.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
+import { mostSatoshi, type Prices } from '../../market/units.ts'
 import type { RunningRelay } from '../../relay/relay.ts'
+import type { HandlerDeps, Message } from '../../relay/requests/handlers.ts'
+import { account as statement } from '../../relay/requests/listings.ts'
+import { expiryKey } from '../../relay/store/keys.ts'
+import { bookReceived, pursesOf } from '../../relay/store/ledger.ts'
+import { Expiry } from '../../relay/store/rows.ts'
+import { openStore } from '../fixtures/records.ts'
 import { openRelay, start, startTestRelay } from '../fixtures/relay.ts'
 import {
   type Actor,
@@ -213,7 +220,7 @@ t.test(
       expires: start + 600_000,
     })
 
-    const { from } = await relay.operator['set-prices']({ words: ['storageGBDay=400000000'] })
+    const { from } = await relay.operator['set-prices']({ storageGBDay: 400_000_000 })
     t.ok(from >= quote.expires, 'a rise waits until the quote has ended')
     relay.clock.ms = quote.expires - 1
     const record = await sealRecord(relay, alice, bob, {
@@ -232,12 +239,51 @@ t.test(
     t.equal(late.answer.receipt.charge.prices.storageGBDay, 400_000_000)
     t.match((await postSigned(relay, record)).receipt, receipt, 'what is stored keeps its own')
 
-    t.match(await relay.operator['set-prices']({ words: ['storageGBDay=1', 'egressGB=2'] }), {
+    t.match(await relay.operator['set-prices']({ storageGBDay: 1, egressGB: 2 }), {
       from: relay.clock.ms,
     })
     t.same((await quoteOf(alice)).prices, { ...prices, storageGBDay: 1, egressGB: 2 }, 'a fall holds at once')
   },
 )
+
+t.test('nobody is given credit beyond all coins, a newcomer no more than by a grant', async (t) => {
+  const relay = await openRelay(t, [...priced, '--grant-new', '20'])
+  const [alice, bob, carol] = [actor(), actor(), actor()]
+  await grant(relay, alice, mostSatoshi - 39)
+
+  t.match((await write(relay, bob, alice)).answer, { result: true })
+  t.match((await write(relay, carol, alice)).answer, { code: 'ERR_PAYMENT_REQUIRED' })
+  await t.rejects(grant(relay, carol, 20), { code: 'ERR_MALFORMED' })
+  t.match(await grant(relay, carol, 19), { granted: true })
+})
+
+t.test('what a statement looks through counts against its batch, and so do vain looks', async (t) => {
+  t.testdir()
+  const store = await openStore(t, { directory: join(t.testdirName, 'store') })
+  const owner = actor().identity
+  const give = (rows: number) =>
+    store.commit((batch) => {
+      if (pursesOf(batch, owner) === undefined)
+        bookReceived(batch, { owner, purse: 'grant', satoshi: 5, note: 'operator' })
+      for (let n = 0; n < rows; n++)
+        batch.put(expiryKey(1, rows + n), Expiry.encode({ owner, recordId: String(n) }))
+    })
+  const examine = { left: 1000 }
+  const deps = { store, limits: { page: 100 }, now: () => start } as unknown as HandlerDeps
+  const message = { request: { type: 'account' }, from: owner } as Message<'account'>
+  const ask = () => statement(deps, message, { address: '', examine })
+  await give(600)
+
+  await ask()
+  t.equal(examine.left, 1000 - 600 - 2)
+  await ask()
+  await t.rejects(ask(), { code: 'ERR_LIMIT' })
+
+  await give(5000)
+  examine.left = 4000
+  await t.rejects(ask(), { code: 'ERR_BUSY' })
+  await t.rejects(ask(), { code: 'ERR_LIMIT' })
+})
 
 t.test('what all coins together could not pay is neither quoted nor taken', async (t) => {
   const relay = await openRelay(t, priced)
@@ -257,15 +303,15 @@ t.test('prices that were set survive a restart, until the command line says some
   const data = t.testdir()
   const clock = { ms: start }
   const open = (args: string[]) => startTestRelay(data, { args, now: () => clock.ms })
-  const pricesAfter = async (args: string[], words?: string[]) => {
+  const pricesAfter = async (args: string[], change?: Partial<Prices>) => {
     const relay = await open(args)
-    if (words !== undefined) await relay.operator['set-prices']({ words })
+    if (change !== undefined) await relay.operator['set-prices'](change)
     const said = await relay.operator.prices({})
     await relay.close()
     return said
   }
 
-  t.match(await pricesAfter(priced, ['egressGB=7']), { prices: { ...prices, egressGB: 7 } })
+  t.match(await pricesAfter(priced, { egressGB: 7 }), { prices: { ...prices, egressGB: 7 } })
   t.match(
     await pricesAfter(priced),
     { prices: { ...prices, egressGB: 7 }, next: null },
@@ -333,10 +379,8 @@ t.test('key 1 has no account, and nobody sees another’s', async (t) => {
   t.match(await askSigned(relay, anyone, { type: 'account' }), { code: 'ERR_FORBIDDEN' })
   t.same((await account(relay, actor())).purses, [])
   await t.rejects(
-    relay.operator.obey('grant', { key: ANYONE_KEY, satoshi: 1 }, new AbortController().signal),
-    {
-      code: 'ERR_MALFORMED',
-    },
+    relay.operator.execute('grant', { key: ANYONE_KEY, satoshi: 1 }, new AbortController().signal),
+    { code: 'ERR_MALFORMED' },
   )
 })
 
@@ -374,8 +418,8 @@ t.test('a grant with an id is given once; what is revoked is neither spent nor r
   const [alice, bob] = [actor(), actor()]
   const order = { key: alice.identity, satoshi: 100, id: 'invoice 7' }
 
-  t.match(await relay.operator.grant(order), { granted: true, purses: [{ available: '100' }] })
-  t.match(await relay.operator.grant(order), { granted: false, purses: [{ available: '100' }] })
+  t.match(await relay.operator.grant(order), { granted: true, purse: 'grant', available: '100' })
+  t.match(await relay.operator.grant(order), { granted: false, purse: 'grant', available: '100' })
   t.match(
     await relay.operator.grant({ ...order, key: bob.identity }),
     { granted: true },
@@ -411,15 +455,7 @@ t.test('with --open there is nothing to sell', async (t) => {
   const both = ['--open', '--price', 'egressGB=1']
   t.throws(() => startTestRelay(t.testdirName, { args: both }), { code: 'ERR_USAGE' })
   const relay = await openAnother(t, ['--open'])
-  await t.rejects(relay.operator['set-prices']({ words: ['egressGB=1'] }), { code: 'ERR_CONFLICT' })
-  for (const words of [
-    ['egress=1'],
-    ['egressGB=-1'],
-    ['egressGB=1.5'],
-    ['egressGB=1000000000001'],
-    ['egressGB'],
-  ])
-    t.throws(() => startTestRelay(t.testdirName, { args: ['--price', words[0]!] }), {
-      code: 'ERR_USAGE',
-    })
+  await t.rejects(relay.operator['set-prices']({ egressGB: 1 }), { code: 'ERR_CONFLICT' })
+  for (const word of ['egress=1', 'egressGB=-1', 'egressGB=1.5', 'egressGB=1000000000001', 'egressGB'])
+    t.throws(() => startTestRelay(t.testdirName, { args: ['--price', word] }), { code: 'ERR_USAGE' })
 })

@@ -1,8 +1,10 @@
 /** Many writers, one fsync: docs/protocol.md §4.4 and the guarantees in relay/store/committer.ts. */
 import t from 'tap'
 import { committerLimits } from '../../relay/store/committer.ts'
-import { Store } from '../../relay/store/store.ts'
+import { metaKey } from '../../relay/store/keys.ts'
 import { timeOf } from '../../relay/store/place.ts'
+import { NumberRow } from '../../relay/store/rows.ts'
+import { Store } from '../../relay/store/store.ts'
 import { faultyDisk } from '../fixtures/database.ts'
 import { clock, makeRecord, openStore, start, termsOf } from '../fixtures/records.ts'
 
@@ -23,6 +25,19 @@ t.test('an operation sees all that operations before it wrote, durable or not', 
 
   t.strictSame(seen, ['1', undefined, '2', undefined, undefined])
   t.equal(store.get(key('a')), undefined)
+})
+
+t.test('the last place, which is written with every batch, is read as it is', async (t) => {
+  const store = await openStore(t, { directory: t.testdir(), now: clock() })
+  const placeIn = (value: Buffer | undefined) => (value === undefined ? 0 : NumberRow.decode(value).value)
+  const take = () =>
+    store.commit((batch) => batch.put(key('place'), NumberRow.encode({ value: batch.nextPlace() })))
+
+  for (let times = 0; times < 2; times++) {
+    await take()
+    const seen = await store.commit((batch) => placeIn(batch.get(metaKey('place'))))
+    t.equal(seen, placeIn(store.get(key('place'))))
+  }
 })
 
 t.test('an operation that throws rejects alone and leaves nothing', async (t) => {

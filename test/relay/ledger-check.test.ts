@@ -1,10 +1,9 @@
 /** The check of the books finds nothing in good ones, and each kind of damage in bad ones. */
 import t from 'tap'
-import { checkLedger } from '../../relay/ledger/check.ts'
+import { checkLedger } from '../../relay/ledger/check/check.ts'
 import * as keys from '../../relay/store/keys.ts'
 import { damages } from '../fixtures/ledger-damages.ts'
-import { broken, gone, Rows } from '../fixtures/ledger-rows.ts'
-import { ann } from '../fixtures/ledger-store.ts'
+import { ann, broken, gone, Rows } from '../fixtures/ledger-store.ts'
 import { clock, openStore, start } from '../fixtures/records.ts'
 
 const owner = ann.identity

@@ -46,7 +46,7 @@ async function teller(t: Test) {
   return { database, tell, path, reads }
 }
 
-t.test('the story of an account: each entry, and at the end every satoshi', async (t) => {
+t.test('the story of an account: each entry, and at the end what each purse comes to', async (t) => {
   const { tell } = await teller(t)
 
   const story = await tell(ann.identity)
@@ -67,9 +67,9 @@ t.test('the story of an account: each entry, and at the end every satoshi', asyn
     '2027-01-15T08:00:02.000Z gone was deleted after 1 pull: it cost 0.785 of at most 4.524 satoshi, not counting proofs (purse grant: released 4)',
     '2027-01-15T08:20:02.000Z short expired after 0 pulls: it cost 0.298 of at most 2.386 satoshi, not counting proofs (purse trial: released 2)',
     '2027-01-15T08:20:02.000Z late is paid for no longer, though kept for a time of grace, after 0 pulls: it cost 0.624 of at most 2.712 satoshi, not counting proofs (purse contract: released 2)',
-    'purse trial: received 300, spent 0 (a little less than 0.559), 5 reserved for 1 live record and a begun satoshi, 295 available; every satoshi is accounted for: 300 = 0 returned + 0 earned + 5 reserved + 295 available',
-    'purse grant: received 5000, spent 4 (a little less than 4.409), 734 reserved for 2 live records and a begun satoshi, 4262 available; every satoshi is accounted for: 5000 = 0 returned + 4 earned + 734 reserved + 4262 available',
-    'purse contract: received 2000, spent 0 (a little less than 0.624), 1 reserved for 0 live records and a begun satoshi, 1999 available; every satoshi is accounted for: 2000 = 0 returned + 0 earned + 1 reserved + 1999 available',
+    'purse trial: received 300, spent 0 (a little less than 0.559), 5 reserved for 1 live record and a begun satoshi, 295 available: 300 = 0 returned + 0 earned + 5 reserved + 295 available',
+    'purse grant: received 5000, spent 4 (a little less than 4.409), 734 reserved for 2 live records and a begun satoshi, 4262 available: 5000 = 0 returned + 4 earned + 734 reserved + 4262 available',
+    'purse contract: received 2000, spent 0 (a little less than 0.624), 1 reserved for 0 live records and a begun satoshi, 1999 available: 2000 = 0 returned + 0 earned + 1 reserved + 1999 available',
   ])
 })
 

@@ -1,8 +1,8 @@
-/** Whatever happens to a relay, its books are right to the satoshi: random lives, from fixtures/ledger-run.ts. */
+/** Whatever happens to a relay, its books are right to the satoshi: random lives, from fixtures/ledger-life/run.ts. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { runLedger } from '../fixtures/ledger-run.ts'
+import { runLedger } from '../fixtures/ledger-life/run.ts'
 
 t.setTimeout(180_000)
 
@@ -10,17 +10,30 @@ const lanes = 4
 const stepsOfLane = 25_000
 /** What a run must have met to say anything. */
 const met = [
-  ...['write stored', 'write conflict', 'write expired', 'write ERR_PAYMENT_REQUIRED'],
-  ...[
-    'read record',
-    'read replayed',
-    'read unpaid',
-    'read absent',
-    'prove proof',
-    'prove ERR_PAYMENT_REQUIRED',
-  ],
-  ...['delete deleted', 'delete unknown', 'expired', 'unpaid', 'lapsed', 'grant granted', 'grant before'],
-  ...['revoke all', 'revoke some', 'contract', 'prices', 'crash before', 'crash after', 'restart'],
+  'write stored',
+  'write conflict',
+  'write expired',
+  'write ERR_PAYMENT_REQUIRED',
+  'read record',
+  'read replayed',
+  'read unpaid',
+  'read absent',
+  'prove proof',
+  'prove ERR_PAYMENT_REQUIRED',
+  'delete deleted',
+  'delete unknown',
+  'expired',
+  'unpaid',
+  'lapsed',
+  'grant granted',
+  'grant before',
+  'revoke all',
+  'revoke some',
+  'contract',
+  'prices',
+  'crash before',
+  'crash after',
+  'restart',
 ]
 
 t.test('100 000 random steps leave no difference', async (t) => {

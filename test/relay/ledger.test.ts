@@ -1,21 +1,28 @@
 /** What is booked when records are written, pulled, proven and end, in the same commit as that (docs/protocol.md §4.9). */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Key } from '../../market/units.ts'
-import { checkLedger } from '../../relay/ledger/check.ts'
+import { ledgerColumns } from '../../contracts/account.ts'
+import { dayMs, type Key } from '../../market/units.ts'
+import { checkLedger } from '../../relay/ledger/check/check.ts'
 import { entriesOf, pursesNow } from '../../relay/ledger/statements.ts'
 import { Pricing } from '../../relay/pricing.ts'
-import { accountKey } from '../../relay/store/keys.ts'
-import { bookReturned, findPurse, pursesOf } from '../../relay/store/ledger.ts'
+import { accountKey, ledgerPrefix, placeKey } from '../../relay/store/keys.ts'
+import {
+  bookReceived,
+  bookReturned,
+  findPurse,
+  grantedBefore,
+  pursesOf,
+  rememberGrant,
+} from '../../relay/store/ledger.ts'
 import { available } from '../../relay/store/purses.ts'
-import { Account } from '../../relay/store/rows.ts'
+import { Account, Entry } from '../../relay/store/rows.ts'
 import { Sweeper } from '../../relay/store/sweeper.ts'
 import { faultyDisk } from '../fixtures/database.ts'
-import { ann, dear, PaidStore } from '../fixtures/ledger-store.ts'
+import { ann, ben, dear, PaidStore } from '../fixtures/ledger-store.ts'
 import { clock, makeDelete, makeRead, makeRecord, openStore, start, termsOf } from '../fixtures/records.ts'
 
 const owner = ann.identity
-const dayMs = 86_400_000
 const { signal } = new AbortController()
 
 /** A test with a store, whose books must be right after it, whatever it did. */
@@ -34,9 +41,8 @@ function booked(name: string, body: (t: Test, paid: PaidStore) => Promise<void>)
 /** Newest first, only what is not nothing. */
 async function moves({ store }: PaidStore, limit = 100): Promise<string[]> {
   const { entries } = await entriesOf(store, owner, { limit })
-  const columns = ['received', 'reserved', 'earned', 'released', 'returned'] as const
   return entries.map((entry) => {
-    const moved = columns
+    const moved = ledgerColumns
       .filter((column) => entry[column] !== '0')
       .map((column) => `${column} ${entry[column]}`)
     return [entry.what, entry.recordId ?? entry.note, ...moved].join(' ')
@@ -177,6 +183,18 @@ booked('a record that is written over an expired one ends it first', async (t, p
 
   t.match(before.purses, [{ owed: '0', reserved: '3', records: 0, byteMs: String(522 * 60_000) }])
   t.strictSame((await moves(paid)).slice(0, 2), ['write one reserved 2', 'expired one released 2'])
+})
+
+booked('a grant with an id is remembered with the place of its entry', async (t, { store }) => {
+  await store.commit((batch) => {
+    const place = bookReceived(batch, { owner, purse: 'grant', satoshi: 5, note: 'one' })
+    rememberGrant(batch, { owner, id: 'one', place })
+  })
+
+  const place = grantedBefore(store, owner, 'one')!
+  t.match(Entry.decode(store.get(placeKey(ledgerPrefix(owner), place))!), { what: 'received', note: 'one' })
+  t.equal(grantedBefore(store, owner, 'two'), undefined)
+  t.equal(grantedBefore(store, ben.identity, 'one'), undefined, 'another owner')
 })
 
 booked('an entry has a page, newest first', async (t, paid) => {

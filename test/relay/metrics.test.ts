@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { codes } from '../../market/errors.ts'
 import { replies } from '../../contracts/api.ts'
-import { control } from '../../relay/control.ts'
+import { control } from '../../relay/operator/control.ts'
 import type { Sources } from '../../relay/figures.ts'
 import { Metrics, serveMetrics } from '../../relay/metrics.ts'
 import { version } from '../../relay/version.ts'
@@ -143,7 +143,7 @@ t.test('the money is that of the ledger, as relayd status says it', async (t) =>
   t.equal(samples.get('relay_ledger_entries_total'), ledger.entries)
   for (const [price, satoshi] of Object.entries({ storageGBDay: 4e6, egressGB: 1e8, ingressGB: 0 }))
     t.equal(samples.get(`relay_price_satoshi{price="${price}"}`), satoshi)
-  await relay.operator['set-prices']({ words: ['egressGB=7'] })
+  await relay.operator['set-prices']({ egressGB: 7 })
   t.equal((await relay.scrape()).get('relay_price_satoshi{price="egressGB"}'), 7)
 })
 

@@ -1,12 +1,16 @@
 /** The operator's commands of `relayd`: on a running relay, and on the store of one that is not. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
-import { type Io, exitCodes } from '../../relay/command.ts'
-import { commands } from '../../relay/commands.ts'
-import { ledgerPrefix, placeKey } from '../../relay/store/keys.ts'
+import { type Io, exitCodes } from '../../relay/operator/command.ts'
+import { commands } from '../../relay/operator/commands.ts'
+import { expiryKey, ledgerPrefix, placeKey } from '../../relay/store/keys.ts'
+import { bookReceived } from '../../relay/store/ledger.ts'
+import { Expiry } from '../../relay/store/rows.ts'
 import { Store } from '../../relay/store/store.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 import { actor, ask, postSigned, sealRecord } from '../fixtures/wire.ts'
@@ -37,7 +41,8 @@ t.test('commands work on a running relay as on the store of one that is not', as
   const relay = await startTestRelay(data, { args: priced })
   t.match(await json(data, 'grant', alice.identity, '500', '--id', 'first'), {
     granted: true,
-    purses: [{ purse: 'grant', available: '500' }],
+    purse: 'grant',
+    available: '500',
   })
   const record = await sealRecord(relay, alice, bob)
   t.match(await postSigned(relay, record), { result: true })
@@ -110,7 +115,9 @@ t.test('what cannot be carried out is said with a code', async (t) => {
     ['accounts'],
     ['accounts', 'show'],
     ['price', 'raise'],
+    ['accounts', 'show', alice, '--entries', '1001'],
     ['price', 'set', 'egress=5'],
+    ['price', 'set', 'egressGB=5', 'egressGB=6', 'egressGB=7', 'egressGB=8'],
     ['ledger', 'explain'],
     ['ledger', 'check', '--deep'],
   ])
@@ -122,6 +129,64 @@ t.test('what cannot be carried out is said with a code', async (t) => {
   await t.rejects(relayd(data, ['ledger', 'explain', alice]), { code: 'ERR_NOT_FOUND' })
   await t.rejects(relayd(data, ['status']), { code: 'ERR_NOT_FOUND', extras: { reason: 'not running' } })
   await t.rejects(relayd(join(data, 'elsewhere'), ['price']), { code: 'ERR_NOT_FOUND' })
+})
+
+t.test('a price that cannot be is refused in the same words by a running relay', async (t) => {
+  const data = t.testdir()
+  const relay = await startTestRelay(data, { args: priced })
+  t.teardown(() => relay.close())
+  const order = (prices: unknown) =>
+    relay.operator.execute('set-prices', prices, new AbortController().signal)
+
+  await t.rejects(relayd(data, ['price', 'set', 'egress=5']), { code: 'ERR_USAGE' })
+  await t.rejects(relayd(data, ['price', 'set', 'egressGB=1000000000001']), { code: 'ERR_USAGE' })
+  for (const prices of [{}, { egress: 5 }, { egressGB: 1_000_000_000_001 }, { egressGB: -1 }])
+    await t.rejects(order(prices), { code: 'ERR_MALFORMED' })
+  t.match(await json(data, 'price', 'set', 'egressGB=5', 'ingressGB=0'), {
+    prices: { egressGB: 5, ingressGB: 0, storageGBDay: 40_000_000 },
+  })
+})
+
+t.test('credit is given and told, however many records have ended and are not booked', async (t) => {
+  const data = t.testdir()
+  const alice = actor().identity
+  await (await startTestRelay(data, { args: priced })).close()
+  const store = await Store.open({ directory: join(data, 'store'), now: Date.now })
+  await store.commit((batch) => {
+    for (let n = 0; n < 5000; n++)
+      batch.put(expiryKey(1, n), Expiry.encode({ owner: alice, recordId: String(n) }))
+  })
+  await store.close()
+
+  t.match(await json(data, 'grant', alice, '500'), { granted: true, purse: 'grant', available: '500' })
+  t.match(await json(data, 'revoke', alice, '200'), { revoked: 200, purse: 'grant', available: '300' })
+  t.match(await json(data, 'accounts', 'list'), { key: alice, purses: [{ available: '300' }] })
+  t.match(await json(data, 'accounts', 'show', alice), { purses: [{ received: '500', returned: '200' }] })
+  t.match(await json(data, 'revoke', actor().identity, '5'), { revoked: 0, available: '0' })
+})
+
+t.test('a story is told in lines of JSON; of a record nobody knows there is none, on any page', async (t) => {
+  const data = t.testdir()
+  const [alice, bob] = [actor().identity, actor().identity]
+  await (await startTestRelay(data, { args: priced })).close()
+  const store = await Store.open({ directory: join(data, 'store'), now: Date.now })
+  await store.commit((batch) => {
+    for (let n = 0; n < 1001; n++)
+      bookReceived(batch, { owner: alice, purse: 'grant', satoshi: 1, note: 'operator' })
+  })
+  await store.close()
+
+  const { lines } = await relayd(data, ['ledger', 'explain', alice])
+  const said = await relayd(data, ['ledger', 'explain', alice], true)
+
+  t.ok(lines.length > 1001)
+  t.same(
+    lines.map((line) => JSON.parse(line)),
+    said.lines.map((sentence) => ({ sentence })),
+  )
+  await t.rejects(relayd(data, ['ledger', 'explain', `/${alice}/outbox/${bob}/${'0'.repeat(32)}`]), {
+    code: 'ERR_NOT_FOUND',
+  })
 })
 
 t.test('books that do not agree have an exit code of their own', async (t) => {
@@ -171,6 +236,22 @@ t.test(
     t.match(await json(elsewhere!, 'accounts', 'show', alice.identity), { purses: [{ received: '500' }] })
   },
 )
+
+t.test('a restore ends at the first Ctrl-C', { skip: process.platform === 'win32' }, async (t) => {
+  const [copy, data] = [join(t.testdir(), 'copy'), join(t.testdirName, 'data')]
+  mkdirSync(copy)
+  // It reads the key first, which is not there before somebody writes it.
+  execFileSync('mkfifo', [join(copy, 'relay.key')])
+  const args = [...process.execArgv, 'relay/main.ts', 'restore', copy, '--data', data]
+  const child = spawn(process.execPath, args, { stdio: 'ignore' })
+  const exited = once(child, 'exit')
+  const key = await open(join(copy, 'relay.key'), 'w')
+
+  child.kill('SIGINT')
+
+  t.same(await exited, [null, 'SIGINT'])
+  await key.close()
+})
 
 t.test('relayd runs them, and its help names them all', async (t) => {
   const data = t.testdir()

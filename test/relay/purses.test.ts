@@ -10,14 +10,23 @@ import {
 } from '../../market/price.ts'
 import * as purses from '../../relay/store/purses.ts'
 import type { Purse, StoredHead } from '../../relay/store/rows.ts'
-import { diceOf } from '../fixtures/ledger-run.ts'
+import { diceOf } from '../fixtures/dice.ts'
 
 const at = 1_800_000_000_000
 const hourMs = 3_600_000
+const unitsPerSatoshi = 86_400_000n * 1_000_000_000n
 const prices = { storageGBDay: 100_000_000, egressGB: 1_000_000, ingressGB: 500_000 }
 const facts: purses.Facts = {
-  ...{ what: 'write', record: at * 1024, recordId: 'one', note: '', bytes: 10, paidUntil: at + hourMs },
-  ...{ until: 0, maxPulls: 3, pulls: 0, ...prices },
+  what: 'write',
+  record: at * 1024,
+  recordId: 'one',
+  note: '',
+  bytes: 10,
+  paidUntil: at + hourMs,
+  until: 0,
+  maxPulls: 3,
+  pulls: 0,
+  ...prices,
 }
 const credit = {
   ...facts,
@@ -31,7 +40,7 @@ const credit = {
 
 const funded = (received: number): Purse => {
   const purse = purses.newPurse(at)
-  purses.enter(purse, credit, { received })
+  purses.post(purse, credit, { received })
   return purse
 }
 
@@ -41,12 +50,12 @@ t.test('a write sets its worst case aside, pulls earn from it, the end gives bac
   const ingress = ingressUnits(10, prices)
   const pull = egressUnits(10, prices)
 
-  const written = purses.enter(purse, facts)
+  const written = purses.post(purse, facts)
   t.equal(written.reserved, ceilSatoshi(ingress + storage + 3n * pull))
   t.equal(purses.available(purse), 100 - written.reserved)
   t.equal(purse.spent, ingress)
 
-  const pulled = [1, 2, 3].map(() => purses.enter(purse, { ...facts, what: 'pull' }))
+  const pulled = [1, 2, 3].map(() => purses.post(purse, { ...facts, what: 'pull' }))
   t.strictSame(
     pulled.map(({ reserved, released }) => reserved + released),
     [0, 0, 0],
@@ -55,7 +64,7 @@ t.test('a write sets its worst case aside, pulls earn from it, the end gives bac
   t.equal(purses.earned(purse), floorSatoshi(ingress + 3n * pull))
 
   const half = { ...facts, what: 'deleted', until: at + hourMs / 2, pulls: 3 } as const
-  const ended = purses.enter(purse, half)
+  const ended = purses.post(purse, half)
   t.equal(purse.held, 0n)
   t.equal(purse.spent, ingress + 3n * pull + storage / 2n)
   t.equal(ended.released, written.reserved - ceilSatoshi(purse.spent))
@@ -67,10 +76,10 @@ t.test('a write sets its worst case aside, pulls earn from it, the end gives bac
 
 t.test('a proof is paid out of what is available, since no worst case has it', (t) => {
   const purse = funded(100)
-  purses.enter(purse, facts)
+  purses.post(purse, facts)
   const before = purses.committed(purse)
 
-  const { reserved, earned } = purses.enter(purse, { ...facts, what: 'prove' })
+  const { reserved, earned } = purses.post(purse, { ...facts, what: 'prove' })
 
   t.equal(purse.spent, ingressUnits(10, prices) + egressUnits(proofBytes, prices))
   t.equal(reserved, purses.committed(purse) - before)
@@ -86,9 +95,12 @@ t.test('a record fits in to the last satoshi, and not into one less', (t) => {
   t.ok(purses.affords(funded(needed), worst))
   t.notOk(purses.affords(funded(needed - 1), worst))
   const purse = funded(needed)
-  purses.enter(purse, facts)
+  purses.post(purse, facts)
   t.equal(purses.available(purse), 0)
-  t.notOk(purses.affords(purse, 1n) && ceilSatoshi(worst + 1n) > needed)
+  const slack = BigInt(needed) * unitsPerSatoshi - worst
+  t.ok(slack > 0n)
+  t.ok(purses.affords(purse, slack), 'what is left of the last satoshi')
+  t.notOk(purses.affords(purse, slack + 1n))
   t.end()
 })
 
@@ -112,14 +124,14 @@ t.test('the moves of any number of entries add up to the state, to the satoshi',
         open.splice(open.indexOf(chosen), 1)
       }
     } else open.push(entry)
-    const moves = purses.enter(purse, entry)
+    const moves = purses.post(purse, entry)
     for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += moves[name]
     if (sums.earned !== purses.earned(purse)) t.fail(`earned after ${step}`)
     if (sums.reserved - sums.released !== purses.committed(purse)) t.fail(`committed after ${step}`)
     if (purses.available(purse) !== sums.received - sums.reserved + sums.released) t.fail(`after ${step}`)
   }
   t.equal(purse.entries, 20_001)
-  for (const left of open) purses.enter(purse, { ...left, what: 'expired', until: left.paidUntil })
+  for (const left of open) purses.post(purse, { ...left, what: 'expired', until: left.paidUntil })
 
   t.strictSame([purse.held, purse.records, purse.rate, purse.size], [0n, 0, 0n, 0])
   t.ok(purses.committed(purse) - purses.earned(purse) <= 1, 'but for a begun satoshi, all is decided')
@@ -130,16 +142,16 @@ t.test('a record that arrives when it is as good as over costs no storage', (t) 
   const purse = funded(100)
   const late = { ...facts, paidUntil: at - 5 }
 
-  purses.enter(purse, late)
+  purses.post(purse, late)
   t.equal(purse.held, 3n * egressUnits(10, prices))
-  purses.enter(purse, { ...late, what: 'expired', until: at - 5 })
+  purses.post(purse, { ...late, what: 'expired', until: at - 5 })
   t.strictSame([purse.held, purse.byteMs, purse.spent], [0n, 0n, ingressUnits(10, prices)])
   t.end()
 })
 
 t.test('a statement owes storage up to its moment, and no longer than records are paid for', (t) => {
   const purse = funded(1000)
-  purses.enter(purse, facts)
+  purses.post(purse, facts)
   const head = { place: facts.record, bytes: 10, paidUntil: at + hourMs, ...prices } as StoredHead
   const owedAt = (ms: number) => floorSatoshi(ingressUnits(10, prices) + storageUnits(10, ms, prices))
 

@@ -1,4 +1,4 @@
-import type { LedgerEntry, Purse } from '../../../contracts/account.ts'
+import { type LedgerEntry, ledgerColumns, type Purse } from '../../../contracts/account.ts'
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
 import { isFree } from '../../../market/price.ts'
 import type { Client } from '../../client.ts'
@@ -71,7 +71,14 @@ async function showAccount(
 }
 
 const purseRow = ({ purse, available, reserved, owed, received, returned, lapses, records }: Purse) => ({
-  ...{ purse, available, reserved, spent: owed, received, returned, lapses, records },
+  purse,
+  available,
+  reserved,
+  spent: owed,
+  received,
+  returned,
+  lapses,
+  records,
 })
 
 const lapseText = (lapses: number | null): string => (lapses === null ? 'never' : timeText(lapses))
@@ -88,14 +95,10 @@ async function sayWhatHelps(session: Session, client: Client, { relay }: Account
 }
 
 function entryText(entry: LedgerEntry): string {
-  const { at, purse, what, recordId, note, ...amounts } = entry
-  const words = [
-    ['received', amounts.received],
-    ['reserved', amounts.reserved],
-    ['spent', amounts.earned],
-    ['released', amounts.released],
-    ['returned', amounts.returned],
-  ].flatMap(([word, satoshi]) => (satoshi === '0' ? [] : [`${word} ${satoshi}`]))
+  const { at, purse, what, recordId, note } = entry
+  const moves = ledgerColumns
+    .filter((column) => entry[column] !== '0')
+    .map((column) => `${column === 'earned' ? 'spent' : column} ${entry[column]}`)
   const about = [recordId, note].filter((text) => text !== undefined).join(' ')
-  return oneLine(`${timeText(at)}  ${purse}  ${what}  ${words.join(', ') || '0'}  ${about}`.trimEnd())
+  return oneLine(`${timeText(at)}  ${purse}  ${what}  ${moves.join(', ') || '0'}  ${about}`.trimEnd())
 }

@@ -1,19 +1,20 @@
 /** The commands of `relayd` beside `start`: how the operator looks after his relay, running or not. */
 import { resolve } from 'node:path'
-import { join } from 'node:path'
-import type { LedgerEntry, Purse } from '../contracts/account.ts'
-import type { Prices } from '../market/units.ts'
+import { type LedgerEntry, ledgerColumns, type Purse } from '../../contracts/account.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Prices } from '../../market/units.ts'
+import { parsePrices, priceNames } from '../pricing.ts'
+import { restoreBackup } from '../store/restore.ts'
 import { type Command, command, exitCodes, satoshiOf, table, timeText } from './command.ts'
-import { control } from './control.ts'
-import { restoreBackup } from './store/restore.ts'
+import type { Reached } from './reach.ts'
 import { UsageError } from './usage.ts'
 
 const status = command({
   usage: 'status',
   summary: 'what a running relay says of itself',
   words: [0, 0],
-  async run({ data, print }) {
-    const facts = (await control(join(data, 'control.json'), 'status')) as Record<string, unknown> // of this program
+  async run({ print, running }) {
+    const facts = await running.send('status', {})
     print(facts, () => Object.entries(facts).map(([name, value]) => `${name.padEnd(11)} ${plain(value)}`))
   },
 })
@@ -22,8 +23,8 @@ const confirmClock = command({
   usage: 'confirm-clock',
   summary: 'accept writes and delete what expired again, after the clock jumped',
   words: [0, 0],
-  async run({ data, print }) {
-    print(await control(join(data, 'control.json'), 'confirm-clock'), () => ['confirmed'])
+  async run({ print, running }) {
+    print(await running.send('confirm-clock', {}), () => ['confirmed'])
   },
 })
 
@@ -34,9 +35,9 @@ const grant = command({
   words: [2, 2],
   async run({ words: [key = '', satoshi = ''], values: { id }, print, relay }) {
     const order = { key, satoshi: satoshiOf(satoshi), ...(id !== undefined && { id }) }
-    print(await (await relay()).send('grant', order), ({ granted, purses }) => [
+    print(await (await relay()).send('grant', order), ({ granted, purse, available }) => [
       granted ? `granted ${satoshi} satoshi to ${key}` : `${id} was granted before: nothing was given now`,
-      ...purses.map(purseLine),
+      `${purse}: ${available} available`,
     ])
   },
 })
@@ -48,7 +49,10 @@ const revoke = command({
   async run({ words: [key = '', satoshi = ''], print, relay }) {
     print(
       await (await relay()).send('revoke', { key, satoshi: satoshiOf(satoshi) }),
-      ({ revoked, purses }) => [`took back ${revoked} satoshi of ${key}`, ...purses.map(purseLine)],
+      ({ revoked, purse, available }) => [
+        `took back ${revoked} satoshi of ${key}`,
+        `${purse}: ${available} available`,
+      ],
     )
   },
 })
@@ -59,6 +63,8 @@ const accounts = command({
   options: { entries: { type: 'string' } },
   words: [1, 2],
   async run({ words: [verb, key], values: { entries = '20' }, print, relay }) {
+    if (!/^[0-9]{1,4}$/.test(entries) || Number(entries) > 1000)
+      throw new UsageError('--entries takes a number up to 1000')
     const reached = await relay()
     if (verb === 'list' && key === undefined) {
       let after: string | undefined
@@ -71,8 +77,7 @@ const accounts = command({
       return
     }
     if (verb !== 'show' || key === undefined) throw new UsageError('usage: relayd accounts list | show KEY')
-    if (!/^[0-9]{1,4}$/.test(entries)) throw new UsageError('--entries takes a number up to 1000')
-    const account = await reached.send('account', { key, limit: Math.min(1000, Number(entries)) })
+    const account = await reached.send('account', { key, limit: Number(entries) })
     print(account, ({ stored, purses, entries }) => [
       ...purses.map(purseLine),
       `stored: ${stored.records} records of ${stored.bytes} bytes; ${stored.pulls} pulls of ${stored.egressBytes} bytes`,
@@ -84,13 +89,13 @@ const accounts = command({
 const price = command({
   usage: 'price [set NAME=SATOSHI…]',
   summary: 'what records cost: storageGBDay, egressGB, ingressGB; what is stored keeps its own',
-  words: [0, 8],
+  words: [0, 1 + priceNames.length],
   async run({ words: [verb, ...words], print, relay }) {
-    const reached = await relay()
     if (verb !== undefined && (verb !== 'set' || words.length === 0))
       throw new UsageError('usage: relayd price [set NAME=SATOSHI…]')
-    const state =
-      verb === 'set' ? await reached.send('set-prices', { words }) : await reached.send('prices', {})
+    const change = parsePrices(words)
+    const reached = await relay()
+    const state = verb === 'set' ? await reached.send('set-prices', change) : await reached.send('prices', {})
     print(state, ({ prices, next }) => [
       priceLine(prices),
       ...(next === null
@@ -106,7 +111,7 @@ const ledger = command({
   usage: 'ledger check | explain KEY|PATH',
   summary: 'recompute every satoshi; tell the story of an account or a record',
   words: [1, 2],
-  async run({ words: [verb, about], print, relay, io }) {
+  async run({ words: [verb, about], print, relay }) {
     const reached = await relay()
     if (verb === 'check' && about === undefined) {
       const report = await reached.send('check', {})
@@ -121,15 +126,22 @@ const ledger = command({
     }
     if (verb !== 'explain' || about === undefined)
       throw new UsageError('usage: relayd ledger check | explain KEY|PATH')
-    let after: number | undefined = 0
-    while (after !== undefined) {
-      const page: { sentences: string[]; next?: number } = await reached.send('explain', { about, after })
-      for (const sentence of page.sentences) io.out(sentence)
-      after = page.next
-    }
+    await explain(reached, about, (sentence) => print({ sentence }, () => [sentence]))
     return exitCodes.ok
   },
 })
+
+/** Page by page. @throws ERR_NOT_FOUND when there is nothing to say on any of them */
+async function explain(relay: Reached, about: string, say: (sentence: string) => void): Promise<void> {
+  let said = 0
+  for (let after: number | undefined = 0; after !== undefined; ) {
+    const page: { sentences: string[]; next?: number } = await relay.send('explain', { about, after })
+    for (const sentence of page.sentences) say(sentence)
+    said += page.sentences.length
+    after = page.next
+  }
+  if (said === 0) throw new MarketError('ERR_NOT_FOUND', `nothing is known of ${about}`)
+}
 
 const backup = command({
   usage: 'backup DIR',
@@ -147,6 +159,7 @@ const restore = command({
   usage: 'restore DIR',
   summary: 'make a relay in --data from a backup; then check its ledger',
   words: [1, 1],
+  heedsInterrupt: false,
   async run({ words: [directory = ''], data, print, relay }) {
     const restored = await restoreBackup({ backup: resolve(directory), data, now: Date.now() })
     const { ok, differences } = await (await relay()).send('check', {})
@@ -179,11 +192,11 @@ const purseLine = ({ purse, available, reserved, owed, received, records, lapses
 const priceLine = ({ storageGBDay, egressGB, ingressGB }: Prices): string =>
   `${storageGBDay} satoshi per GB and day stored, ${egressGB} per GB served, ${ingressGB} per GB taken in`
 
-function entryCells({ at, purse, what, recordId, note, ...columns }: LedgerEntry): string[] {
-  const { received, reserved, earned, released, returned } = columns
-  const moves = Object.entries({ received, reserved, earned, released, returned })
-    .filter(([, satoshi]) => satoshi !== '0')
-    .map(([name, satoshi]) => `${name} ${satoshi}`)
+function entryCells(entry: LedgerEntry): string[] {
+  const { at, purse, what, recordId, note } = entry
+  const moves = ledgerColumns
+    .filter((column) => entry[column] !== '0')
+    .map((column) => `${column} ${entry[column]}`)
   return [timeText(at), purse, what, moves.join(', ') || '0', recordId ?? note ?? '']
 }
 

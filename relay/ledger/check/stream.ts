@@ -1,12 +1,9 @@
 /** A table that begins with an identity, read from one end to the other: the rows of one owner after those of another. */
-import type { KeyValue, Scan } from '../store/database.ts'
+import type { KeyValue, Scan } from '../../store/database.ts'
+import { ownerPart } from '../../store/keys.ts'
 
 /** Rows of one chunk: a millisecond or two of work, after which a serving relay has its turn. */
 const chunkRows = 256
-const ownerEnd = 34
-
-/** The part of a key that says whose row it is. */
-export const ownerPart = (key: Buffer): Buffer => key.subarray(1, ownerEnd)
 
 export class Stream {
   readonly #scan: Scan

@@ -7,14 +7,18 @@ import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { z } from 'zod'
-import { isCode, MarketError } from '../market/errors.ts'
+import { isCode, MarketError } from '../../market/errors.ts'
 
 /** Carries out an order; `signal` is aborted when the one who gave it is gone. What it resolves with is JSON. */
-export type Obey = (order: string, args: unknown, signal: AbortSignal) => Promise<unknown>
+export type Execute = (order: string, args: unknown, signal: AbortSignal) => Promise<unknown>
 
 const ControlFile = z.strictObject({ port: z.int().min(1).max(65_535), secret: z.string().length(64) })
 const Line = z.strictObject({ secret: z.string().length(64), order: z.string().max(64), args: z.unknown() })
-const Answer = z.looseObject({ error: z.string().optional(), code: z.string().optional() })
+const Answer = z.looseObject({
+  error: z.string().optional(),
+  code: z.string().optional(),
+  extras: z.record(z.string(), z.unknown()).optional(),
+})
 
 const orderBytes = 64 * 1024
 const answerBytes = 8 * 1024 * 1024
@@ -22,8 +26,8 @@ const answerBytes = 8 * 1024 * 1024
 const waitMs = 5000
 const connections = 16
 
-/** Obeys whoever can read `file` until closed, which waits for what was begun. The store's lock is held, so a file left there is nobody's. */
-export async function openControl(file: string, obey: Obey): Promise<{ close(): Promise<void> }> {
+/** Carries out the orders of whoever can read `file` until closed, which waits for what was begun. The store's lock is held, so a file left there is nobody's. */
+export async function openControl(file: string, execute: Execute): Promise<{ close(): Promise<void> }> {
   const secret = randomBytes(32).toString('hex')
   const open = new Set<Socket>()
   const running = new Set<Promise<unknown>>()
@@ -39,9 +43,9 @@ export async function openControl(file: string, obey: Obey): Promise<{ close(): 
     const work = readLine(socket, orderBytes)
       .then((line) => {
         socket.setTimeout(0)
-        return carryOut(line, secret, (order, args) => obey(order, args, gone.signal))
+        return carryOut(line, secret, (order, args) => execute(order, args, gone.signal))
       })
-      .then((result = true) => socket.end(`${JSON.stringify({ result })}\n`))
+      .then((result) => socket.end(`${JSON.stringify({ result })}\n`))
       .catch((error: Error) => socket.end(`${JSON.stringify(refusal(error))}\n`))
       .finally(() => running.delete(work))
     running.add(work)
@@ -56,9 +60,11 @@ export async function openControl(file: string, obey: Obey): Promise<{ close(): 
   await writeFile(file, JSON.stringify({ port, secret }), { mode: 0o600, flag: 'wx' })
   return {
     async close() {
+      // First of all nobody new: who came later would be neither cut off nor waited for.
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       for (const socket of open) socket.destroy()
       await Promise.all(running)
-      await new Promise<void>((resolve) => server.close(() => resolve()))
+      await closed
       await rm(file, { force: true })
     },
   }
@@ -76,13 +82,15 @@ export async function control(
 ): Promise<unknown> {
   const { secret, socket } = await reachRelay(file)
   // The relay learns of it by the end of the connection.
-  const abort = () => socket.destroy(new Error('interrupted'))
-  signal?.addEventListener('abort', abort)
+  const abort = () => socket.destroy(interrupted())
   try {
+    // It may have come while the relay was being reached, when nobody listened for it yet.
+    if (signal?.aborted) throw interrupted()
+    signal?.addEventListener('abort', abort)
     socket.write(`${JSON.stringify({ secret, order, args })}\n`)
     const line = await readLine(socket, answerBytes)
-    const { error, code, result } = Answer.parse(JSON.parse(line))
-    if (error !== undefined) throw new MarketError(isCode(code) ? code : 'ERR_INTERNAL', error)
+    const { error, code, extras = {}, result } = Answer.parse(JSON.parse(line))
+    if (error !== undefined) throw new MarketError(isCode(code) ? code : 'ERR_INTERNAL', error, { extras })
     return result
   } finally {
     signal?.removeEventListener('abort', abort)
@@ -90,7 +98,9 @@ export async function control(
   }
 }
 
-export const notRunning = (cause: unknown): MarketError =>
+export const interrupted = (): MarketError => new MarketError('ERR_BUSY', 'interrupted')
+
+export const notRunning = (cause?: unknown): MarketError =>
   new MarketError('ERR_NOT_FOUND', 'no relay is running on this data directory', {
     extras: { reason: 'not running' },
     cause,
@@ -110,30 +120,31 @@ async function reachRelay(file: string): Promise<{ secret: string; socket: Socke
 async function carryOut(
   line: string,
   secret: string,
-  obey: (order: string, args: unknown) => Promise<unknown>,
+  execute: (order: string, args: unknown) => Promise<unknown>,
 ): Promise<unknown> {
   const { order, args, ...given } = Line.parse(JSON.parse(line))
   if (!timingSafeEqual(Buffer.from(given.secret), Buffer.from(secret)))
     throw new MarketError('ERR_FORBIDDEN', 'wrong secret')
-  return obey(order, args)
+  return execute(order, args)
 }
 
-const refusal = (error: Error) => ({
-  error: error.message,
-  code: error instanceof MarketError ? error.code : 'ERR_INTERNAL',
-})
+const refusal = (error: Error) =>
+  error instanceof MarketError
+    ? { error: error.message, code: error.code, extras: error.extras }
+    : { error: error.message, code: 'ERR_INTERNAL' }
 
 function readLine(socket: Socket, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
     socket.setEncoding('utf8')
     socket.on('error', reject)
-    socket.on('close', () => reject(new Error('closed before a line was complete')))
+    socket.on('close', () => reject(new MarketError('ERR_BUSY', 'closed before a line was complete')))
     socket.on('data', (chunk: string) => {
       text += chunk
       const end = text.indexOf('\n')
       if (end !== -1) resolve(text.slice(0, end))
-      else if (text.length > maxBytes) socket.destroy(new Error('the line is too long'))
+      else if (text.length > maxBytes)
+        socket.destroy(new MarketError('ERR_TOO_LARGE', 'the line is too long'))
     })
   })
 }

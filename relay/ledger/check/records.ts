@@ -2,15 +2,21 @@
  * Whether the entries about each record make a story: written once, pulled as often as it says, ended at most once. Records
  * that were written and have not ended are remembered; when they are too many, a later pass looks at a part of them at a time.
  */
-import type { Key } from '../../market/units.ts'
-import { timeOf } from '../store/place.ts'
-import type { Entry, Pull, StoredHead } from '../store/rows.ts'
-import type { Findings } from './findings.ts'
+import type { Key } from '../../../market/units.ts'
+import { timeOf } from '../../store/place.ts'
+import { type Entry, isBilled, isEnding, type Pull, type StoredHead } from '../../store/rows.ts'
+import { type Findings, nameOf } from './findings.ts'
 
 /** What all entries about a record, and its head, say alike. */
 const facts = [
-  ...(['recordId', 'purse', 'bytes', 'paidUntil', 'maxPulls'] as const),
-  ...(['storageGBDay', 'egressGB', 'ingressGB'] as const),
+  'recordId',
+  'purse',
+  'bytes',
+  'paidUntil',
+  'maxPulls',
+  'storageGBDay',
+  'egressGB',
+  'ingressGB',
 ] as const
 
 interface Story extends Pick<Entry, (typeof facts)[number]> {
@@ -45,18 +51,19 @@ export class RecordsCheck {
   }
 
   /** `pull`: the signed read of the same place, if there is one. */
-  enter(place: number, entry: Entry, pull: Pull | undefined): void {
+  entry(place: number, entry: Entry, pull: Pull | undefined): void {
     if (entry.what === 'received' || entry.what === 'returned') return
     if (entry.what === 'write') this.#count(1)
-    if (isEnd(entry.what)) this.#count(-1)
+    if (isEnding(entry.what)) this.#count(-1)
     if (this.#isNotLookedAt(entry.record)) return
     if (entry.what === 'write') this.#write(place, entry)
     else this.#goOn(place, entry, pull)
   }
 
-  /** A live record, after all entries; `isPaid` as long as it must have a story that goes on. */
-  head(recordId: string, head: StoredHead, isPaid: boolean): void {
+  /** A live record, after all entries: as long as it is billed it must have a story that goes on. */
+  head(recordId: string, head: StoredHead): void {
     if (this.#isNotLookedAt(head.place)) return
+    const isPaid = isBilled(head)
     const story = this.#open.get(head.place)
     const name = `the record ${recordId} of ${this.#owner}`
     if (story === undefined) {
@@ -100,7 +107,7 @@ export class RecordsCheck {
     const other = facts.filter((name) => entry[name] !== story[name])
     if (other.length > 0) this.#say(entry, place, `the record was written with another ${other.join(', ')}`)
     if (entry.what === 'pull') this.#pull(place, entry, story, pull)
-    if (isEnd(entry.what)) this.#end(place, entry, story)
+    if (isEnding(entry.what)) this.#end(place, entry, story)
   }
 
   #write(place: number, entry: Entry): void {
@@ -140,9 +147,3 @@ export class RecordsCheck {
     this.#findings.say(`${nameOf(this.#owner, place, entry)}: ${what}`)
   }
 }
-
-const isEnd = (what: Entry['what']): boolean => what === 'deleted' || what === 'expired' || what === 'unpaid'
-
-/** An entry, in a sentence about it. */
-export const nameOf = (owner: Key, place: number, { what, recordId, purse }: Entry): string =>
-  `the entry ${place} of ${owner} (${what}${recordId === '' ? '' : ` ${recordId}`}, purse ${purse})`

@@ -2,6 +2,7 @@
  * A purse recomputed twice: from its entries, in their order, and from what records say of themselves. Written apart from
  * relay/store/purses.ts, which it checks, and plainly: only the prices are shared.
  */
+import { ledgerColumns } from '../../../contracts/account.ts'
 import {
   billedBytes,
   ceilSatoshi,
@@ -10,12 +11,12 @@ import {
   ingressUnits,
   proofBytes,
   storageUnits,
-} from '../../market/price.ts'
-import { timeOf } from '../store/place.ts'
-import type { Entry, Purse, StoredHead } from '../store/rows.ts'
+} from '../../../market/price.ts'
+import { timeOf } from '../../store/place.ts'
+import { type Entry, isEnding, type Purse, type StoredHead } from '../../store/rows.ts'
 
 /** What both recomputations come to. `pulls` is in no row: the two are compared with each other. */
-export interface Meters {
+interface Meters {
   spent: bigint
   held: bigint
   byteMs: bigint
@@ -30,13 +31,19 @@ export interface Meters {
 }
 
 const zero = (): Meters => ({
-  ...{ spent: 0n, held: 0n, byteMs: 0n, egress: 0, ingress: 0, records: 0, size: 0 },
-  ...{ sizeStart: 0n, rate: 0n, rateStart: 0n, pulls: 0 },
+  spent: 0n,
+  held: 0n,
+  byteMs: 0n,
+  egress: 0,
+  ingress: 0,
+  records: 0,
+  size: 0,
+  sizeStart: 0n,
+  rate: 0n,
+  rateStart: 0n,
+  pulls: 0,
 })
-const columns = ['received', 'reserved', 'earned', 'released', 'returned'] as const
-type Columns = Pick<Entry, (typeof columns)[number]>
-
-const isEnd = ({ what }: Entry): boolean => what === 'deleted' || what === 'expired' || what === 'unpaid'
+type Columns = Pick<Entry, (typeof ledgerColumns)[number]>
 
 /** Milliseconds of storage that an ended record owes. */
 const keptMs = ({ record, until, paidUntil }: Entry): number =>
@@ -63,10 +70,10 @@ export class PurseCheck {
   }
 
   /** Takes the next entry; what it says that is not so, as parts of a sentence. */
-  enter(place: number, entry: Entry): string[] {
+  post(place: number, entry: Entry): string[] {
     this.#replay(entry)
     if (entry.what === 'prove') addProof(this.byRecords, entry)
-    if (isEnd(entry)) addEnded(this.byRecords, entry)
+    if (isEnding(entry.what)) addEnded(this.byRecords, entry)
     const { spent, held } = this.byEntries
     const [earnedBefore, committedBefore] = [this.earned, this.committed]
     this.earned = floorSatoshi(spent)
@@ -84,7 +91,7 @@ export class PurseCheck {
     const hasLapsed = this.#lapses !== 0 && timeOf(place) >= this.#lapses
     if (hasLapsed && expected.released > 0) expected.returned = Math.max(0, this.available)
     this.returned += expected.returned
-    const wrong = columns
+    const wrong = ledgerColumns
       .filter((column) => entry[column] !== expected[column])
       .map((column) => `it moves ${entry[column]} satoshi as ${column} and must move ${expected[column]}`)
     if (held < 0n) wrong.push('less than nothing is held for records after it')
@@ -96,6 +103,13 @@ export class PurseCheck {
     const { bytes, record, maxPulls, paidUntil, pulls } = entry
     const to = this.byEntries
     const longestMs = paidUntil - timeOf(record)
+    if (isEnding(entry.what)) {
+      to.spent += storageUnits(bytes, keptMs(entry), entry)
+      to.held -= storageUnits(bytes, longestMs, entry) + BigInt(maxPulls - pulls) * egressUnits(bytes, entry)
+      to.byteMs += BigInt(billedBytes(bytes)) * BigInt(keptMs(entry))
+      addLive(to, entry, -1)
+      return
+    }
     switch (entry.what) {
       case 'received':
       case 'returned':
@@ -114,15 +128,6 @@ export class PurseCheck {
         return
       case 'prove':
         addProof(to, entry)
-        return
-      case 'deleted':
-      case 'expired':
-      case 'unpaid':
-        to.spent += storageUnits(bytes, keptMs(entry), entry)
-        to.held -=
-          storageUnits(bytes, longestMs, entry) + BigInt(maxPulls - pulls) * egressUnits(bytes, entry)
-        to.byteMs += BigInt(billedBytes(bytes)) * BigInt(keptMs(entry))
-        addLive(to, entry, -1)
     }
   }
 
@@ -161,8 +166,16 @@ export class PurseCheck {
 }
 
 const meterNames = [
-  ...(['spent', 'held', 'byteMs', 'egress', 'ingress', 'records', 'size'] as const),
-  ...(['sizeStart', 'rate', 'rateStart'] as const),
+  'spent',
+  'held',
+  'byteMs',
+  'egress',
+  'ingress',
+  'records',
+  'size',
+  'sizeStart',
+  'rate',
+  'rateStart',
 ] as const
 
 function addProof(to: Meters, entry: Entry): void {

@@ -1,5 +1,7 @@
 /** What a check of the books finds: sentences, of which a bounded number is kept. */
-import { damaged } from '../store/codec.ts'
+import type { Key } from '../../../market/units.ts'
+import { damaged } from '../../store/codec.ts'
+import type { Entry } from '../../store/rows.ts'
 
 const keptSentences = 100
 
@@ -29,3 +31,7 @@ export class Findings {
     }
   }
 }
+
+/** An entry, in a sentence about it. */
+export const nameOf = (owner: Key, place: number, { what, recordId, purse }: Entry): string =>
+  `the entry ${place} of ${owner} (${what}${recordId === '' ? '' : ` ${recordId}`}, purse ${purse})`

@@ -1,19 +1,17 @@
 /** The pull log of an owner beside his entries: every billed pull has its signed read, and no read is there twice. */
-import { sha256Hex } from '../../market/hash.ts'
-import { formatPath } from '../../market/record.ts'
-import type { Hash, Key } from '../../market/units.ts'
-import { ownerOfKey, placeOfKey } from '../store/keys.ts'
-import { type Entry, Pull } from '../store/rows.ts'
-import { nameOf } from './check-records.ts'
-import type { Findings } from './findings.ts'
-import { ownerPart, type Stream } from './stream.ts'
+import { sha256Hex } from '../../../market/hash.ts'
+import { formatPath } from '../../../market/record.ts'
+import type { Hash, Key } from '../../../market/units.ts'
+import { ownerOfKey, ownerPart, ownerPlaceKeyBytes, placeOfKey } from '../../store/keys.ts'
+import { type Entry, Pull } from '../../store/rows.ts'
+import { type Findings, nameOf } from './findings.ts'
+import type { Stream } from './stream.ts'
 
 /**
  * Reads remembered in each of two generations, about 15 MB: at least the last so many of an owner are compared with each
  * other. A read is fresh for 130 s, so that a second billing follows soon, or is no accident of this program.
  */
 const generationReads = 131_072
-const pullKeyBytes = 42
 
 export class PullsCheck {
   readonly #stream: Stream
@@ -35,10 +33,10 @@ export class PullsCheck {
       const next = await this.#stream.peek()
       if (next === undefined || !ownerPart(next[0]).equals(this.#owner)) return undefined
       const [key, value] = next
-      const isPlaced = key.length === pullKeyBytes
+      const isPlaced = key.length === ownerPlaceKeyBytes
       if (isPlaced && placeOfKey(key) > place) return undefined
       await this.#stream.next()
-      const pull = this.#findings.read(Pull, key, value, pullKeyBytes)
+      const pull = this.#findings.read(Pull, key, value, ownerPlaceKeyBytes)
       this.pulls++
       if (pull !== undefined) this.#look(key, pull)
       if (isPlaced && placeOfKey(key) === place) return pull
@@ -48,9 +46,10 @@ export class PullsCheck {
   /** What the signed read of a billed pull has that the entry does not say. */
   compare(place: number, entry: Entry, pull: Pull): void {
     if (pull.recordId === entry.recordId && pull.bytes === entry.bytes) return
-    const owner = ownerOfKey(Buffer.concat([Buffer.alloc(1), this.#owner]))
     const read = `is of ${pull.recordId} with ${pull.bytes} bytes, not of ${entry.bytes} bytes`
-    this.#findings.say(`${nameOf(owner, place, entry)}: the signed read of its place ${read}`)
+    this.#findings.say(
+      `${nameOf(this.#owner.toString('hex'), place, entry)}: the signed read of its place ${read}`,
+    )
   }
 
   #look(key: Buffer, { receiver, recordId, text }: Pull): void {

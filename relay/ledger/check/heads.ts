@@ -1,12 +1,13 @@
 /** The records an owner has at the moment, beside everything else that must be there for each of them. */
 import { setImmediate } from 'node:timers/promises'
-import { ceilSatoshi, isFree, worstUnits } from '../../market/price.ts'
-import { type Key, protocolLimits } from '../../market/units.ts'
-import { contentOfBody } from '../store/body.ts'
-import type { KeyValue, Snapshot } from '../store/database.ts'
-import * as keys from '../store/keys.ts'
-import { timeOf } from '../store/place.ts'
-import { Counters, decodeHead, Expiry, type Head, IndexRow, type StoredHead } from '../store/rows.ts'
+import { ceilSatoshi, worstUnits } from '../../../market/price.ts'
+import type { Key } from '../../../market/units.ts'
+import { contentOfBody } from '../../store/body.ts'
+import type { KeyValue, Snapshot } from '../../store/database.ts'
+import * as keys from '../../store/keys.ts'
+import { timeOf } from '../../store/place.ts'
+import { endOf } from '../../store/records.ts'
+import { Counters, Expiry, type Head, IndexRow, type StoredHead } from '../../store/rows.ts'
 import type { Findings } from './findings.ts'
 
 /** Bodies are read one by one; after so many bytes others have their turn. */
@@ -26,13 +27,9 @@ export class HeadsCheck {
     this.#findings = findings
   }
 
-  /** The live record of a row; undefined for a tombstone and for what cannot be read. */
-  async look(key: Buffer, value: Buffer): Promise<StoredHead | undefined> {
-    const head = this.#findings.read({ decode: decodeHead }, key, value)
-    if (head === undefined) return undefined
-    const recordId = keys.nameOfKey(key)
+  async look(recordId: string, head: Head): Promise<void> {
     this.#lookForExpiry(recordId, head)
-    if (head.state === 'deleted') return undefined
+    if (head.state === 'deleted') return
     this.records++
     this.#bytes += head.bytes
     this.#lookForBody(recordId, head)
@@ -42,12 +39,11 @@ export class HeadsCheck {
       this.#read = 0
       await setImmediate()
     }
-    return head
   }
 
   /** @param row the counters of the owner */
   finish(row: KeyValue | undefined): void {
-    const found = row === undefined ? nothing : this.#findings.read(Counters, ...row, counterKeyBytes)
+    const found = row === undefined ? nothing : this.#findings.read(Counters, ...row, keys.ownerKeyBytes)
     if (found === undefined) return
     const { records, bytes } = found
     if (records === this.records && bytes === this.#bytes) return
@@ -103,15 +99,4 @@ export class HeadsCheck {
   }
 }
 
-/** A record that costs something and is paid for: it is in its purse. */
-export const isInPurse = (head: StoredHead): boolean => head.state === 'stored' && !isFree(head)
-
-const counterKeyBytes = 34
 const nothing = { records: 0, bytes: 0 }
-
-/** When something is to happen to a head: it expires, or is paid for no longer, or the grace after that is over. */
-function endOf(head: Head): number {
-  if (head.state === 'deleted') return head.expires
-  const graceMs = head.state === 'unpaid' ? protocolLimits.graceMs : 0
-  return Math.min(head.expires, head.paidUntil + graceMs)
-}

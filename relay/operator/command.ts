@@ -1,6 +1,6 @@
 /** What a command of `relayd` is, and what all of them share. */
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { reach, type Reached } from './reach.ts'
+import { reach, type Reached, reachRunning } from './reach.ts'
 import { UsageError } from './usage.ts'
 
 /** 5 and 7: what was asked for is not there; the books do not agree. */
@@ -22,6 +22,8 @@ export interface Command {
   /** What follows `relayd`, e.g. `grant KEY SATOSHI`. */
   readonly usage: string
   readonly summary: string
+  /** Hears of an interrupt by the signal of its `Io`; others are ended by it at once, which harms nothing. */
+  readonly heedsInterrupt: boolean
   run(io: Io, args: readonly string[]): Promise<number>
 }
 
@@ -40,6 +42,8 @@ export interface Given<O extends Options> {
   print<T>(result: T, human: (result: T) => readonly string[]): void
   /** The relay of the data directory, running or not; closed when the command ends. */
   relay(): Promise<Reached>
+  /** The same, where it must be running. */
+  readonly running: Reached
 }
 
 /** A command of `words` many words, from at least to at most. */
@@ -48,13 +52,15 @@ export function command<O extends Options>(definition: {
   summary: string
   options?: O
   words: readonly [least: number, most: number]
+  heedsInterrupt?: boolean
   /** Resolves with the exit code, where it is not 0. */
   run(given: Given<O>): Promise<number | undefined>
 }): Command {
-  const { usage, summary, options, words, run } = definition
+  const { usage, summary, options, words, heedsInterrupt = true, run } = definition
   return {
     usage,
     summary,
+    heedsInterrupt,
     async run(io, args) {
       const { values, positionals } = parse(args, { ...options, ...shared })
       const [least, most] = words
@@ -70,13 +76,16 @@ export function command<O extends Options>(definition: {
       let reached: Reached | undefined
       try {
         const code = await run({
-          ...{ io, data, words: positionals },
+          io,
+          data,
+          words: positionals,
           values: values as unknown as Values<O>, // the options are a superset of O's
           print: (result, lines) => io.out(isJson ? JSON.stringify(result) : lines(result).join('\n')),
           relay: async () => {
             reached ??= await reach(data, io.signal)
             return reached
           },
+          running: reachRunning(data, io.signal),
         })
         return code ?? exitCodes.ok
       } finally {

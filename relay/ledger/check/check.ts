@@ -2,35 +2,39 @@
  * Whether the books are right: every purse is computed anew, from its entries and from the records and signed reads these
  * rest on, and every difference is said. One owner after another, in little memory, beside a relay that serves.
  */
-import type { Snapshot } from '../store/database.ts'
-import * as keys from '../store/keys.ts'
-import { lastPlace, timeOf } from '../store/place.ts'
-import { NumberRow, Purse, Totals } from '../store/rows.ts'
-import { sweepLimits } from '../store/sweeper.ts'
-import { checkOwner, type OwnerResult, ownerTables, type Streams } from './check-owner.ts'
+import type { Snapshot } from '../../store/database.ts'
+import * as keys from '../../store/keys.ts'
+import { lastPlace, timeOf } from '../../store/place.ts'
+import { noTotals, NumberRow, Purse, Totals } from '../../store/rows.ts'
+import { sweepLimits } from '../../store/sweeper.ts'
+import { checkOwner, type OwnerResult, ownerTables, type Streams } from './owner.ts'
 import { Findings } from './findings.ts'
-import { ownerPart, Stream } from './stream.ts'
+import { Stream } from './stream.ts'
 
-export interface CheckReport {
+export interface CheckReport extends Readonly<Sums> {
   /** Nothing differs. */
   readonly ok: boolean
-  readonly accounts: number
-  readonly purses: number
-  readonly entries: number
-  /** Live ones, whether or not they cost anything. */
-  readonly records: number
-  /** Signed reads in the pull log. */
-  readonly pulls: number
-  /** Satoshi of all purses, as computed anew: received = returned + earned + reserved + available. */
-  readonly received: number
-  readonly returned: number
-  readonly earned: number
-  readonly reserved: number
-  readonly available: number
   /** What is not as it must be, a sentence each, … */
   readonly differences: string[]
   /** … and how many further ones there are. */
   readonly more: number
+}
+
+/** Of all owners. */
+interface Sums {
+  accounts: number
+  purses: number
+  entries: number
+  /** Live ones, whether or not they cost anything. */
+  records: number
+  /** Signed reads in the pull log. */
+  pulls: number
+  /** Satoshi of all purses, as computed anew: received = returned + earned + reserved + available. */
+  received: number
+  returned: number
+  earned: number
+  reserved: number
+  available: number
 }
 
 export interface CheckOptions {
@@ -56,12 +60,12 @@ export async function checkLedger(snapshot: Snapshot, options: CheckOptions): Pr
   const streams = Object.fromEntries(
     ownerTables.map((table) => [table, new Stream(snapshot.scan(keys.ownersAfter(table)), signal)]),
   ) as Streams // one for each of the tables
-  const sums = new Sums()
+  const sums = { ...noSums }
   try {
     for (;;) {
       const owner = await nextOwner(streams)
       if (owner === undefined) break
-      sums.add(await checkOwner(checks, streams, owner))
+      add(sums, await checkOwner(checks, streams, owner))
     }
   } finally {
     await Promise.all(Object.values(streams).map((stream) => stream.close()))
@@ -69,7 +73,7 @@ export async function checkLedger(snapshot: Snapshot, options: CheckOptions): Pr
   await checkLapses(snapshot, findings, signal)
   checkTotals(snapshot, findings, sums)
   const { sentences, more } = findings
-  return { ok: sentences.length === 0, ...sums.report, differences: sentences, more }
+  return { ok: sentences.length === 0, ...sums, differences: sentences, more }
 }
 
 /** The time of this check, of the last sweep or of the last place, whichever is latest: a clock may have been set back. */
@@ -87,7 +91,7 @@ async function nextOwner(streams: Streams): Promise<Buffer | undefined> {
   for (const stream of Object.values(streams)) {
     const row = await stream.peek()
     if (row === undefined) continue
-    const owner = ownerPart(row[0])
+    const owner = keys.ownerPart(row[0])
     if (lowest === undefined || owner.compare(lowest) < 0) lowest = owner
   }
   return lowest
@@ -111,41 +115,42 @@ async function checkLapses(snapshot: Snapshot, findings: Findings, signal: Abort
   }
 }
 
-class Sums {
-  readonly #sums = { accounts: 0, purses: 0, entries: 0, records: 0, pulls: 0, ...noSatoshi }
+const noSums: Sums = {
+  accounts: 0,
+  purses: 0,
+  entries: 0,
+  records: 0,
+  pulls: 0,
+  received: 0,
+  returned: 0,
+  earned: 0,
+  reserved: 0,
+  available: 0,
+}
 
-  add({ accounts, purses, records, pulls, checked }: OwnerResult): void {
-    const sums = this.#sums
-    sums.accounts += accounts
-    sums.purses += purses
-    sums.records += records
-    sums.pulls += pulls
-    for (const { entries, received, returned, earned, committed, available } of checked) {
-      sums.entries += entries
-      sums.received += received
-      sums.returned += returned
-      sums.earned += earned
-      sums.reserved += committed - earned
-      sums.available += available
-    }
-  }
-
-  get report() {
-    return this.#sums
+function add(sums: Sums, { accounts, purses, records, pulls, checked }: OwnerResult): void {
+  sums.accounts += accounts
+  sums.purses += purses
+  sums.records += records
+  sums.pulls += pulls
+  for (const { entries, received, returned, earned, committed, available } of checked) {
+    sums.entries += entries
+    sums.received += received
+    sums.returned += returned
+    sums.earned += earned
+    sums.reserved += committed - earned
+    sums.available += available
   }
 }
 
-const noSatoshi = { received: 0, returned: 0, earned: 0, reserved: 0, available: 0 }
-
-function checkTotals(snapshot: Snapshot, findings: Findings, { report }: Sums): void {
+function checkTotals(snapshot: Snapshot, findings: Findings, sums: Sums): void {
   const key = keys.metaKey('totals')
   const value = snapshot.get(key)
-  const none = { received: 0, returned: 0, earned: 0, committed: 0, purses: 0, entries: 0 }
-  const totals = value === undefined ? none : findings.read(Totals, key, value)
+  const totals = value === undefined ? noTotals : findings.read(Totals, key, value)
   if (totals === undefined) return
-  const { received, returned, earned, reserved, purses, entries } = report
-  const sums = { received, returned, earned, committed: earned + reserved, purses, entries }
-  for (const name of Object.keys(sums) as (keyof typeof sums)[])
-    if (totals[name] !== sums[name])
-      findings.say(`the totals say ${name} ${totals[name]}, all purses together have ${sums[name]}`)
+  const { received, returned, earned, reserved, purses, entries } = sums
+  const expected = { received, returned, earned, committed: earned + reserved, purses, entries }
+  for (const name of Object.keys(expected) as (keyof Totals)[])
+    if (totals[name] !== expected[name])
+      findings.say(`the totals say ${name} ${totals[name]}, all purses together have ${expected[name]}`)
 }

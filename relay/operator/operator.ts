@@ -1,0 +1,229 @@
+/** What the operator may order of his relay, whether it is running (control.ts) or not (reach.ts). */
+import { z } from 'zod'
+import { MarketError } from '../../market/errors.ts'
+import { ANYONE_KEY } from '../../market/identity.ts'
+import { Key, mostSatoshi } from '../../market/units.ts'
+import { keyFile } from '../data-directory.ts'
+import { checkLedger } from '../ledger/check/check.ts'
+import { explain } from '../ledger/explain.ts'
+import { entriesOf, pursesOfAll } from '../ledger/statements.ts'
+import { PriceChange, priceNames, type Pricing } from '../pricing.ts'
+import { writeBackup } from '../store/backup.ts'
+import * as keys from '../store/keys.ts'
+import {
+  bookReceived,
+  bookReturned,
+  findPurse,
+  grantedBefore,
+  rememberGrant,
+  totalsOf,
+} from '../store/ledger.ts'
+import { available } from '../store/purses.ts'
+import type { RecordBatch, Store } from '../store/store.ts'
+import { notRunning } from './control.ts'
+
+const pageAccounts = 200
+const pageEntries = 1000
+
+const Satoshi = z.int().min(1).max(mostSatoshi)
+const Account = z.strictObject({ key: Key.refine((key) => key !== ANYONE_KEY, 'key 1 has no account') })
+const Nothing = z.strictObject({})
+
+const Orders = {
+  ping: Nothing,
+  status: Nothing,
+  'confirm-clock': Nothing,
+  grant: Account.extend({ satoshi: Satoshi, id: z.string().min(1).max(128).optional() }),
+  revoke: Account.extend({ satoshi: Satoshi }),
+  accounts: z.strictObject({ after: Key.optional() }),
+  account: Account.extend({ limit: z.int().min(0).max(pageEntries) }),
+  prices: Nothing,
+  'set-prices': PriceChange,
+  check: Nothing,
+  explain: z.strictObject({ about: z.string().max(512), after: z.int().min(0) }),
+  backup: z.strictObject({ directory: z.string().min(1) }),
+} as const
+export type Order = keyof typeof Orders
+export type OrderOf<O extends Order> = z.infer<(typeof Orders)[O]>
+export type ResultOf<O extends Order> = Awaited<ReturnType<Operator[O]>>
+
+/** What only a relay that serves can be asked. */
+export interface Serving {
+  status(): Readonly<Record<string, unknown>>
+  /** A person has checked the clock. */
+  confirmClock(): void
+}
+
+export interface OperatorOptions {
+  readonly store: Store
+  readonly pricing: Pricing
+  readonly now: () => number
+  /** Everybody writes free of charge, so there is nothing to sell. */
+  readonly open: boolean
+  /** The relay's folder. */
+  readonly data: string
+  /** Absent where no relay runs. With it, what takes long leaves most of the time to those who are served. */
+  readonly serving?: Serving | undefined
+}
+
+export class Operator {
+  readonly #options: OperatorOptions
+
+  constructor(options: OperatorOptions) {
+    this.#options = options
+  }
+
+  /** Carries out an order that came as JSON, until `signal` is aborted. @throws ERR_MALFORMED, and what the order throws */
+  async execute(order: string, args: unknown, signal: AbortSignal): Promise<unknown> {
+    if (!Object.hasOwn(Orders, order)) throw new MarketError('ERR_MALFORMED', `there is no order ${order}`)
+    const name = order as Order // it is one of the table
+    const parsed = Orders[name].safeParse(args)
+    if (!parsed.success) throw new MarketError('ERR_MALFORMED', `${order}: ${z.prettifyError(parsed.error)}`)
+    // Its parameter is what its schema gives.
+    const carryOut = this[name] as (args: unknown, signal: AbortSignal) => Promise<unknown>
+    return carryOut.call(this, parsed.data, signal)
+  }
+
+  async ping(_order: OrderOf<'ping'>) {
+    return true
+  }
+
+  /** @throws ERR_NOT_FOUND when the relay does not run */
+  async status(_order: OrderOf<'status'>) {
+    return { ...this.#serving.status(), ...this.summary() }
+  }
+
+  /** @throws ERR_NOT_FOUND when the relay does not run */
+  async 'confirm-clock'(_order: OrderOf<'confirm-clock'>) {
+    this.#serving.confirmClock()
+    return true
+  }
+
+  /** Prices, and all purses together, in satoshi. */
+  summary() {
+    const { store, pricing, now } = this.#options
+    const { received, returned, earned, committed, purses, entries } = totalsOf(store)
+    const [reserved, available] = [committed - earned, received - returned - committed]
+    return {
+      prices: pricing.at(now()),
+      nextPrices: pricing.next(now()),
+      ledger: { purses, entries, received, returned, earned, reserved, available },
+    }
+  }
+
+  /**
+   * Gives credit. With an `id`, the same grant ordered again is not given again. The answer is of the commit itself: what
+   * failed after it would be ordered, and given, once more.
+   */
+  async grant({ key, satoshi, id }: OrderOf<'grant'>) {
+    return this.#options.store.commit((batch) => {
+      const granted = id === undefined || grantedBefore(batch, key, id) === undefined
+      if (granted) {
+        const place = bookReceived(batch, { owner: key, purse: 'grant', satoshi, note: id ?? 'operator' })
+        if (id !== undefined) rememberGrant(batch, { owner: key, id, place })
+      }
+      return { granted, ...grantPurse(batch, key) }
+    })
+  }
+
+  /** Takes back credit that was granted and is neither spent nor reserved. */
+  async revoke({ key, satoshi }: OrderOf<'revoke'>) {
+    return this.#options.store.commit((batch) => {
+      const revoked = bookReturned(batch, { owner: key, purse: 'grant', satoshi, note: 'operator' })
+      return { revoked, ...grantPurse(batch, key) }
+    })
+  }
+
+  /** Accounts in the order of their keys; `next` goes on behind the last. */
+  async accounts({ after }: OrderOf<'accounts'>) {
+    const { store, now } = this.#options
+    const scan = store.scan(keys.ownersAfter('a', after))
+    const rows = await scan.next(pageAccounts).finally(() => scan.close())
+    const accounts = await pursesOfAll(
+      store,
+      rows.map(([key]) => keys.ownerOfKey(key)),
+      now(),
+    )
+    const next = accounts.at(-1)?.key
+    return { accounts, ...(next !== undefined && { next }) }
+  }
+
+  /** With its latest entries. @throws ERR_NOT_FOUND when it has neither credit nor records */
+  async account({ key, limit }: OrderOf<'account'>) {
+    const { store, now } = this.#options
+    const [[state], { entries }] = [
+      await pursesOfAll(store, [key], now()),
+      await entriesOf(store, key, { limit }),
+    ]
+    const stored = store.counters(key)
+    if (state!.purses.length === 0 && stored.records + stored.ingressBytes === 0)
+      throw new MarketError('ERR_NOT_FOUND', `${key} has no account here`)
+    return { ...state!, stored, entries } // there is one of each that was asked for
+  }
+
+  async prices(_order: OrderOf<'prices'>) {
+    const { pricing, now } = this.#options
+    return { prices: pricing.at(now()), next: pricing.next(now()) }
+  }
+
+  /** Those that are not named stay as was decided last. */
+  async 'set-prices'(change: OrderOf<'set-prices'>) {
+    const { pricing, now, open } = this.#options
+    if (open)
+      throw new MarketError(
+        'ERR_CONFLICT',
+        'with --open everybody writes free of charge: leave it out to sell',
+      )
+    const decided = pricing.next(now())?.prices ?? pricing.at(now())
+    const prices = { ...decided }
+    for (const name of priceNames) prices[name] = change[name] ?? decided[name]
+    const from = await pricing.set(prices, now())
+    return { from, ...(await this.prices({})) }
+  }
+
+  /** Recomputes every purse from records, pulls and entries, as they are at this moment. */
+  async check(_order: OrderOf<'check'>, signal: AbortSignal) {
+    const { store, now } = this.#options
+    const snapshot = store.snapshot()
+    try {
+      return await checkLedger(snapshot, { now: now(), signal })
+    } finally {
+      await snapshot.close()
+    }
+  }
+
+  /** The story of an account or a record, a page of sentences at a time. */
+  async explain({ about, after }: OrderOf<'explain'>) {
+    const snapshot = this.#options.store.snapshot()
+    try {
+      return await explain(snapshot, { about, after, limit: pageEntries })
+    } finally {
+      await snapshot.close()
+    }
+  }
+
+  async backup({ directory }: OrderOf<'backup'>, signal: AbortSignal) {
+    const { store, data, now, serving } = this.#options
+    const pace = serving === undefined ? { duty: 1 } : {}
+    return writeBackup({
+      snapshot: store.snapshot(),
+      key: keyFile(data),
+      directory,
+      now: now(),
+      signal,
+      pace,
+    })
+  }
+
+  get #serving(): Serving {
+    const { serving } = this.#options
+    if (serving === undefined) throw notRunning()
+    return serving
+  }
+}
+
+/** The purse of granted credit, as this batch leaves it. */
+function grantPurse(batch: RecordBatch, key: Key) {
+  const found = findPurse(batch, key, 'grant')
+  return { key, purse: 'grant', available: String(found === undefined ? 0 : available(found)) }
+}

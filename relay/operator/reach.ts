@@ -1,0 +1,55 @@
+/** Where the operator's orders go: to the relay that runs on a data directory, or to its store when none does. */
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MarketError } from '../../market/errors.ts'
+import { controlFile, storeDirectory } from '../data-directory.ts'
+import { Pricing } from '../pricing.ts'
+import { Store } from '../store/store.ts'
+import { control, interrupted } from './control.ts'
+import { Operator, type Order, type OrderOf, type ResultOf } from './operator.ts'
+
+export interface Reached {
+  /** @throws ERR_BUSY once the command is interrupted, and whatever the order throws */
+  send<O extends Order>(order: O, args: OrderOf<O>): Promise<ResultOf<O>>
+  close(): Promise<void>
+}
+
+/** @throws ERR_NOT_FOUND when there is no relay in `data` at all */
+export async function reach(data: string, signal: AbortSignal): Promise<Reached> {
+  if (await answers(data, signal)) return reachRunning(data, signal)
+  const directory = storeDirectory(data)
+  await stat(join(directory, 'CURRENT')).catch((cause) => {
+    throw new MarketError('ERR_NOT_FOUND', `there is no relay in ${data}`, { cause })
+  })
+  const store = await Store.open({ directory, now: Date.now })
+  const pricing = await Pricing.open(store, Date.now())
+  const operator = new Operator({ store, pricing, now: Date.now, open: false, data })
+  return {
+    async send(order, args) {
+      if (signal.aborted) throw interrupted()
+      return (await operator.execute(order, args, signal)) as never // what its order gives
+    },
+    close: () => store.close(),
+  }
+}
+
+/** Only the relay that runs on `data`: every order is ERR_NOT_FOUND when none does, and no store is opened. */
+export function reachRunning(data: string, signal: AbortSignal): Reached {
+  return {
+    async send(order, args) {
+      if (signal.aborted) throw interrupted()
+      // What a relay of this same program says has this form.
+      return (await control(controlFile(data), order, args, signal)) as never
+    },
+    async close() {},
+  }
+}
+
+async function answers(data: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    return await reachRunning(data, signal).send('ping', {})
+  } catch (error) {
+    if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return false
+    throw error
+  }
+}
