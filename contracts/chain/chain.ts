@@ -1,5 +1,6 @@
 /** A view of the chain, and a way to send transactions to it. What it says may change with the next block. */
 import { z } from 'zod'
+import { Hash } from '../../market/units.ts'
 import type { MerklePath } from '../transaction/merkle-path.ts'
 import type { Headers } from '../transaction/beef.ts'
 import type { Outpoint, Txid } from '../transaction/transaction.ts'
@@ -8,12 +9,9 @@ import type { Outpoint, Txid } from '../transaction/transaction.ts'
 export const Network = z.enum(['main', 'test', 'regtest', 'devnet'])
 export type Network = z.infer<typeof Network>
 
-/** A place in the best chain. */
-export interface Place {
-  readonly height: number
-  /** Of the block. */
-  readonly hash: Txid
-}
+/** A place in the best chain; `hash` is the one of the block. */
+export const Place = z.strictObject({ height: z.int().min(0), hash: Hash }).readonly()
+export type Place = z.infer<typeof Place>
 
 export interface Tip extends Place {
   /** Median time past in unix seconds: locks by time compare with this. */
@@ -45,10 +43,14 @@ export interface Chain extends Headers {
 
   tip(): Promise<Tip>
 
+  /** The block of a height in the best chain, by name; undefined above its tip. */
+  placeAt(height: number): Promise<Place | undefined>
+
   /**
    * Resolves once the network has the transaction, now or before, in its mempool or in a block. Harmless to repeat.
    * @throws ERR_TRANSACTION_REFUSED with the network's reason, for what will not be taken as it is (a double spend, a fee too
-   * low, a script that fails); ERR_CHAIN_UNAVAILABLE when it is not known whether it was taken
+   * low, a script that fails, a lock that is not open yet), and `refusal` of the kinds below beside it;
+   * ERR_CHAIN_UNAVAILABLE when it is not known whether it was taken; ERR_MALFORMED
    */
   broadcast(transaction: Uint8Array): Promise<Txid>
 
@@ -75,8 +77,13 @@ export interface Chain extends Headers {
   close(): Promise<void>
 }
 
+/** Why a transaction is refused, for programs: what the network said beside it is for people. */
+export type Refusal = 'conflict' | 'missing-inputs' | 'fee' | 'non-final' | 'invalid'
+
 /** The network minimum of 2026; nodes that ask for more are heard. */
 export const leastFeeRate = 100
+/** In satoshi for 1000 bytes, a thousand times the minimum: whoever asks for more is not believed. */
+export const mostFeeRate = 100_000
 
 /** What a transaction of so many bytes pays at a rate: rounded up. */
 export const feeFor = (bytes: number, feeRate: number): number => Math.ceil((bytes * feeRate) / 1000)

@@ -84,17 +84,20 @@ function readMember(reader: Reader, version: number, paths: readonly MerklePath[
   return { txid, transaction, path }
 }
 
+type Find = (txid: Txid) => Promise<Member | undefined> | Member | undefined
+
 /**
  * Atomic BEEF about `subject`, of it and its ancestors up to those that are in blocks.
  * @throws ERR_NOT_FOUND when `find` knows neither a path for a transaction nor a parent of it
  */
-export async function makeBeef(
-  subject: Txid,
-  find: (txid: Txid) => Promise<Member | undefined> | Member | undefined,
-): Promise<Uint8Array> {
+export const makeBeef = async (subject: Txid, find: Find): Promise<Uint8Array> =>
+  concat(uint32(atomic), hashOfTxid(subject), await makeBeefOf([subject], find))
+
+/** `makeBeef` of several transactions: one BEEF that is about none of them alone. */
+export async function makeBeefOf(subjects: readonly Txid[], find: Find): Promise<Uint8Array> {
   const members = new Map<Txid, Member>()
   // Depth first, with a stack of its own: chains of unconfirmed transactions may be long.
-  const open: { txid: Txid; member?: Member }[] = [{ txid: subject }]
+  const open: { txid: Txid; member?: Member }[] = subjects.map((txid) => ({ txid }))
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     if (members.has(next.txid)) continue
     if (next.member !== undefined) {
@@ -109,11 +112,11 @@ export async function makeBeef(
     if (open.length + members.size > 8 * beefLimits.members)
       throw new MarketError('ERR_TOO_LARGE', 'too many ancestors are not in blocks yet')
   }
-  return serializeBeef([...members.values()], subject)
+  return serializeBeef([...members.values()])
 }
 
 /** @param members parents before children */
-function serializeBeef(members: readonly Member[], subject: Txid): Uint8Array {
+function serializeBeef(members: readonly Member[]): Uint8Array {
   const paths = new Map<string, { path: MerklePath; index: number }>()
   const indexOf = (path: MerklePath): number => {
     const id = pathId(path)
@@ -128,7 +131,7 @@ function serializeBeef(members: readonly Member[], subject: Txid): Uint8Array {
     ),
   )
   return concat(
-    ...[uint32(atomic), hashOfTxid(subject), uint32(version1), compactSize(paths.size)],
+    ...[uint32(version1), compactSize(paths.size)],
     ...[...paths.values()].map(({ path }) => serializePath(path)),
     ...[compactSize(bodies.length), ...bodies],
   )

@@ -27,6 +27,8 @@ export interface Header {
 
 export interface BlockTransaction {
   readonly txid: Txid
+  /** A view into those of the block. */
+  readonly bytes: Uint8Array
   readonly transaction: Transaction
 }
 
@@ -72,7 +74,8 @@ function* readTransactions(bytes: Uint8Array, reader: Reader, count: number): It
   for (let left = count; left > 0; left--) {
     const from = reader.at
     const transaction = readTransaction(reader)
-    yield { txid: txidOf(bytes.subarray(from, reader.at)), transaction }
+    const own = bytes.subarray(from, reader.at)
+    yield { txid: txidOf(own), bytes: own, transaction }
   }
   if (reader.at !== bytes.length) throw new MarketError('ERR_MALFORMED', 'bytes are left over behind a block')
 }

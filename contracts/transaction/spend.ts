@@ -20,7 +20,8 @@ const epochs = [
   'STRICTENC',
   'DERSIG',
 ]
-/** Since Chronicle only transactions of version 1 are bound by these. */
+/** Since Chronicle only transactions of version 1 (or less: it is signed) are bound by these. */
+const isBound = ({ version }: Transaction): boolean => (version | 0) <= 1
 const version1 = ['LOW_S', 'NULLFAIL', 'SIGPUSHONLY']
 const version1Policy = ['NULLDUMMY', 'MINIMALDATA', 'CLEANSTACK']
 const policy = ['DISCOURAGE_UPGRADABLE_NOPS']
@@ -83,8 +84,8 @@ async function interpret(
   const input = parsed.inputs[index]! // the bytes are ours
   const flags = [
     ...epochs,
-    ...(transaction.version === 1 ? version1 : []),
-    ...(transaction.version === 1 && rules === 'policy' ? version1Policy : []),
+    ...(isBound(transaction) ? version1 : []),
+    ...(isBound(transaction) && rules === 'policy' ? version1Policy : []),
     ...(rules === 'policy' ? policy : []),
   ]
   try {

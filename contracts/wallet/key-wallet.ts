@@ -21,6 +21,7 @@ import {
 import { lru } from '../../market/lru.ts'
 import * as curve from '../../market/secp256k1.ts'
 import { Key } from '../../market/units.ts'
+import { digestOf, walletError } from './brc100.ts'
 
 /** Names a key: a BRC-43 protocol and key ID, and the other party: `self`, `anyone` or a compressed key in hex. */
 export interface KeyName {
@@ -69,6 +70,19 @@ export class KeyWallet implements Cryptography {
   /** Signs the digest of a message (docs/protocol.md §2): this makes a wallet a `Signer`. */
   sign(digest: Uint8Array): Uint8Array {
     return curve.sign(digest, this.#messageKey)
+  }
+
+  /** A derived key of ours as its public half and what it signs, for whoever signs without arrays of numbers. */
+  ownKey(name: KeyName): { publicKey: Uint8Array; sign(digest: Uint8Array): Uint8Array } {
+    const privateKey = this.#childPrivateKey(name)
+    return { publicKey: curve.publicKeyOf(privateKey), sign: (digest) => curve.sign(digest, privateKey) }
+  }
+
+  /** BRC-3 over digests and bytes, where arrays would cost too much. `verify` is false for what is no signature. */
+  signatures(name: KeyName) {
+    const verify = (der: Uint8Array, digest: Uint8Array) =>
+      curve.verify(der, digest, this.#childPublicKey(name))
+    return { sign: (digest: Uint8Array) => curve.sign(digest, this.#childPrivateKey(name)), verify }
   }
 
   /**
@@ -233,12 +247,3 @@ export class KeyWallet implements Cryptography {
     return hmacSha256(key.subarray(key.findIndex((byte) => byte !== 0)), Uint8Array.from(args.data))
   }
 }
-
-function digestOf(data: number[] | undefined, hash: number[] | undefined): Uint8Array {
-  if (hash !== undefined) return Uint8Array.from(hash)
-  if (data !== undefined) return sha256(Uint8Array.from(data))
-  throw new MarketError('ERR_MALFORMED', 'neither data nor its hash is given')
-}
-
-/** Not a MarketError: these codes belong to the BRC-100 interface, not to our protocol. */
-const walletError = (message: string, code: string): Error => Object.assign(new Error(message), { code })

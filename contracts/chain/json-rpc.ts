@@ -1,0 +1,93 @@
+/** JSON-RPC 1.0 as bitcoind speaks it. */
+import { z } from 'zod'
+import { MarketError } from '../../market/errors.ts'
+import { type Address, HttpServer, parseJson, reasonOf } from './http.ts'
+
+/** An error the node itself reports: it has understood the question. */
+export class RpcError extends Error {
+  readonly rpcCode: number
+
+  constructor(rpcCode: number, message: string) {
+    super(message)
+    this.name = 'RpcError'
+    this.rpcCode = rpcCode
+  }
+}
+
+export const rpcCodes = {
+  misc: -1,
+  invalidAddressOrKey: -5,
+  invalidParameter: -8,
+  decodeFailed: -22,
+  transactionError: -25,
+  transactionRejected: -26,
+  alreadyInChain: -27,
+  methodNotFound: -32601,
+} as const
+
+const Reply = z.object({
+  result: z.unknown(),
+  error: z.object({ code: z.int(), message: z.string() }).nullish(),
+})
+
+export interface CallOptions {
+  /** Default true: asked once more when the connection breaks. */
+  readonly again?: boolean
+  readonly answerBytes?: number
+  readonly timeoutMs?: number
+}
+
+export class JsonRpc {
+  readonly server: HttpServer
+  readonly #authorization: string | undefined
+  #id = 0
+
+  constructor({ url, user, password }: Address, { timeoutMs }: { timeoutMs?: number } = {}) {
+    this.server = new HttpServer({ url, ...(timeoutMs !== undefined && { timeoutMs }) })
+    this.#authorization =
+      user === '' && password === ''
+        ? undefined
+        : `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+  }
+
+  /**
+   * @param schema what the result must be
+   * @throws RpcError what the node reports; ERR_CHAIN_UNAVAILABLE without its answer; ERR_INTERNAL when the answer is of
+   * another form
+   */
+  async call<T>(method: string, params: readonly unknown[], schema: z.ZodType<T>, options: CallOptions = {}) {
+    const { again = true, ...bounds } = options
+    const id = ++this.#id
+    const answer = await this.server.ask({
+      method: 'POST',
+      path: '/',
+      headers: {
+        'content-type': 'application/json',
+        ...(this.#authorization !== undefined && { authorization: this.#authorization }),
+      },
+      body: JSON.stringify({ jsonrpc: '1.0', id, method, params }),
+      again,
+      ...bounds,
+    })
+    if (answer.status === 401 || answer.status === 403)
+      throw this.server.unavailable('does not accept the name and password in its address')
+    const reply = Reply.safeParse(parseJson(this.server, answer))
+    if (!reply.success) throw this.server.unavailable(`answers ${method} with something that is not JSON-RPC`)
+    const { error, result } = reply.data
+    if (error) throw new RpcError(error.code, reasonOf(error.message))
+    return this.believe(schema, result, method)
+  }
+
+  /** @throws ERR_INTERNAL */
+  believe<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+    const parsed = schema.safeParse(value)
+    if (parsed.success) return parsed.data
+    const where = parsed.error.issues[0]?.path.join('.') ?? ''
+    throw this.incredible(`its answer to ${what} is not of the expected form ${where && `(${where})`}`.trim())
+  }
+
+  /** An answer that is not to be believed. */
+  incredible(sentence: string): MarketError {
+    return new MarketError('ERR_INTERNAL', `${this.server.shown}: ${sentence}`)
+  }
+}
