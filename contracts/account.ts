@@ -12,9 +12,17 @@ export const Quote = z.object({
 })
 export type Quote = z.infer<typeof Quote>
 
+/** A contract id is the longest name there is. */
+const PurseName = z.string().min(1).max(64)
+/** Far beyond all bytes times milliseconds that a relay can ever have kept. */
+const Count = z.string().regex(/^[0-9]{1,40}$/, 'not a decimal number')
+const noteLength = 256
+/** More than a page of entries, or the contracts of one owner, ever are. */
+const mostRows = 10_000
+
 /** One purse of an account at `at` (§4.9): available = received − returned − owed − reserved. */
 export const Purse = z.object({
-  purse: z.string().min(1),
+  purse: PurseName,
   received: Satoshis,
   returned: Satoshis,
   /** For service given up to `at`, the storage of live records included. */
@@ -26,9 +34,9 @@ export const Purse = z.object({
   /** Live records. */
   records: z.int().min(0),
   /** Billed bytes times milliseconds stored, up to `at`; billed bytes served and taken in. */
-  byteMs: z.string().regex(/^[0-9]+$/),
-  egress: z.string().regex(/^[0-9]+$/),
-  ingress: z.string().regex(/^[0-9]+$/),
+  byteMs: Count,
+  egress: Count,
+  ingress: Count,
   /** When what is available lapses; null: never. */
   lapses: Milliseconds.nullable(),
 })
@@ -43,11 +51,11 @@ export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'ret
  */
 export const LedgerEntry = z.object({
   at: Milliseconds,
-  purse: z.string().min(1),
+  purse: PurseName,
   what: z.enum(['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid']),
   recordId: RecordId.optional(),
   /** Where the credit came from or went. */
-  note: z.string().optional(),
+  note: z.string().max(noteLength).optional(),
   received: Satoshis,
   reserved: Satoshis,
   earned: Satoshis,
@@ -56,5 +64,14 @@ export const LedgerEntry = z.object({
 })
 export type LedgerEntry = z.infer<typeof LedgerEntry>
 
-export const Account = z.object({ at: Milliseconds, purses: z.array(Purse), entries: z.array(LedgerEntry) })
+export const Account = z.object({
+  at: Milliseconds,
+  purses: z.array(Purse).max(mostRows),
+  entries: z.array(LedgerEntry).max(mostRows),
+})
 export type Account = z.infer<typeof Account>
+
+/** Whether what a purse says adds up (§4.9). */
+export function addsUp({ received, returned, owed, reserved, available }: Purse): boolean {
+  return BigInt(available) === BigInt(received) - BigInt(returned) - BigInt(owed) - BigInt(reserved)
+}

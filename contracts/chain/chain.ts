@@ -74,6 +74,9 @@ export interface Chain extends Headers {
   /** All it has in its mempool. */
   mempool(): Promise<readonly Txid[]>
 
+  /** Pays worthless coins to an address: only devnets have one. */
+  readonly faucet?: ((address: string, satoshis: number) => Promise<Txid>) | undefined
+
   close(): Promise<void>
 }
 

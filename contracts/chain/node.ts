@@ -40,14 +40,20 @@ export class NodeChain implements Chain {
   readonly network: Network
   readonly name: string
   readonly canScan = true
+  readonly faucet: Chain['faucet']
   readonly #rpc: JsonRpc
   readonly #roots = new RootCache()
 
   constructor(address: Address, network: Network, { timeoutMs }: { timeoutMs?: number } = {}) {
     this.#rpc = new JsonRpc(address, { ...(timeoutMs !== undefined && { timeoutMs }) })
     this.network = network
+    this.faucet = network === 'devnet' ? this.#payFrom : undefined
     this.name = `${network === 'devnet' ? 'devnet (worthless coins)' : `${network} node`} at ${this.#rpc.server.shown}`
   }
+
+  /** Not asked again when the connection breaks: it would pay twice. */
+  #payFrom = (address: string, satoshis: number): Promise<Txid> =>
+    this.#rpc.call('faucet', [address, satoshis], Hash, { again: false })
 
   async tip(): Promise<Tip> {
     const { blocks, bestblockhash, mediantime } = await this.#ask('getblockchaininfo', [], BlockchainInfo)

@@ -39,6 +39,8 @@ const taken = 'taken'
 const policyScript = { code: -26, message: /^64: non-mandatory-script-verify-flag \(/ }
 const badScript = { code: -26, message: /^16: mandatory-script-verify-flag-failed \(/ }
 const refused = (message: string) => ({ code: -26, message })
+const missing = { code: -25, message: 'Missing inputs' }
+const absent = refused('16: bad-txns-inputs-missingorspent')
 type Expected = typeof taken | { code: number; message: string | RegExp }
 
 /** Each with its own coin: what the mempool says, then what a block says. */
@@ -134,6 +136,18 @@ const table: [name: string, lock: Uint8Array, plan: Plan, policy: Expected, cons
     taken,
   ],
 
+  ['a push that is not all there', script(drop, one), unlockWith(2, 7), badScript, badScript],
+  ['an opcode that is none', script(one, 0xff), unlockWith(), badScript, badScript],
+  ['a success that OP_RETURN ends early', script(one, op.return, 0xff), unlockWith(), taken, taken],
+  ['data, which is never there to be spent', script(op.false, op.return), unlockWith(), missing, absent],
+  ['a failure that OP_RETURN ends early', script(op.return), unlockWith(op.false), badScript, badScript],
+  [
+    'an unknown kind of signature',
+    ownScript,
+    bySignature((s) => concat(s.subarray(0, -1), script(0x45))),
+    badScript,
+    badScript,
+  ],
   ['as much out as in but for the least fee', ownScript, to(10_000 - leastFee(sizeOf(to(1)))), taken, taken],
   [
     'a satoshi too little fee',
@@ -298,6 +312,25 @@ t.test('a line of transactions that wait is mined in order, whatever the miner i
     node.chain.tip.members.slice(1).map(({ txid }) => txid),
     line.map(txidOf),
   )
+})
+
+t.test('a miner finds what a transaction needs even where each spends its parent twice', async (t) => {
+  const node = await DevnetNode.open({ now })
+  const coins = await fund(node, [ownScript, ownScript], 50_000)
+  const line: Uint8Array[] = []
+  for (let [left, right] = coins as [Coin, Coin]; line.length < 40; ) {
+    const satoshis = left.satoshis - 1000
+    const halves = [satoshis, satoshis].map((amount) => ({ satoshis: amount, script: ownScript }))
+    const bytes = spendBytes([left, right], { outputs: halves })
+    line.push(bytes)
+    left = { txid: txidOf(bytes), vout: 0, satoshis, script: ownScript }
+    right = { ...left, vout: 1 }
+  }
+  for (const bytes of line.slice(0, -1)) await node.submit(bytes)
+
+  await node.mine(1, { transactions: [line.at(-1)!], withMempool: false })
+
+  t.equal(node.chain.tip.members.length, 41)
 })
 
 t.test('coins of a miner are spent after a hundred blocks', async (t) => {

@@ -68,13 +68,12 @@ function ancestors(transaction: Transaction, mempool: Mempool): Entry[] {
   for (const { inputs } of open) {
     for (const { txid } of inputs) {
       const entry = mempool.get(txid)
-      if (entry === undefined) continue
-      found.delete(entry) // it stands behind all that need it
+      if (entry === undefined || found.has(entry)) continue
       found.add(entry)
       open.push(entry.transaction)
     }
   }
-  return [...found].reverse()
+  return [...found].sort((a, b) => a.generation - b.generation)
 }
 
 /** What a transaction spends. @throws RpcError as `sendrawtransaction` where something is missing */

@@ -1,9 +1,17 @@
 /** What a node of a devnet does to its chain and its mempool, one thing after the other: node.ts sees to that. */
-import { serializeBlock } from '../../transaction/block.ts'
+import { concat } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { serializeBlock, serializeHeader } from '../../transaction/block.ts'
 import { merkleRoot } from '../../transaction/merkle-path.ts'
-import { parseTransaction, type Txid, txidOf } from '../../transaction/transaction.ts'
+import {
+  compactSize,
+  parseTransaction,
+  serializeTransaction,
+  type Txid,
+  txidOf,
+} from '../../transaction/transaction.ts'
 import { choose, spentBy } from './assembly.ts'
-import { type Block, ChainState, type Switch } from './chain-state.ts'
+import { type Block, ChainState, mostBlocks, type Switch } from './chain-state.ts'
 import type { View } from './coins.ts'
 import { blocksBeforeCut, cuts, faucetScript } from './faucet.ts'
 import { blockVersion, coinbaseOf, devnetBits, genesisBlock, subsidySatoshis, work } from './genesis.ts'
@@ -56,7 +64,12 @@ export class Engine {
 
   async take(bytes: Uint8Array): Promise<Txid> {
     const txid = await this.#accept(bytes)
-    this.#journal?.append({ kind: 'transaction', bytes })
+    try {
+      this.#journal?.append({ kind: 'transaction', bytes })
+    } catch (error) {
+      this.mempool.drop(txid)
+      throw error
+    }
     return txid
   }
 
@@ -84,6 +97,8 @@ export class Engine {
     withMempool = true,
     time = this.#time(),
   }: MineOptions & { time?: number }): Promise<Txid> {
+    if (this.chain.blockCount >= mostBlocks)
+      throw new MarketError('ERR_LIMIT', `a devnet has at most ${mostBlocks} blocks`)
     const { tip, coins: chain } = this.chain
     const { next, mempool } = this
     const chosen = await choose(transactions, { chain, mempool, next, withMempool })
@@ -101,7 +116,10 @@ export class Engine {
       bits: devnetBits,
       nonce: 0,
     })
-    const bytes = serializeBlock(header, [coinbase, ...chosen.map(({ transaction }) => transaction)])
+    const bytes = concat(
+      ...[serializeHeader(header), compactSize(1 + chosen.length), serializeTransaction(coinbase)],
+      ...chosen.map((member) => member.bytes),
+    )
     this.#journal?.append({ kind: 'block', bytes })
     for (const block of this.chain.add(bytes).connected) this.#leaveMempool(block)
     return this.chain.tip.hash

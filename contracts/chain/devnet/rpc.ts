@@ -26,7 +26,10 @@ export type Outcome = Reply | readonly Reply[] | undefined
 
 const Call = z.object({
   method: z.string(),
-  params: z.array(z.unknown()).default([]),
+  params: z
+    .array(z.unknown())
+    .nullish()
+    .transform((params) => params ?? []),
   id: z.unknown().optional(),
 })
 

@@ -19,6 +19,8 @@ export interface DevnetServerOptions {
   readonly password?: string
   /** Between blocks that are mined by themselves; without it, only on demand. */
   readonly blockEveryMs?: number
+  /** Hears why a block was not mined by itself: a disk that is full, for example. */
+  readonly onError?: (error: unknown) => void
 }
 
 export interface DevnetServer {
@@ -34,15 +36,17 @@ const limits = {
   connections: 1000,
   headersMs: 10_000,
   requestMs: 60_000,
+  /** Longer than callers keep a connection they do not use, so that none is closed under a call. */
+  idleMs: 120_000,
 } as const
 const greeting = 'This is a devnet: a simulated chain for tests. Its coins are worth nothing.\n'
 
 export async function serveDevnet(options: DevnetServerOptions): Promise<DevnetServer> {
-  const { host, port, node, blockEveryMs } = options
+  const { host, port, node, blockEveryMs, onError = () => undefined } = options
   const faults = new Faults()
   const isAllowed = gate(options)
   const server = createServer(
-    { headersTimeout: limits.headersMs, requestTimeout: limits.requestMs },
+    { headersTimeout: limits.headersMs, requestTimeout: limits.requestMs, keepAliveTimeout: limits.idleMs },
     (request, response) => {
       // Whatever goes wrong with one connection ends that connection.
       void serve(request, response, { isAllowed, ask: (body) => answer(node, faults, body) }).catch(() =>
@@ -54,7 +58,7 @@ export async function serveDevnet(options: DevnetServerOptions): Promise<DevnetS
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(port, host, () => resolve())
   })
-  const stop = blockEveryMs === undefined ? () => undefined : mineEvery(node, blockEveryMs)
+  const stop = blockEveryMs === undefined ? () => undefined : mineEvery(node, blockEveryMs, onError)
   const { address, port: bound, family } = server.address() as AddressInfo // it listens on a port
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
@@ -134,15 +138,15 @@ function gate({ user, password }: DevnetServerOptions): (header: string | undefi
 }
 
 /** Starts no block before the last one is there. @returns what ends it */
-function mineEvery(node: DevnetNode, ms: number): () => void {
+function mineEvery(node: DevnetNode, ms: number, onError: (error: unknown) => void): () => void {
   let isMining = false
   const timer = setInterval(() => {
     if (isMining) return
     isMining = true
-    // A block that could not be mined is tried again with the next tick: nothing waits for this one.
+    // A block that could not be mined is tried again with the next tick.
     void node
       .mine(1)
-      .catch(() => undefined)
+      .catch(onError)
       .finally(() => {
         isMining = false
       })
