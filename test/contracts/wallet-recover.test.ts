@@ -190,7 +190,9 @@ t.test('by key and backup everything comes back, and can be spent', async (t) =>
   await prove(again, `${all.txid}.0`)
 
   const alone = await emptyStore(t, join(t.testdirName, 'alone'))
-  t.match(await recover({ ...parts(alone, devnet), birthday }), { found: 0 }, 'all counted coins are spent')
+  const change = await recover({ ...parts(alone, devnet), birthday })
+  t.equal(change.found, 1, 'of all that only the change of the last payment is on a counted key')
+  t.ok(change.satoshis < 1000)
 })
 
 t.test('a backup of a branch that is gone: its proofs are made anew', async (t) => {
