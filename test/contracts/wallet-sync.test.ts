@@ -4,7 +4,7 @@ import { p2pkhOfHash } from '../../contracts/transaction/script.ts'
 import { WalletSync } from '../../contracts/wallet/sync.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { openDevnet, spend } from '../fixtures/chain.ts'
-import { keysOf, openPurse, prove } from '../fixtures/wallet-sync.ts'
+import { keysOf, openPurse, prove, withoutBlocks } from '../fixtures/wallet-sync.ts'
 
 const elsewhere = p2pkhOfHash(new Uint8Array(20).fill(7))
 
@@ -262,4 +262,101 @@ t.test('two passes at once are one; reservations that are over are released', as
   t.match(await later.pass(), { released: 1 })
 
   t.match(await purse.wallet.balance(), { confirmed: 50_000, reserved: 0 })
+})
+
+t.test(
+  'where blocks cannot be read, what is known is proven, taken back and lost all the same',
+  async (t) => {
+    const devnet = await openDevnet(t)
+    const first = await openPurse(t, devnet.chain)
+    await devnet.node.pay(first.script(0), 50_000)
+    await devnet.node.mine(1)
+    await first.follow()
+    const place = first.wallet.store.place()
+    await first.close()
+    const purse = await openPurse(t, withoutBlocks(devnet.chain), { directory: first.directory })
+
+    const paid = await purse.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 1000 })
+    t.match(await purse.follow(), { proven: 0, scanned: undefined })
+    await devnet.node.mine(2)
+    t.match(await purse.follow(), { proven: 1 })
+    await devnet.node.reorganize(2)
+    t.match(await purse.follow(), { unproven: 1, proven: 0 })
+    await devnet.node.mine(1)
+    t.match(await purse.follow(), { unproven: 0, proven: 1 })
+    t.match(purse.wallet.store.actionOf(paid.txid), { state: 'mined' })
+    await prove(purse, `${paid.txid}.0`)
+    t.same(purse.wallet.store.place(), place, 'nobody read a block')
+
+    const copy = await openPurse(t, devnet.chain)
+    const { height } = devnet.node.chain.tip
+    await copy.wallet.store.change(async (batch) =>
+      batch.putPlace((await devnet.chain.placeAt(height - 20))!),
+    )
+    await copy.follow()
+    const taken = await copy.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 45_000 })
+    await t.rejects(purse.wallet.payTo({ identity: keysOf('carol').identity, satoshis: 44_000 }), {
+      code: 'ERR_TRANSACTION_REFUSED',
+    })
+    await purse.follow()
+    t.match(await purse.wallet.balance(), { confirmed: 0, unconfirmed: 0 }, 'what is known of is lost')
+    t.match(await devnet.chain.status(taken.txid), { state: 'mempool' })
+  },
+)
+
+t.test('a fork deeper than proofs are checked for at once is noticed, also after a restart', async (t) => {
+  const devnet = await openDevnet(t)
+  let purse = await openPurse(t, devnet.chain)
+  const coin = await devnet.coin()
+  await devnet.node.mine(1)
+  await purse.follow()
+  const paid = spend(coin, { script: purse.script(0) })
+  await devnet.node.submit(paid.bytes)
+  await devnet.node.mine(20)
+  await purse.follow()
+  await purse.close()
+
+  await devnet.node.reorganize(20, [spend(coin, { script: elsewhere }).bytes])
+  await devnet.node.mine(200)
+  purse = await openPurse(t, devnet.chain, { directory: purse.directory })
+  const report = await purse.follow()
+
+  t.match(report, { unproven: 1, failed: 1, scanned: { height: devnet.node.chain.tip.height } })
+  t.match(await purse.coins(), [{ state: 'failed' }])
+})
+
+t.test('what is mined straight to a key waits in a basket of its own', async (t) => {
+  const devnet = await openDevnet(t)
+  const purse = await openPurse(t, devnet.chain)
+  await purse.follow()
+  await devnet.node.mine(1, { script: purse.script(0) })
+
+  await purse.follow()
+
+  t.match(await purse.wallet.listOutputs({ basket: 'coinbase' }), { totalOutputs: 1 })
+  t.match(await purse.wallet.balance(), { confirmed: 0, unconfirmed: 0 })
+  await t.rejects(purse.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 1000 }), {
+    code: 'ERR_INSUFFICIENT_FUNDS',
+  })
+})
+
+t.test('a spend in the mempool that is listed before the payment it spends is not missed', async (t) => {
+  const devnet = await openDevnet(t)
+  const there = await openPurse(t, devnet.chain)
+  const here = await openPurse(t, devnet.chain)
+  await here.follow()
+  await devnet.node.pay(there.script(0), 50_000)
+  await there.follow()
+  await there.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 1000 })
+  await there.follow()
+  const real = devnet.chain
+  const reversed = { ...withoutBlocks(real), canScan: true, block: (height: number) => real.block(height) }
+  const sync = new WalletSync({
+    ...{ keys: here.keys, store: here.wallet.store, now: () => 0 },
+    chain: { ...reversed, mempool: async () => [...(await real.mempool())].reverse() },
+  })
+
+  while (!(await sync.pass()).isCurrent);
+
+  t.same(await here.wallet.balance(), await there.wallet.balance())
 })
