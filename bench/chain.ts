@@ -15,11 +15,11 @@ import {
   type Transaction,
   txidOf,
 } from '../contracts/transaction/transaction.ts'
-import { CoinStore } from '../contracts/wallet/coin-store.ts'
-import { involvedIn } from '../contracts/wallet/found.ts'
+import { CoinStore } from '../contracts/wallet/coins/store.ts'
+import { involvedIn } from '../contracts/wallet/sync/found.ts'
 import { KeyWallet } from '../contracts/wallet/key-wallet.ts'
-import { WalletSync } from '../contracts/wallet/sync.ts'
-import { keyKinds, WatchedKeys } from '../contracts/wallet/watched-keys.ts'
+import { WalletSync } from '../contracts/wallet/sync/sync.ts'
+import { keyKinds, WatchedKeys } from '../contracts/wallet/sync/watched-keys.ts'
 import { concat } from '../market/bytes.ts'
 import { sha256 } from '../market/hash.ts'
 import { publicKeyOf, sign } from '../market/secp256k1.ts'

@@ -3,7 +3,7 @@ import type { LedgerEntry } from '../contracts/account.ts'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
 import { formatAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
-import { type IdentityFile, sealIdentity, type Succession } from '../market/identity-file.ts'
+import { type IdentityFile, sealIdentity } from '../market/identity-file.ts'
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
@@ -22,21 +22,30 @@ import { fetchFiles } from './files/downloads.ts'
 import type { FileOptions } from './files/plan.ts'
 import type { TransferOptions } from './files/transfer.ts'
 import { resumeUploads } from './files/uploads.ts'
+import { hear, type HearOptions } from './hear.ts'
 import { Home } from './home/home.ts'
 import { arrivals, type Message, openArrival } from './home/inbox.ts'
 import { type Incoming, incoming } from './home/incoming.ts'
 import { sendAcks } from './mail/acks.ts'
 import { announce } from './mail/announce.ts'
 import { deleteRecord, flush, type Flushed } from './mail/flush.ts'
-import { listen } from './mail/listen.ts'
 import { overview, type Sent } from './mail/overview.ts'
 import { pull, pullStrangers, type Pulled, type PullOptions } from './mail/pull.ts'
 import { type Strangers, strangersOn } from './mail/strangers.ts'
 import { type AccountAt, accounts, ledger } from './money/account.ts'
 import type { Quoted } from './money/quotes.ts'
 import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
-import { addFriend, checkName, type Friend, findFriend, friends, removeFriend } from './people/friends.ts'
+import {
+  type Added,
+  addFriend,
+  type Friend,
+  findFriend,
+  friends,
+  removeFriend,
+  renameFriend,
+} from './people/friends.ts'
 import { addRelay, removeRelay } from './people/me.ts'
+import { checkLabel } from './people/names.ts'
 import { distinct, ownRelays, relaysNamed, resolveAddress } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 import { ping, type Ping } from './wire/ping.ts'
@@ -54,7 +63,7 @@ export class Client {
   static async init(directory: string, options: InitOptions): Promise<Client> {
     if (await Home.at(directory).hasIdentity())
       throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
-    checkName('label', options.label)
+    checkLabel(options.label)
     const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(text)))
     const home = await Home.open(directory)
     if (options.wallet === undefined) {
@@ -88,18 +97,22 @@ export class Client {
     return ownRelays(this.#ctx)
   }
 
-  /** Puts records on one more relay from now on, and tells every friend. */
+  /**
+   * Puts records on one more relay from now on, and tells every friend. Where nobody answers, its key is not checked yet.
+   * @throws ERR_UNTRUSTED when another relay answers there
+   */
   async addRelay(text: string, options: CallOptions = {}): Promise<RelayAddress> {
     const address = await resolveAddress(text, options.signal)
-    await addRelay(this.#ctx, address)
+    await addRelay(this.#ctx, address, options.signal)
     await announce(this.#ctx, options)
     return address
   }
 
-  /** Leaves a relay, after telling every friend on it too. @throws ERR_NOT_FOUND */
-  async removeRelay(reference: string, options: CallOptions = {}): Promise<void> {
-    await removeRelay(this.#ctx, reference)
+  /** Leaves a relay, after telling every friend on it too. What waited for one never seen is dropped. @throws ERR_NOT_FOUND */
+  async removeRelay(reference: string, options: CallOptions = {}): Promise<{ dropped: number }> {
+    const dropped = await removeRelay(this.#ctx, reference, options.signal)
     await announce(this.#ctx, options)
+    return { dropped }
   }
 
   friends(): Promise<Friend[]> {
@@ -112,11 +125,13 @@ export class Client {
   }
 
   /** Takes the text of an identity file. @throws ERR_CONFLICT for a rollback or a fork */
-  addFriend(
-    text: string,
-    options: { alias?: string | undefined } = {},
-  ): Promise<{ friend: Friend; succession: Succession | 'new' }> {
+  addFriend(text: string, options: { alias?: string | undefined } = {}): Promise<Added> {
     return addFriend(this.#ctx, text, options)
+  }
+
+  /** Calls a friend by another name from now on. @throws ERR_NOT_FOUND, ERR_CONFLICT when another friend has it */
+  async renameFriend(reference: string, alias: string): Promise<Friend> {
+    return renameFriend(this.#ctx, (await this.friend(reference)).key, alias)
   }
 
   async removeFriend(reference: string): Promise<Friend> {
@@ -194,27 +209,8 @@ export class Client {
   }
 
   /** Brings in messages as they come until `signal`, through restarts of relays; files and acks with them. */
-  listen(options: {
-    signal: AbortSignal
-    onMessage: (message: Message) => void
-    onLive?: (relay: string) => void
-    onFile?: (file: Incoming) => void
-    maxFileBytes?: number | undefined
-  }): Promise<void> {
-    const { maxFileBytes } = options
-    const waiting = new Set<string>()
-    const fetch = async (signal: AbortSignal) => {
-      const { files } = await this.finish({ signal, maxFileBytes })
-      for (const file of files) {
-        // A file too large to be fetched unasked is told once.
-        if (waiting.has(file.path)) continue
-        if (file.state === 'waiting') waiting.add(file.path)
-        options.onFile?.(file)
-      }
-    }
-    // Acks and the queue do not wait for a long file.
-    const answer = async (signal: AbortSignal) => void (await this.finish({ signal, files: false }))
-    return listen(this.#ctx, { ...options, chores: [fetch, answer] })
+  listen(options: HearOptions): Promise<void> {
+    return hear(this.#ctx, options, (what) => this.finish(what))
   }
 
   outbox(): Promise<Sent[]> {

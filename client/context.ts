@@ -12,14 +12,18 @@ import { Connection } from './wire/connection.ts'
 /** What the user should hear though nothing failed. */
 export type Notice =
   | { readonly type: 'plain-http'; readonly relay: string }
+  /** Nobody answered at the address of a new relay: its key is taken on trust until somebody does. */
+  | { readonly type: 'relay-unchecked'; readonly relay: string }
   | { readonly type: 'relay-failed'; readonly relay: string; readonly error: Error }
   | {
-      /** A relay broke its word: its receipt reserves more than it had quoted, in satoshi. */
+      /** A relay's receipt reserves more than it had quoted, or than the user's bound leaves it, in satoshi. */
       readonly type: 'overcharged'
       readonly relay: string
       readonly recordId: RecordId
       readonly quoted: string
       readonly reserved: string
+      /** Its quote was over when it took the record; otherwise it broke its word. */
+      readonly hasEnded: boolean
     }
   | { readonly type: 'damaged'; readonly error: Error }
   | { readonly type: 'record-unread'; readonly path: string; readonly error: Error }
@@ -50,7 +54,7 @@ export function createContext(options: ContextOptions): Context {
   const connections = new Map<string, Connection>()
   return {
     ...options,
-    prices: new PriceMemory(),
+    prices: new PriceMemory(options.now),
     notify(notice) {
       if (!isSaid(notice)) options.notify(notice)
     },

@@ -33,6 +33,14 @@ export class ClientError extends Error {
   }
 }
 
+/** A relay reserved more than was agreed for an earlier record of the same sending. */
+export class BrokenWord extends ClientError {
+  constructor(message: string) {
+    super('ERR_COST', message)
+    this.name = 'BrokenWord'
+  }
+}
+
 /** A relay's no. `signed` tells whether the relay can be held to it; a clock is only believed when it is. */
 export class Refused extends MarketError {
   readonly relay: string

@@ -2,16 +2,13 @@
 import { createHash } from 'node:crypto'
 import { type FileHandle, open, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
-import type { RelayAddress } from '../../market/address.ts'
 import { toUtf8 } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import type { Payload } from '../../market/payload.ts'
 import type { RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { isUnpaid, Refused, RefusedByAll } from '../errors.ts'
+import { BrokenWord, isUnpaid, Refused, RefusedByAll } from '../errors.ts'
 import { named } from '../home/durable.ts'
-import { entries, type Entry, keepRefusal, recordOf } from '../home/outbox.ts'
+import { entries } from '../home/outbox.ts'
 import {
   chunkId,
   chunkIds,
@@ -24,11 +21,11 @@ import {
   partIds,
   saveOutgoing,
 } from '../home/outgoing.ts'
-import { deliver, type Draft, outboxLimits, post, type Posted } from '../mail/post.ts'
+import { outboxLimits, type Posted } from '../mail/post.ts'
 import { chunkTag } from '../mail/tags.ts'
-import { ownRelays } from '../people/relays.ts'
 import { eachLimited } from '../wire/retry.ts'
 import { fileHead } from './chunks.ts'
+import { endOf, ensure, type Job, Paused, secondsLeft, took, withRefusals } from './ensure.ts'
 import { begin, type FileOptions, goOn } from './plan.ts'
 import { checkUnchanged, readAt } from './source.ts'
 import type { Progress, TransferOptions } from './transfer.ts'
@@ -36,7 +33,8 @@ import type { Progress, TransferOptions } from './transfer.ts'
 /**
  * Sends a file, or goes on with the unfinished sending of this same file to this same friend.
  * @throws ERR_NOT_FOUND, ERR_CHANGED when the file is no longer what the sending began with, ERR_EXPIRED when it
- * took longer than its records were to live, ERR_COST when it may cost more than allowed, ERR_CONFLICT when it began with
+ * took longer than its records were to live, ERR_COST when it may cost more than allowed or every relay took more than
+ * it had quoted, ERR_CONFLICT when it began with
  * another bound, RefusedByAll when no relay takes it: nothing stays then, unless credit was what was missing
  */
 export async function sendFile(
@@ -103,6 +101,8 @@ async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions
   } catch (error) {
     if (error instanceof Refused && !isRefused(error))
       await saveOutgoing(ctx.home, { ...transfer, notBefore: ctx.now() + unpaidPauseMs })
+    // Only the user can go on: with another relay.
+    if (error instanceof BrokenWord) await saveOutgoing(ctx.home, { ...transfer, notBefore: endOf(transfer) })
     if (!(error instanceof Paused)) throw error
     // What is sealed waits in the outbox, what is not in the source; any later command goes on.
     return { ...error.posted, recordId: transfer.id, state: 'queued' }
@@ -111,28 +111,8 @@ async function upload(ctx: Context, transfer: Outgoing, options: TransferOptions
   }
 }
 
-interface Job {
-  readonly ctx: Context
-  readonly transfer: Outgoing
-  readonly options: TransferOptions
-  /** The outbox as it was at the start: who holds the transfer's lock is alone with its records. */
-  readonly known: ReadonlyMap<RecordId, Entry>
-  /** The first no of each relay to what others took: from there on its copy has holes. */
-  readonly refusals: Map<string, Posted['failures'][number]>
-}
-
 /** Every attempt carries a chunk to a relay that most likely still has no credit for it. */
 const unpaidPauseMs = 600_000
-
-/** No relay takes chunks now: going on would only fill the disk. */
-class Paused extends Error {
-  readonly posted: Posted
-
-  constructor(posted: Posted) {
-    super('no relay answers')
-    this.posted = posted
-  }
-}
 
 /** Brings every chunk to the relays and returns the hash of the whole, which is read in any case. */
 async function sendChunks(job: Job, file: FileHandle): Promise<string> {
@@ -182,58 +162,4 @@ async function sendParts(job: Job, chunks: readonly RecordId[]): Promise<RecordI
     took(job, posted)
   }
   return ids
-}
-
-/** One failure for each relay. */
-function withRefusals(posted: Posted, { refusals }: Job): Posted {
-  const others = posted.failures.filter(({ relay }) => !refusals.has(relay))
-  return { ...posted, failures: [...refusals.values(), ...others] }
-}
-
-function took({ refusals }: Job, posted: Posted): void {
-  if (posted.state === 'queued') throw new Paused(posted)
-  for (const failure of posted.failures) {
-    const { relay, error } = failure
-    if (error instanceof Refused && error.signed && !refusals.has(relay)) refusals.set(relay, failure)
-  }
-}
-
-/** How long what names the chunks may live: the oldest chunk is as old as the sending. Below 1 it is over. */
-const secondsLeft = ({ now }: Context, { createdMs, ttlSeconds }: Outgoing): number =>
-  Math.floor((createdMs + ttlSeconds * 1000 - now()) / 1000)
-
-type Content = { payload: Payload; bytes?: Uint8Array; tag?: string; ttlSeconds?: number }
-
-/** A record of this sending exists once: what an earlier run sealed is delivered, not sealed again. */
-async function ensure(job: Job, id: RecordId, content: () => Content): Promise<Posted> {
-  const { ctx, transfer, options, known } = job
-  const entry = known.get(id)
-  const record = entry && (await recordOf(ctx.home, entry))
-  if (entry === undefined || record === undefined) {
-    const { to, tag, maxPulls, source, bound } = transfer
-    const ttlSeconds = secondsLeft(ctx, transfer)
-    if (ttlSeconds < 1)
-      throw new MarketError('ERR_EXPIRED', `the sending of ${source} took longer than it was to live`)
-    const draft = { to, recordId: id, tag, ttlSeconds, maxPulls: maxPulls ?? undefined, bound, ...content() }
-    return postWhereCredit(job, draft)
-  }
-  const accepted = [...entry.accepted]
-  if (accepted.length >= ctx.quorum)
-    return { recordId: id, path: record.path, state: 'delivered', accepted, failures: [] }
-  return deliver(ctx, { record, relays: await ownRelays(ctx) }, options)
-}
-
-/** A relay that had no credit for one record is not sent all others only to refuse them; `retryRefused` asks it again. */
-async function postWhereCredit({ ctx, options, refusals }: Job, draft: Draft & { recordId: RecordId }) {
-  const own = await ownRelays(ctx)
-  const isDry = ({ url }: RelayAddress) => isUnpaid(refusals.get(url)?.error)
-  const relays = own.filter((relay) => !isDry(relay))
-  if (relays.length === 0) return post(ctx, draft, options) // each for another record: now all for one
-  const posted = await post(ctx, { ...draft, relays }, options)
-  for (const relay of own.filter(isDry)) {
-    const message = `${relay.url} had no credit for what came before`
-    const place = { id: draft.recordId, relay: relay.key }
-    await keepRefusal(ctx.home, place, { code: 'ERR_PAYMENT_REQUIRED', message })
-  }
-  return posted
 }

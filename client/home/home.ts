@@ -17,6 +17,7 @@
  *   outbox/ID.RELAY.refused             RELAY does not want it: why
  *   outbox/ID.bound                     the most that relays may reserve for it, or for the file it is part of
  *   outbox/ID.RELAY.quote               RELAY reserved more for it than this signed quote of its says
+ *   outbox/ID.RELAY.broken              RELAY did so for a record of the file ID: it gets no more of it
  *   outbox/ID.RELAY.RE.ack              its receiver pulled it from RELAY, by the read RE
  *   outbox/ID.deleted  ID.RELAY.gone    to be deleted; deleted at RELAY
  *   transfers/out-ID.json               a file being sent
@@ -154,6 +155,11 @@ export class Home {
     if (known.includes(notice)) return false
     await writeDurably(path, JSON.stringify([...known, notice]), { sync: false })
     return true
+  }
+
+  /** Whether `noticeOnce` was called with it. */
+  async isNoticed(notice: string): Promise<boolean> {
+    return ((await readJson(this.path('noticed.json'), Noticed)) ?? []).includes(notice)
   }
 
   async cursor(relay: Key, owner: Key | undefined): Promise<Cursor | undefined> {

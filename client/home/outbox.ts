@@ -126,6 +126,19 @@ export const receiptOf = async (home: Home, { id, relay }: Place): Promise<Recei
 export const keepBrokenQuote = (home: Home, { id, relay }: Place, evidence: string): Promise<void> =>
   writeDurably(fileOf(home, id, relay, 'quote'), evidence)
 
+/** A relay took too much for a record of the sending `id`: it is to get nothing further of it. */
+export const markBroken = (home: Home, { id, relay }: Place): Promise<void> =>
+  mark(home, [id, relay, 'broken'])
+export const isBroken = async (home: Home, { id, relay }: Place): Promise<boolean> =>
+  (await readText(fileOf(home, id, relay, 'broken'))) !== undefined
+
+/** For a sending that ends before its last record, which would take the marks with it, was made. */
+export async function forgetBroken(home: Home, id: RecordId): Promise<void> {
+  const names = await namesIn(home.path('outbox'))
+  const its = names.filter((name) => name.startsWith(`${id}.`) && name.endsWith('.broken'))
+  await Promise.all(its.map((name) => remove(home.path('outbox', name))))
+}
+
 export async function keepRefusal(home: Home, { id, relay }: Place, refusal: Refusal): Promise<void> {
   await writeDurably(fileOf(home, id, relay, 'refused'), JSON.stringify(refusal))
   await remove(fileOf(home, id, relay, 'queued'))

@@ -7,7 +7,7 @@ import { RecordId } from '../../market/record.ts'
 import { Hash, Key, Milliseconds, Tag } from '../../market/units.ts'
 import { namesIn, readJson, remove, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
-import { Bound, entries, markDeleted } from './outbox.ts'
+import { Bound, entries, forgetBroken, markDeleted } from './outbox.ts'
 
 export const Outgoing = z.strictObject({
   /** Also the id of the `file` record. */
@@ -26,7 +26,7 @@ export const Outgoing = z.strictObject({
   createdMs: Milliseconds,
   /** The most that may be spent on all its records. */
   bound: Bound.optional(),
-  /** No relay took a record of it for want of credit: until then it is not tried again by itself. */
+  /** No relay took a record of it for want of credit, or after one broke its word: until then it is not tried again by itself. */
   notBefore: Milliseconds.optional(),
 })
 /** A file on its way to a friend. */
@@ -41,6 +41,7 @@ export async function outgoing(home: Home): Promise<Outgoing[]> {
 /** Gives a sending up. Its records are the caller's to delete: `recordsOf` names them. */
 export async function forgetUpload(home: Home, id: RecordId): Promise<void> {
   await remove(fileOf(home, id))
+  await forgetBroken(home, id)
   await home.dropLock(lockOf(id))
 }
 
@@ -62,6 +63,12 @@ export const recordsOf = (transfer: Outgoing): RecordId[] => [
 export async function idsOf(home: Home, id: RecordId): Promise<RecordId[]> {
   const transfer = (await outgoing(home)).find((one) => one.id === id)
   return transfer === undefined ? [id] : recordsOf(transfer)
+}
+
+/** Which sending a record is part of, for all records of all sendings. */
+export async function sendings(home: Home): Promise<Map<RecordId, RecordId>> {
+  const all = await outgoing(home)
+  return new Map(all.flatMap((transfer) => recordsOf(transfer).map((id) => [id, transfer.id])))
 }
 
 export const chunkCount = ({ size, chunkBytes }: Outgoing): number => Math.ceil(size / chunkBytes)

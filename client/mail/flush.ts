@@ -6,7 +6,7 @@ import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { codeOf, isRetryable, isUnpaid, Refused } from '../errors.ts'
 import * as files from '../home/outbox.ts'
-import { forgetUpload, outgoing, recordsOf } from '../home/outgoing.ts'
+import { forgetUpload, outgoing, recordsOf, sendings } from '../home/outgoing.ts'
 import { sweepReads } from '../home/reads.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
@@ -43,13 +43,17 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
   const book = [...(await home.retired()).map(parseAddress), ...(await ownRelays(ctx))]
   const addresses = new Map(book.map((address) => [address.key, address]))
   const failures: { relay: string; error: Error }[] = []
+  const partOf = [...all.values()].some(({ queued, refused }) => queued.size + refused.size > 0)
+    ? await sendings(home)
+    : new Map()
   let delivered = 0
   await Promise.all(
     [...addresses.values()].map(async (address) => {
       const connection = ctx.connect(address)
       try {
         await eachLimited(await jobsAt(home, address.key), outboxLimits.inFlight, async (entry) => {
-          if (await carryOut(ctx, { entry, connection }, options)) delivered += 1
+          const job = { entry, connection, sending: partOf.get(entry.id) }
+          if (await carryOut(ctx, job, options)) delivered += 1
         })
       } catch (error) {
         failures.push({ relay: address.url, error: error as Error })
@@ -74,10 +78,12 @@ const touched = ({ accepted, queued }: files.Entry): Set<Key> => new Set([...acc
 interface Job {
   readonly entry: files.Entry
   readonly connection: Connection
+  readonly sending: RecordId | undefined
 }
 
 /** True when a record was delivered. @throws what makes further attempts at this relay pointless for now */
-async function carryOut(ctx: Context, { entry, connection }: Job, options: CallOptions): Promise<boolean> {
+async function carryOut(ctx: Context, job: Job, options: CallOptions): Promise<boolean> {
+  const { entry, connection, sending } = job
   const { key, url } = connection.address
   try {
     if (entry.deleted) {
@@ -86,7 +92,7 @@ async function carryOut(ctx: Context, { entry, connection }: Job, options: CallO
       return false
     }
     const record = await files.recordOf(ctx.home, entry)
-    if (record !== undefined) await upload(ctx, { record, connection }, options)
+    if (record !== undefined) await upload(ctx, { record, connection, sending }, options)
     return record !== undefined
   } catch (error) {
     if (codeOf(error) === 'ERR_DAMAGED') {

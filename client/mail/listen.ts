@@ -1,6 +1,7 @@
 /** Hearing at once: subscriptions at all friends' relays, each push answered by a signed pull. */
 import { formatAddress } from '../../market/address.ts'
 import type { Context } from '../context.ts'
+import { ClientError, isRetryable, messageOf } from '../errors.ts'
 import type { Message } from '../home/inbox.ts'
 import { friends, type FriendsRelay, relaysOf } from '../people/friends.ts'
 import { live } from '../wire/live.ts'
@@ -106,7 +107,7 @@ class Listener {
     let isLost = false
     // Said once; how often it is tried again is nobody's concern.
     const failed = (error: unknown) => {
-      if (!isLost) report(error)
+      if (!isLost) report(isRetryable(error) ? triedAgain(error) : error)
       isLost = true
     }
     const stop = new AbortController()
@@ -155,3 +156,6 @@ class Listener {
     }
   }
 }
+
+const triedAgain = (error: unknown): ClientError =>
+  new ClientError('ERR_UNREACHABLE', `${messageOf(error)}; trying again until it answers`, error)

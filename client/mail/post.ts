@@ -1,7 +1,7 @@
 /** Writing: a record is sealed and kept once, then given to every own relay, now or whenever one answers. */
 import { randomBytes } from 'node:crypto'
 import type { Request } from '../../contracts/api.ts'
-import { checkReceipt, type Receipt } from '../../contracts/receipt.ts'
+import { checkReceipt } from '../../contracts/receipt.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { toBase64 } from '../../market/bytes.ts'
 import { seal } from '../../market/envelope.ts'
@@ -10,12 +10,12 @@ import { encodePayload, type Payload } from '../../market/payload.ts'
 import { decodeRecord, type RecordId, type SealedRecord } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { ClientError, codeOf, isRetryable, Refused, RefusedByAll } from '../errors.ts'
+import { BrokenWord, ClientError, codeOf, isRetryable, Refused, RefusedByAll } from '../errors.ts'
 import * as files from '../home/outbox.ts'
 import { checkBound } from '../money/bound.ts'
-import { costOf } from '../money/quotes.ts'
+import { checkWord, holdToWord, type Upload } from '../money/word.ts'
 import { ownRelays } from '../people/relays.ts'
-import type { CallOptions, Connection } from '../wire/connection.ts'
+import type { CallOptions } from '../wire/connection.ts'
 
 export const outboxLimits = {
   ttlSeconds: 7 * 86_400,
@@ -34,6 +34,8 @@ export interface Draft {
   readonly ttlSeconds?: number
   readonly maxPulls?: number | undefined
   readonly recordId?: RecordId
+  /** The id of the file it is part of. */
+  readonly sending?: RecordId
   /** Other relays than the own ones of now. */
   readonly relays?: readonly RelayAddress[]
   /** The most that may be spent on it, now and later. */
@@ -62,7 +64,7 @@ export async function post(ctx: Context, draft: Draft, options: CallOptions = {}
   await checkOffered(ctx, relays, draft)
   const record = await sealRecord(ctx, draft, relays)
   await files.keep(ctx.home, record, { relays: relays.map(({ key }) => key), bound: draft.bound })
-  return deliver(ctx, { record, relays }, options)
+  return deliver(ctx, { record, relays, sending: draft.sending }, options)
 }
 
 /**
@@ -112,9 +114,10 @@ async function sealRecord(
 /** Gives a kept record to these relays at once. @throws RefusedByAll when all of them refuse it for good */
 export async function deliver(
   ctx: Context,
-  { record, relays }: { record: SealedRecord; relays: readonly RelayAddress[] },
+  what: Omit<Upload, 'connection'> & { readonly relays: readonly RelayAddress[] },
   options: CallOptions = {},
 ): Promise<Posted> {
+  const { record, relays, sending } = what
   const { recordId } = record.msg.request
   const accepted: Key[] = []
   const failures: { relay: string; error: Error }[] = []
@@ -124,7 +127,7 @@ export async function deliver(
   await Promise.all(
     relays.map(async (relay) => {
       try {
-        await upload(ctx, { record, connection: ctx.connect(relay) }, { ...options, signal })
+        await upload(ctx, { record, sending, connection: ctx.connect(relay) }, { ...options, signal })
         accepted.push(relay.key)
       } catch (error) {
         failures.push({ relay: relay.url, error: error as Error })
@@ -153,44 +156,31 @@ const tooSlow = new ClientError('ERR_UNREACHABLE', 'did not answer as fast as th
 
 /**
  * Puts a record on one relay and keeps what the relay signed for it, or why it does not want it.
- * @throws ERR_COST while the relay asks for more than the record's bound leaves it
+ * @throws ERR_COST while the relay asks for more than the record's bound leaves it, BrokenWord when it took too much
+ * for an earlier record of the same sending
  */
 export async function upload(ctx: Context, job: Upload, options: CallOptions): Promise<void> {
   const { record, connection } = job
   const place = { id: record.msg.request.recordId, relay: connection.address.key }
   try {
-    await checkBound(ctx, job, options)
+    await checkWord(ctx, job)
+    const bound = await checkBound(ctx, job, options)
+    const offer = ctx.prices.offerOf(connection)
     const { reply, evidence } = await writeOrStore(ctx, job, options)
     // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
     const { now } = connection.clock
     checkReceipt(reply.receipt, record, { firstSent: Math.min(record.msg.timestamp, now), now })
+    // Before the receipt: what it proves must not be forgotten by a crash.
+    await holdToWord(ctx, job, { receipt: reply.receipt, offer, bound })
     await files.keepReceipt(ctx.home, place, evidence)
-    await checkCharge(ctx, job, reply.receipt)
   } catch (error) {
-    if (isFinal(error)) {
+    if (error instanceof BrokenWord) {
+      await files.keepRefusal(ctx.home, place, { code: 'ERR_CONFLICT', message: error.message })
+    } else if (isFinal(error)) {
       await files.keepRefusal(ctx.home, place, { code: error.code, message: error.message })
     }
     throw error
   }
-}
-
-/** A receipt stands; but where it reserves more than its relay had quoted, the user should know, and keep both. */
-async function checkCharge(ctx: Context, { record, connection }: Upload, receipt: Receipt): Promise<void> {
-  const { key, url } = connection.address
-  const binding = ctx.prices.bindingAt(key, receipt.at)
-  if (binding === undefined) return
-  const { recordId, ttl } = record.msg.request
-  const quoted = costOf({ bytes: record.content.length, ttl, maxPulls: record.maxPulls }, binding.prices)
-  const { reserved } = receipt.charge
-  if (Number(reserved) <= quoted) return
-  await files.keepBrokenQuote(ctx.home, { id: recordId, relay: key }, binding.evidence)
-  ctx.notify({ type: 'overcharged', relay: url, recordId, quoted: String(quoted), reserved })
-}
-
-/** A record on its way to one relay. */
-interface Upload {
-  readonly record: SealedRecord
-  readonly connection: Connection
 }
 
 /** A bare `write` is only for fresh records and relays they name; everything else is our own request to `store` it. */

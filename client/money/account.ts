@@ -1,5 +1,5 @@
 /** How one's credit stands at a relay, and what happened to it (docs/protocol.md §4.9). */
-import type { Account, LedgerEntry, Purse } from '../../contracts/account.ts'
+import { type Account, addsUp, type LedgerEntry, type Purse } from '../../contracts/account.ts'
 import type { Cursor } from '../../contracts/api.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import type { Context } from '../context.ts'
@@ -54,7 +54,7 @@ async function accountAt(
   }
 }
 
-/** Every entry, newest first, as they come. @throws ERR_UNTRUSTED when the pages lead nowhere, and as `call` */
+/** Every entry, newest first, as they come. @throws ERR_UNTRUSTED when its sums or pages make no sense, and as `call` */
 export async function* ledger(connection: Connection, options: CallOptions): AsyncGenerator<LedgerEntry> {
   for await (const { entries } of pages(connection, pageEntries, options)) yield* entries
 }
@@ -68,12 +68,31 @@ async function* pages(
   for (;;) {
     const request = { type: 'account' as const, limit, ...(cursor !== undefined && { cursor }) }
     const { result, more, cursor: next } = (await connection.call(request, options)).reply
+    checkSums(connection, result)
     yield result
     if (!more) return
+    // A relay gives whole pages: crumbs would keep us asking for ever.
+    const { page } = (await connection.info(options.signal)).limits
+    if (result.entries.length < Math.min(limit, page) / 2)
+      throw new ClientError('ERR_UNTRUSTED', `${connection.address.url} gives its entries in crumbs`)
     if (result.entries.length === 0 || (cursor !== undefined && !isBefore(next, cursor)))
       throw new ClientError('ERR_UNTRUSTED', `the entries of ${connection.address.url} lead nowhere`)
     cursor = next
   }
+}
+
+function checkSums({ address: { url } }: Connection, { purses, entries }: Account): void {
+  const names = new Set(purses.map(({ purse }) => purse))
+  const wrong = purses.find((purse) => !addsUp(purse))?.purse
+  if (wrong !== undefined || names.size < purses.length)
+    throw new ClientError(
+      'ERR_UNTRUSTED',
+      wrong === undefined
+        ? `${url} names a purse twice`
+        : `what ${url} says of the purse ${wrong} does not add up: available is not received − returned − spent − reserved`,
+    )
+  if (entries.length > pageEntries)
+    throw new ClientError('ERR_UNTRUSTED', `${url} gives more entries than were asked for`)
 }
 
 /** The relay refuses a cursor of another epoch. */

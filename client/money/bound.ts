@@ -4,13 +4,13 @@
  */
 import type { RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { SealedRecord } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { type Bound, boundOf, nameOf } from '../home/outbox.ts'
-import type { CallOptions, Connection } from '../wire/connection.ts'
+import type { CallOptions } from '../wire/connection.ts'
 import type { Load } from './load.ts'
 import { askAll, costOf, type Quoted, quotesText } from './quotes.ts'
+import type { Upload } from './word.ts'
 
 export interface CostOptions {
   /**
@@ -59,25 +59,27 @@ function divide(maxCost: number, quoted: Quoted, { bytes, ttl, maxPulls }: Load)
 /**
  * Lets a record pass to a relay only at prices at which the whole that it is part of stays within the relay's part.
  * Costs are in proportion to bytes, so that prices which change on the way, each within the part, stay within it.
+ * Returns the bound, to hold the receipt against.
  * @throws ERR_COST when it would cost more, and as `PriceMemory.firm`
  */
 export async function checkBound(
   ctx: Context,
-  { record, connection }: { readonly record: SealedRecord; readonly connection: Connection },
+  { record, connection, sending }: Upload,
   options: CallOptions,
-): Promise<void> {
+): Promise<Bound | undefined> {
   const { recordId, ttl } = record.msg.request
   const bound = await boundOf(ctx.home, nameOf(record))
-  if (bound === undefined) return
+  if (bound === undefined) return undefined
   const { key, url } = connection.address
   const wish = { bytes: record.content.length, ttl, maxPulls: record.maxPulls }
   const cost = costOf(bound.whole, await ctx.prices.firm(connection, wish, options))
   // A relay that came later has no part: what was allowed is given away.
   const part = bound.parts[key] ?? 0
-  if (cost > part)
-    throw new ClientError(
-      'ERR_COST',
-      `${url} asks for up to ${cost} satoshi, and of the ${bound.maxCost} allowed ${part} are for it: ` +
-        `it gets ${recordId} when that is enough`,
-    )
+  if (cost <= part) return bound
+  const id = sending ?? recordId
+  throw new ClientError(
+    'ERR_COST',
+    `${url} asks for up to ${cost} satoshi, and of the ${bound.maxCost} allowed ${part} are for it: it gets ${id} when ` +
+      `that is enough; delete ${id} gives it up, and sending again with a higher bound (--max-cost) allows more`,
+  )
 }

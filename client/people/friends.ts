@@ -2,20 +2,14 @@
 import { z } from 'zod'
 import { formatAddress, type RelayAddress, parseAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
-import {
-  Identity,
-  type IdentityFile,
-  identityLimits,
-  openIdentity,
-  type Succession,
-  succession,
-} from '../../market/identity-file.ts'
+import { type IdentityFile, openIdentity, type Succession, succession } from '../../market/identity-file.ts'
 import { safeName } from '../../market/payload.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { codeOf } from '../errors.ts'
+import { codeOf, messageOf } from '../errors.ts'
 import { namesIn, readJson, readWhole, remove, writeDurably } from '../home/durable.ts'
 import type { Home } from '../home/home.ts'
+import { checkAlias } from './names.ts'
 
 const keptForks = 8
 
@@ -98,9 +92,12 @@ export async function findFriend(ctx: Heard, reference: string): Promise<Friend>
     // An alias was given by the user, a label by whoever: no label may stand in an alias' place.
     all.filter(({ alias }) => alias === reference),
     all.filter(({ label }) => label === reference),
+    all.filter(({ alias }) => alias.toLowerCase() === reference.toLowerCase()),
+    all.filter(({ label }) => label.toLowerCase() === reference.toLowerCase()),
   ]
   const [found, ...others] = byRank.find((matches) => matches.length > 0) ?? []
-  if (found === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no friend ${reference}`)
+  if (found === undefined)
+    throw new MarketError('ERR_NOT_FOUND', `there is no friend ${reference}; ${friendsText(all)}`)
   if (others.length > 0)
     throw new MarketError(
       'ERR_CONFLICT',
@@ -109,48 +106,80 @@ export async function findFriend(ctx: Heard, reference: string): Promise<Friend>
   return found
 }
 
+function friendsText(all: readonly Friend[]): string {
+  if (all.length === 0) return 'you have no friends yet: relay friend add FILE'
+  const names = all.slice(0, toldFriends).map(({ alias }) => alias)
+  return `you have ${names.join(', ')}${all.length > names.length ? ' and others' : ''}`
+}
+const toldFriends = 20
+
 /**
- * Takes an identity file the user hands over, of a new friend or a known one.
+ * Takes an identity file the user hands over, of a new friend or a known one. With `alias` a known friend is called that
+ * from now on, though the file be an old one.
  * @throws ERR_CONFLICT for a rollback, a fork (which is kept to be shown), or a name that is taken
  */
 export async function addFriend(
   ctx: Context,
   text: string,
   { alias }: { alias?: string | undefined } = {},
-): Promise<{ friend: Friend; succession: Succession | 'new' }> {
-  if (alias !== undefined) checkName('alias', alias)
-  const file = openIdentity(text)
+): Promise<Added> {
+  if (alias !== undefined) checkAlias(alias)
+  const file = readIdentity(text)
   const key = file.msg.from
   if (key === ctx.wallet.identity) throw new MarketError('ERR_CONFLICT', 'this is your own identity')
   return ctx.home.lock('friends', async () => {
     const held = await friend(ctx.home, key)
     const name = alias ?? held?.alias ?? file.msg.request.label
-    const taken = (await friends(ctx)).some((other) => other.alias === name && other.key !== key)
-    if (taken)
-      throw new MarketError('ERR_CONFLICT', `another friend is called ${name}: choose an alias with --as`)
+    await checkFree(ctx, name, key)
+    const isRenamed = held !== undefined && held.alias !== name
     const relation = held === undefined ? 'new' : await succeed(ctx, held, file)
     const label = (held ?? { alias: name }).alias
-    if (relation === 'older')
+    if (relation === 'older' && !isRenamed)
       throw new MarketError('ERR_CONFLICT', `this identity file of ${label} is older than the one held`)
     if (relation === 'fork')
       throw new MarketError(
         'ERR_CONFLICT',
         `this identity file contradicts the one held of ${label}: it is a fork`,
       )
-    const kept = relation === 'same' ? held!.file : file // `same` as the held one
+    const kept = relation === 'same' || relation === 'older' ? held!.file : file // compared with the held one
     await save(ctx.home, { alias: name, forks: held?.forks ?? [], file: kept })
-    return { friend: (await friend(ctx.home, key))!, succession: relation } // just saved
+    return { friend: (await friend(ctx.home, key))!, succession: relation, isRenamed } // just saved
   })
 }
 
-/** @throws ERR_MALFORMED unless `name` may be a label or an alias */
-export function checkName(what: 'label' | 'alias', name: string): void {
-  if (Identity.shape.label.safeParse(name).success) return
-  const { labelLength } = identityLimits
-  throw new MarketError(
-    'ERR_MALFORMED',
-    `the ${what} has 1 to ${labelLength} characters, none of them for control`,
-  )
+export interface Added {
+  readonly friend: Friend
+  /** What the file is to the one held. */
+  readonly succession: Succession | 'new'
+  readonly isRenamed: boolean
+}
+
+/** Calls a friend by another name. @throws ERR_MALFORMED, ERR_CONFLICT when another friend has it */
+export async function renameFriend(ctx: Context, key: Key, alias: string): Promise<Friend> {
+  checkAlias(alias)
+  return ctx.home.lock('friends', async () => {
+    await checkFree(ctx, alias, key)
+    const held = await friend(ctx.home, key)
+    if (held === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no friend ${key}`)
+    await save(ctx.home, { ...held, alias })
+    return { ...held, alias }
+  })
+}
+
+async function checkFree(ctx: Context, name: string, key: Key): Promise<void> {
+  const isTaken = (await friends(ctx)).some((other) => other.alias === name && other.key !== key)
+  if (isTaken)
+    throw new MarketError('ERR_CONFLICT', `another friend is called ${name}: choose an alias with --as`)
+}
+
+/** @throws as `openIdentity`, in words for who named the wrong file */
+function readIdentity(text: string): IdentityFile {
+  try {
+    return openIdentity(text)
+  } catch (cause) {
+    if (codeOf(cause) !== 'ERR_MALFORMED') throw cause
+    throw new MarketError('ERR_MALFORMED', `this is not an identity file: ${messageOf(cause)}`, { cause })
+  }
 }
 
 /** Takes an identity file that came in a record; anything but a newer file of this same friend changes nothing. */

@@ -1,7 +1,9 @@
 /** The relays the user means: the own ones, and what can be typed to name one. */
 import { formatAddress, parseAddress, type RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
+import { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
+import { ClientError, codeOf } from '../errors.ts'
 import { fetchInfo } from '../wire/info.ts'
 
 /** The user's own relays, in the order of the identity file. */
@@ -11,11 +13,37 @@ export async function ownRelays({ home }: Pick<Context, 'home'>): Promise<RelayA
 
 /** A full address of what the user typed; without a key, the relay found there now is pinned (trust on first use). */
 export async function resolveAddress(text: string, signal?: AbortSignal): Promise<RelayAddress> {
-  if (text.includes('#')) return parseAddress(text)
+  const hash = text.indexOf('#')
+  if (hash >= 0) {
+    checkKey(text.slice(hash + 1))
+    return parseAddress(text)
+  }
   const url = (text.includes('://') ? text : `http://${text}`).replace(/\/+$/, '')
   if (!URL.canParse(url)) throw new MarketError('ERR_MALFORMED', `${text} is not the address of a relay`)
   const { key } = await fetchInfo(url, signal)
   return parseAddress(`${url}#${key}`)
+}
+
+/** @throws ERR_MALFORMED saying what is wrong with the key of an address */
+function checkKey(key: string): void {
+  if (Key.safeParse(key).success) return
+  const wrong =
+    key.length === keyLength
+      ? 'is none: it is hexadecimal in lower case and begins with 02 or 03'
+      : `is too ${key.length < keyLength ? 'short' : 'long'}: it has ${key.length} characters instead of ${keyLength}`
+  throw new MarketError('ERR_MALFORMED', `the key after # ${wrong}`)
+}
+const keyLength = 66
+
+/** Whether the relay answers at its address; false when nobody does. @throws ERR_UNTRUSTED when it is another relay, or none */
+export async function isThere({ url, key }: RelayAddress, signal?: AbortSignal): Promise<boolean> {
+  const info = await fetchInfo(url, signal).catch((error: unknown) => {
+    if (codeOf(error) !== 'ERR_UNREACHABLE') throw error
+    return undefined
+  })
+  if (info === undefined) return false
+  if (info.key === key) return true
+  throw new ClientError('ERR_UNTRUSTED', `${url} is another relay: its key is ${info.key}, not ${key}`)
 }
 
 /** The own relays that `reference` names by address, URL or key, all without one; else the relay found there. */

@@ -17,7 +17,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     if (values.home !== undefined && (typeof values.home !== 'string' || values.home === ''))
       throw usageError('--home takes a directory')
     session = new Session(io, values)
-    const found = commands.find((one) => one.name === name)
+    const topic = name === 'help' ? args.find((arg) => !arg.startsWith('-')) : name
+    const found = commands.find((one) => one.name === topic)
     if (values.help || name === 'help') return showHelp(io, found)
     if (values.version || name === 'version') {
       io.stdout.write(`${version}\n`)
@@ -25,7 +26,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     }
     if (name === undefined) throw usageError('which command? relay --help lists them')
     if (found === undefined) throw usageError(`there is no command ${name}; relay --help lists them`)
-    return await found.run(session, args)
+    const code = await found.run(session, args)
+    return code === exitCodes.ok && session.isOvercharged ? exitCodes.payment : code
   } catch (error) {
     return report(session, error)
   } finally {
@@ -75,7 +77,7 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
 
   RELAY_PASSPHRASE opens an encrypted key.
   Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found,
-  6 payment needed.
+  6 payment needed, or a relay took more than it had quoted.
 `
 }
 

@@ -51,17 +51,41 @@ export function command<O extends ParseArgsOptionsConfig>(definition: {
   return {
     ...{ name, usage, summary, help },
     run: async (session, args) => {
-      const parsed = parseArgs({
-        args: [...args],
-        options: { ...options, ...globalOptions },
-        allowPositionals: true,
-      })
+      const parsed = parse(args, { ...options, ...globalOptions })
       const count = parsed.positionals.length
       if (count < least || count > most) throw usageError(`usage: relay ${name} ${usage}`.trimEnd())
       // The options are a superset of O's, so the values are of O too.
       return run(session, parsed.values as unknown as Values<O>, parsed.positionals)
     },
   }
+}
+
+function parse(args: readonly string[], options: ParseArgsOptionsConfig) {
+  try {
+    return parseArgs({ args: joined(args, options), options, allowPositionals: true })
+  } catch (error) {
+    throw usageError(parseFault(error as Error & { code?: string }))
+  }
+}
+
+/** `--max-pulls -1` means a value, however wrong, and no option -1. */
+function joined(args: readonly string[], options: ParseArgsOptionsConfig): string[] {
+  const all: string[] = []
+  for (const arg of args) {
+    const before = all.at(-1)
+    const takesValue = before?.startsWith('--') && options[before.slice(2)]?.type === 'string'
+    if (takesValue && /^-[0-9]/.test(arg)) all.push(`${all.pop()}=${arg}`)
+    else all.push(arg)
+  }
+  return all
+}
+
+/** What node:util found, in a sentence of ours. */
+function parseFault({ code, message }: Error & { code?: string }): string {
+  const option = /'(?:-\w, )?(--?[^' =]+)/.exec(message)?.[1] ?? ''
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `there is no option ${option}`
+  if (code !== 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') return message
+  return message.includes('does not take') ? `${option} takes no value` : `${option} needs a value`
 }
 
 export const usageError = (message: string): ClientError => new ClientError('ERR_USAGE', message)

@@ -26,18 +26,31 @@ export interface GlobalValues {
   readonly human?: boolean | undefined
 }
 
+interface Failure {
+  readonly relay: string
+  readonly error: Error
+}
+
 export class Session {
   readonly io: Io
   readonly directory: string
   readonly isJson: boolean
   #client: Client | undefined
   #barIsOpen = false
+  /** A relay took more than was agreed: whatever else the command did, it did not go well. */
+  #isOvercharged = false
+  /** What need not be said again. */
+  readonly #said = new Set<string>()
 
   constructor(io: Io, { home, json, human }: GlobalValues) {
     this.io = io
     // An empty variable is one that is not set; otherwise the home would be wherever the user happens to be.
     this.directory = resolve(home ?? (io.env.RELAY_HOME || join(homedir(), '.relay')))
     this.isJson = json ?? (human ? false : !io.stdout.isTTY)
+  }
+
+  get isOvercharged(): boolean {
+    return this.#isOvercharged
   }
 
   get signal(): AbortSignal {
@@ -61,6 +74,7 @@ export class Session {
 
   /** A result: one JSON line, or one line or paragraph for people. */
   print(value: object, human: string): void {
+    this.endBar()
     this.io.stdout.write(this.isJson ? jsonLine(value) : `${human}\n`)
   }
 
@@ -78,11 +92,24 @@ export class Session {
   }
 
   notice(notice: Notice): void {
-    this.say(noticeText(notice))
+    if (notice.type === 'overcharged') this.#isOvercharged = true
+    const text = noticeText(notice)
+    if (!this.#said.has(text)) this.say(text)
+    this.#said.add(text)
+  }
+
+  /** What the command will fail with is said then, and not before. */
+  hold(failure: Failure | undefined): void {
+    if (failure !== undefined) this.#said.add(noticeText({ type: 'relay-failed', ...failure }))
+  }
+
+  /** What was said may be news again. */
+  forget(): void {
+    this.#said.clear()
   }
 
   /** Failures that did not stop the command. */
-  warn(failures: readonly { relay: string; error: Error }[]): void {
+  warn(failures: readonly Failure[]): void {
     for (const { relay, error } of failures) this.notice({ type: 'relay-failed', relay, error })
   }
 
@@ -102,17 +129,29 @@ export class Session {
   }
 }
 
+/** An error that names its relay need not be told whose it is. */
+function failureText({ relay, error }: Failure): string {
+  const text = explain(error)
+  return isUnpaid(error) || text.includes(relay) ? text : `${relay}: ${text}`
+}
+
+function overchargedText(notice: Extract<Notice, { type: 'overcharged' }>): string {
+  const { relay, recordId, quoted, reserved, hasEnded } = notice
+  const what = `${relay} reserved ${reserved} satoshi for ${recordId}, though it was to be ${quoted} at most`
+  const why = hasEnded ? 'its quote had just ended' : 'it broke its word'
+  return `WARNING: ${what}: ${why}, and the signed proof is kept in the outbox of your home`
+}
+
 function noticeText(notice: Notice): string {
   switch (notice.type) {
     case 'plain-http':
       return `note: ${notice.relay} is plain http: contents are encrypted, but the network sees who writes to whom`
     case 'relay-failed':
-      return `warning: ${isUnpaid(notice.error) ? explain(notice.error) : `${notice.relay}: ${messageOf(notice.error)}`}`
+      return `warning: ${failureText(notice)}`
+    case 'relay-unchecked':
+      return `note: nobody answers at ${notice.relay}: its key is not checked yet`
     case 'overcharged':
-      return (
-        `WARNING: ${notice.relay} reserved ${notice.reserved} satoshi for ${notice.recordId}, though it had quoted ` +
-        `${notice.quoted} at most: it broke its word, and the signed proof is kept in the outbox of your home`
-      )
+      return overchargedText(notice)
     case 'damaged':
       return `warning: ${messageOf(notice.error)}`
     case 'record-unread':

@@ -63,10 +63,12 @@ export function bytesText(bytes: number): string {
   return `${step === 0 ? bytes : (bytes / 1000 ** step).toFixed(1)} ${units[step]}`
 }
 
-/** A time beyond what a date can say is shown as the number it is. */
+/** In the time zone it names; a time beyond what a date can say is shown as the number it is. */
 export function timeText(ms: number): string {
   const date = new Date(ms)
-  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString().slice(0, 19).replace('T', ' ')
+  return Number.isNaN(date.getTime())
+    ? String(ms)
+    : `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`
 }
 
 /** `[#####.....] 50 %`; redrawn in place, so only for terminals. */

@@ -239,7 +239,7 @@ export class Connection {
     const { status, text } = await fetchText({ url, body, timeoutMs, maxReplyBytes: replyBytes, signal })
     // A proxy before a relay that is down speaks HTML.
     if (status >= 500 && !text.startsWith('{')) {
-      throw new ClientError('ERR_UNREACHABLE', `cannot reach ${url}: HTTP status ${status}`)
+      throw new ClientError('ERR_UNREACHABLE', `cannot reach ${this.address.url}: HTTP status ${status}`)
     }
     return text
   }

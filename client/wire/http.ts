@@ -28,9 +28,12 @@ export async function fetchText(request: HttpRequest): Promise<{ status: number;
     signal?.throwIfAborted()
     if (error instanceof ClientError) throw error
     const why = timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : reasonOf(error)
-    throw new ClientError('ERR_UNREACHABLE', `cannot reach ${url}: ${why}`, error)
+    throw new ClientError('ERR_UNREACHABLE', `cannot reach ${relayOf(url)}: ${why}`, error)
   }
 }
+
+/** What the user knows the relay by, whichever of its documents was asked for. */
+const relayOf = (url: string): string => url.replace(/\/(?:\.well-known\/relay)?$/, '')
 
 async function readBounded(response: Response, maxBytes: number): Promise<string> {
   const parts: Uint8Array[] = []

@@ -21,9 +21,9 @@ export interface ChainOptions {
   /** devnet, devnet:URL, node:URL or arc:URL; passwords and API keys in the place of a URL for those. */
   readonly chain: string
   /** A name of `Network`: main unless said, and devnet for devnets. */
-  readonly network?: string
+  readonly network?: string | undefined
   /** For arc: URL of a Block Headers Service, or whatsonchain:URL of a service with that API. */
-  readonly headers?: string
+  readonly headers?: string | undefined
   readonly timeoutMs?: number
 }
 

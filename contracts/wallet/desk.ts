@@ -5,12 +5,12 @@
 import { MarketError } from '../../market/errors.ts'
 import type { Chain, Network } from '../chain/chain.ts'
 import type { Txid } from '../transaction/transaction.ts'
-import { BackupFile, makeBackup, readBackup, readBackupFile } from './backup.ts'
+import { BackupFile, makeBackup, readBackup, readBackupFile } from './backup/backup.ts'
 import { EmbeddedWallet } from './embedded-wallet.ts'
 import type { KeyWallet } from './key-wallet.ts'
-import type { Balance } from './lists.ts'
-import { type Birthday, recover, type RecoveryProgress, type RecoveryReport } from './recover.ts'
-import { WalletSync } from './sync.ts'
+import type { Balance } from './actions/lists.ts'
+import { type Birthday, recover, type RecoveryProgress, type RecoveryReport } from './backup/recover.ts'
+import { WalletSync } from './sync/sync.ts'
 
 export interface DeskOptions {
   /** Of the coins; made when it is not there. */
@@ -171,7 +171,7 @@ export class Desk {
     return { txid, address, network: this.network }
   }
 
-  /** Goes on where an earlier call stopped. @throws as contracts/wallet/recover.ts */
+  /** Goes on where an earlier call stopped. @throws as contracts/wallet/backup/recover.ts */
   async recover(options: {
     readonly birthday?: Birthday
     /** A file, or the bytes of one. */

@@ -8,14 +8,14 @@
 import type * as sdk from '@bsv/sdk'
 import { MarketError } from '../../market/errors.ts'
 import type { Chain } from '../chain/chain.ts'
-import { fail } from './coin-moves.ts'
-import type { openCoinDatabase } from './coin-database.ts'
-import { CoinStore } from './coin-store.ts'
-import { draft, expire } from './create-action.ts'
-import { Flights } from './flights.ts'
-import { internalize } from './internalize.ts'
+import { fail } from './coins/moves.ts'
+import type { openCoinDatabase } from './coins/database.ts'
+import { CoinStore } from './coins/store.ts'
+import { draft, expire } from './actions/create.ts'
+import { Flights } from './actions/flights.ts'
+import { internalize } from './actions/internalize.ts'
 import type { KeyWallet } from './key-wallet.ts'
-import { type Balance, balanceOf, listActions, listOutputs } from './lists.ts'
+import { type Balance, balanceOf, listActions, listOutputs } from './actions/lists.ts'
 import {
   type Payment,
   type PaymentOrder,
@@ -23,9 +23,9 @@ import {
   receiveAddress,
   stakeKey,
   type StakeKey,
-} from './payments.ts'
-import { type Sent, resume } from './send.ts'
-import { abort, finish, isWaiting, sendWith, signable, withSpends } from './sign-action.ts'
+} from './actions/payments.ts'
+import { type Sent, resume } from './actions/send.ts'
+import { abort, finish, isWaiting, sendWith, signable, withSpends } from './actions/sign.ts'
 import {
   AbortArgs,
   CreateArgs,
@@ -35,7 +35,7 @@ import {
   readArgs,
   RelinquishArgs,
   SignArgs,
-} from './wallet-args.ts'
+} from './actions/args.ts'
 import { OwnMethods, type WalletMethods } from './own-methods.ts'
 import type { WalletParts } from './wallet-parts.ts'
 

@@ -1,6 +1,6 @@
 /** Which keys are a wallet's own, and what locks coins to them. */
 import { p2pkh } from '../transaction/script.ts'
-import type { KeyKind, OwnKey } from './coin-rows.ts'
+import type { KeyKind, OwnKey } from './coins/rows.ts'
 import type { KeyWallet } from './key-wallet.ts'
 
 /** Key `number` of a kind: whoever has the private key finds it again by counting. */

@@ -1,7 +1,7 @@
 /** What an embedded wallet is made of; its files take what they need of it. */
 import type { Chain } from '../chain/chain.ts'
-import type { CoinStore } from './coin-store.ts'
-import type { Flights } from './flights.ts'
+import type { CoinStore } from './coins/store.ts'
+import type { Flights } from './actions/flights.ts'
 import type { KeyWallet } from './key-wallet.ts'
 
 export interface WalletParts {

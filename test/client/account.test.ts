@@ -9,8 +9,7 @@ import t, { type Test } from 'tap'
 import type { Quoted } from '../../client/index.ts'
 import { entries, receiptOf } from '../../client/home/outbox.ts'
 import { Home } from '../../client/home/home.ts'
-import { PriceMemory } from '../../client/money/prices.ts'
-import type { Connection } from '../../client/wire/connection.ts'
+import { standingOf } from '../../client/money/word.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { ceilSatoshi, quoteUnits, worstUnits } from '../../market/price.ts'
 import type { Prices } from '../../market/units.ts'
@@ -285,7 +284,7 @@ t.test('a newcomer spends free credit first, and is told when it lapses', async 
   const account = await relayCommand(alice.home, ['account'], { tty: true })
 
   t.match(sent, { code: exit.ok, rows: [{ state: 'delivered' }] })
-  t.match(account.stdout, /^trial .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/m)
+  t.match(account.stdout, /^trial .* \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/m)
 })
 
 t.test('what one relay wants money for and another takes is delivered, with a warning', async (t) => {
@@ -407,6 +406,8 @@ t.test('--max-cost holds for what goes up later: it waits until the relay asks f
     alice.notices.find(({ type }) => type === 'relay-failed'),
     { error: { code: 'ERR_COST', message: `asks for up to ${satoshis} satoshi` } },
   )
+  t.match(again.stderr, `delete ${queued.recordId} gives it up`)
+  t.match(again.stderr, 'a higher bound (--max-cost)')
   t.match(again.rows, [{ state: 'queued' }])
   t.equal(keptThen.length, 1)
   t.match(flushed, { delivered: 1, queued: 0 })
@@ -540,26 +541,22 @@ t.test('a quote that its own prices contradict, or that is over, is not believed
   t.match(shown.stderr, /gives a quote that is over already/)
 })
 
-t.test(
-  'a quote binds a relay before it expires, not at that moment, when the next prices may hold',
-  async (t) => {
-    const key = identityOf('relay').identity
-    const satoshis = String(ceilSatoshi(quoteUnits({ bytes: 1, ttl: 60, maxPulls: 1 }, prices)))
-    const connection = {
-      address: { key, url: 'http://relay.example' },
-      call: async () => ({
-        reply: { result: { satoshis, prices, expires: 2000 } },
-        evidence: JSON.stringify({ msg: { timestamp: 1000 } }),
-      }),
-    } as unknown as Connection
-    const memory = new PriceMemory()
-    await memory.ask(connection, { bytes: 1, ttl: 60, maxPulls: 1 })
+t.test('an offer holds its relay to it, whatever arrival the relay claims', (t) => {
+  const offer = { from: 1000, expires: 2000, heard: 5000 }
+  const sealedThen = { sealed: 5000, now: 1500 }
+  const table: [string, Parameters<typeof standingOf>[1], ReturnType<typeof standingOf>][] = [
+    ['as it began', { ...sealedThen, at: 1000 }, 'binding'],
+    ['before it ended', { ...sealedThen, at: 1999 }, 'binding'],
+    ['before it began, as the relay says', { ...sealedThen, at: 1 }, 'binding'],
+    ['after it ended, as the relay says', { ...sealedThen, at: 2000 }, 'binding'],
+    ['after it ended, as we both say', { ...sealedThen, at: 2000, now: 2000 }, 'ended'],
+    ['perhaps by an earlier upload', { sealed: 4999, now: 1500, at: 999 }, undefined],
+    ['an old record, taken while it held', { sealed: 4999, now: 1500, at: 1000 }, 'binding'],
+  ]
 
-    const binding = [999, 1000, 1999, 2000].map((at) => memory.bindingAt(key, at)?.prices)
-
-    t.same(binding, [undefined, prices, prices, undefined])
-  },
-)
+  for (const [name, taken, expected] of table) t.equal(standingOf(offer, taken), expected, name)
+  t.end()
+})
 
 t.test('a relay that reserves more than it quoted is shown up, and both its words are kept', async (t) => {
   t.testdir()

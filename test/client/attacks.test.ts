@@ -181,7 +181,7 @@ t.test('a payload nested 20 000 deep is a damaged message among others', async (
 
 t.test('a time beyond what a date can say is shown as its number', async (t) => {
   t.equal(timeText(9e15), '9000000000000000')
-  t.equal(timeText(0), '1970-01-01 00:00:00')
+  t.equal(timeText(0), '1970-01-01 00:00:00 UTC')
 })
 
 /** Sends a `file` record of our own making with chunks of any kind. */

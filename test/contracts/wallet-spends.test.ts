@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { Chain } from '../../contracts/chain/chain.ts'
 import { formatOutpoint, parseTransaction } from '../../contracts/transaction/transaction.ts'
-import { type Database, openCoinDatabase } from '../../contracts/wallet/coin-database.ts'
+import { type Database, openCoinDatabase } from '../../contracts/wallet/coins/database.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { makePath } from '../../contracts/transaction/merkle-path.ts'
 import { parseOutpoint, type Transaction, txidOf } from '../../contracts/transaction/transaction.ts'
-import type { Row } from '../../contracts/wallet/coin-batch.ts'
-import { openCoinDatabase } from '../../contracts/wallet/coin-database.ts'
+import type { Row } from '../../contracts/wallet/coins/batch.ts'
+import { openCoinDatabase } from '../../contracts/wallet/coins/database.ts'
 import {
   accept,
   addCoins,
@@ -14,13 +14,13 @@ import {
   unprove,
   unspend,
   reserve,
-} from '../../contracts/wallet/coin-moves.ts'
-import type { Action } from '../../contracts/wallet/coin-rows.ts'
-import { CoinStore, newReference } from '../../contracts/wallet/coin-store.ts'
-import { changeAmounts, changeFloor, surplus } from '../../contracts/wallet/draft-size.ts'
+} from '../../contracts/wallet/coins/moves.ts'
+import type { Action } from '../../contracts/wallet/coins/rows.ts'
+import { CoinStore, newReference } from '../../contracts/wallet/coins/store.ts'
+import { changeAmounts, changeFloor, surplus } from '../../contracts/wallet/actions/draft-size.ts'
 import { countedKey, ownScript } from '../../contracts/wallet/own-keys.ts'
-import { selectCoins, selectionLimits } from '../../contracts/wallet/select.ts'
-import { formatCoinAddress, parseCoinAddress } from '../../contracts/wallet/coin-address.ts'
+import { selectCoins, selectionLimits } from '../../contracts/wallet/actions/select.ts'
+import { formatCoinAddress, parseCoinAddress } from '../../contracts/wallet/coins/address.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { keysOf } from '../fixtures/wallet.ts'
 

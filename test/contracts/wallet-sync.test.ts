@@ -1,7 +1,7 @@
 /** Coins agree with the chain: payments, blocks, reorganisations, double spends, other copies, a network that forgets. */
 import t from 'tap'
 import { p2pkhOfHash } from '../../contracts/transaction/script.ts'
-import { WalletSync } from '../../contracts/wallet/sync.ts'
+import { WalletSync } from '../../contracts/wallet/sync/sync.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { openDevnet, spend } from '../fixtures/chain.ts'
 import { keysOf, openPurse, prove, withoutBlocks } from '../fixtures/wallet-sync.ts'

@@ -7,7 +7,10 @@ import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import { check, type Line, type Person, type RelayServer, short, type Stage } from './stage.ts'
 
 const fileBytes = 5_000_000
-const writesDuringKill = 24
+const notes = 24
+/** How many commands write at once, and how many are through when the relay dies. */
+const lanes = 4
+const notesBeforeKill = 9
 
 export async function friends(stage: Stage): Promise<void> {
   stage.title('Two relays, three people')
@@ -127,19 +130,27 @@ async function kill(
   { alice, bob, relay }: { alice: Person; bob: Person; relay: RelayServer },
 ): Promise<void> {
   stage.title('kill -9')
-  const sending = Array.from({ length: writesDuringKill }, (_, i) =>
-    stage.tryRun(alice, 'send', 'Bob', '--text', `note ${i + 1}`),
-  )
-  // Some are through when the relay dies, the rest find it dead.
-  await Promise.race(sending)
-  await stage.killRelay(relay)
-  const outcomes = await Promise.all(sending)
-  const states = outcomes.map(({ lines }) => lines[0]?.state)
+  const states: unknown[] = []
+  let next = 0
+  let killed: Promise<void> | undefined
+  const send = async () => {
+    while (next < notes) {
+      const index = next++
+      const { lines } = await stage.tryRun(alice, 'send', 'Bob', '--text', `note ${index + 1}`)
+      states[index] = lines[0]?.state
+      // The others are on their way then; what comes after them finds the relay dead.
+      if (states.filter((state) => state === 'delivered').length >= notesBeforeKill)
+        killed ??= stage.killRelay(relay)
+    }
+  }
+  await Promise.all(Array.from({ length: lanes }, send))
+  await killed
   const delivered = states.filter((state) => state === 'delivered').length
   const queued = states.filter((state) => state === 'queued').length
-  stage.say(`Alice sends ${writesDuringKill} notes; her relay is killed in the middle of it.`)
+  stage.say(`Alice sends ${notes} notes; her relay is killed in the middle of it.`)
   stage.say(`${delivered} were signed for by the relay, ${queued} wait in her queue.`)
-  check(delivered + queued === writesDuringKill, 'every note to be delivered or queued')
+  check(delivered + queued === notes, 'every note to be delivered or queued')
+  check(delivered > 0 && queued > 0, 'the relay to die in the middle of it')
 
   await stage.startRelay('relay-1', { port: Number(new URL(relay.url).port) })
   await stage.run(alice, 'outbox', '--flush')

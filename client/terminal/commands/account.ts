@@ -28,6 +28,10 @@ export const accountCommand = command({
     const accounts = await client.account(reference, { signal, entries: all ? 1 : wanted })
     if (accounts.length === 0) session.say('no relays yet: add one with relays add')
     const failed: Error[] = []
+    const errors = accounts.flatMap((one) =>
+      'error' in one ? [{ relay: one.relay.url, error: one.error }] : [],
+    )
+    if (errors.length === accounts.length) session.hold(errors[0])
     for (const account of accounts) {
       try {
         await showAccount(session, client, { account, all })

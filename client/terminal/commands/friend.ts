@@ -1,19 +1,25 @@
 import { formatAddress } from '../../../market/address.ts'
 import { identityLimits } from '../../../market/identity-file.ts'
-import type { Friend } from '../../people/friends.ts'
+import type { Added, Friend } from '../../people/friends.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 import { readInput, readNamed } from '../input.ts'
 import { oneLine } from '../show.ts'
 
 export const friendCommand = command({
   name: 'friend',
-  usage: 'add FILE.relayid|- [--as ALIAS] | list | remove FRIEND',
+  usage: 'add FILE.relayid|- [--as NAME] | rename FRIEND NAME | list | remove FRIEND',
   summary: 'whom you read and write to',
-  help: ['--as ALIAS  your own name for the friend; their label otherwise'],
+  help: ['--as NAME  your own name for the friend, a new one where there was another; their label otherwise'],
   options: { as: { type: 'string' } },
-  positionals: [1, 2],
-  async run(session, { as: alias }, [action, argument]) {
+  positionals: [1, 3],
+  async run(session, { as: alias }, [action, argument, name]) {
     const client = await session.client()
+    if (action === 'rename' && argument !== undefined && name !== undefined) {
+      const friend = await client.renameFriend(argument, name)
+      session.print(row(friend), renamed(friend))
+      return exitCodes.ok
+    }
+    if (name !== undefined) throw usageError(`usage: relay friend ${friendCommand.usage}`)
     if (action === 'list' && argument === undefined) {
       session.list(
         (await client.friends()).map(row),
@@ -27,14 +33,8 @@ export const friendCommand = command({
         argument === '-'
           ? await readInput(session.io.stdin, identityLimits.fileBytes)
           : await readNamed(argument, identityLimits.fileBytes)
-      const { friend, succession } = await client.addFriend(text, { alias })
-      const verb =
-        succession === 'new'
-          ? 'is your friend now'
-          : succession === 'same'
-            ? 'is known already'
-            : 'is up to date'
-      session.print({ ...row(friend), succession }, `${oneLine(friend.alias)} ${verb}: ${friend.key}`)
+      const added = await client.addFriend(text, { alias })
+      session.print({ ...row(added.friend), succession: added.succession }, addedText(added))
       return exitCodes.ok
     }
     if (action === 'remove' && argument !== undefined) {
@@ -45,6 +45,16 @@ export const friendCommand = command({
     throw usageError(`usage: relay friend ${friendCommand.usage}`)
   },
 })
+
+const renamed = ({ key, alias }: Friend): string => `${key} is called ${oneLine(alias)} now`
+
+function addedText({ friend, succession, isRenamed }: Added): string {
+  if (isRenamed)
+    return `${renamed(friend)}${succession === 'older' ? '; the file is older than the one held, which stays' : ''}`
+  const verb =
+    succession === 'new' ? 'is your friend now' : succession === 'same' ? 'is known already' : 'is up to date'
+  return `${oneLine(friend.alias)} ${verb}: ${friend.key}`
+}
 
 const row = ({ alias, label, key, relays, file, forks }: Friend) => ({
   alias,

@@ -29,7 +29,10 @@ export const listenCommand = command({
     await client.listen({
       signal: AbortSignal.any([session.signal, enough.signal]),
       onMessage,
-      onLive: (relay) => session.say(`live on ${relay}`),
+      onLive: (relay) => {
+        session.forget()
+        session.say(`live on ${relay}`)
+      },
       onFile: (file) => showFile(session, file),
       maxFileBytes,
     })

@@ -28,14 +28,17 @@ export const pullCommand = command({
     const { messages, asked, failures } = await (strangers
       ? client.pullStrangers(options)
       : client.pull(options))
+    const isAway = asked > 0 && failures.length === asked
+    if (isAway) session.hold(failures[0])
     session.warn(failures)
     const { files, flushed } = await client.finish({ signal, files: !noFiles, onProgress, maxFileBytes })
     for (const file of files) showFile(session, file)
     session.warn(flushed.failures)
     const isNews = messages.some(isShown) || files.length > 0 || failures.length > 0
-    if (!isNews && !session.isJson) session.say('nothing new')
+    if (!strangers && names.size === 0) session.say('you have no friends yet: relay friend add FILE')
+    else if (!isNews && !session.isJson) session.say('nothing new')
     if (flushed.queued > 0) session.say(`${flushed.queued} queued`)
-    if (asked > 0 && failures.length === asked) throw failures[0]!.error
+    if (isAway) throw failures[0]!.error
     return exitCodes.ok
   },
 })

@@ -30,9 +30,12 @@ export const quoteCommand = command({
     const wanted = wantedOf(values)
     const quoted = await (await session.client()).quote(wanted, options)
     if (quoted.relays.length === 0) session.say('no relays yet: add one with relays add')
-    else show(session, quoted)
-    const failed = quoted.relays.flatMap((quote) => ('error' in quote ? [quote.error] : []))
-    if (failed.length > 0 && failed.length === quoted.relays.length) throw failed[0]
+    const failed = failuresOf(quoted)
+    const isNone = failed.length > 0 && failed.length === quoted.relays.length
+    if (isNone) session.hold(failed[0])
+    session.warn(failed)
+    if (quoted.relays.length > 0) show(session, quoted, !isNone)
+    if (isNone) throw failed[0]!.error
     return exitCodes.ok
   },
 })
@@ -51,16 +54,17 @@ function wantedOf({ bytes, text, file }: Choice): Quotable {
   return first
 }
 
-function show(session: Session, quoted: Quoted): void {
+const failuresOf = ({ relays }: Quoted) =>
+  relays.flatMap((quote) => ('error' in quote ? [{ relay: quote.relay.url, error: quote.error }] : []))
+
+function show(session: Session, quoted: Quoted, isAny: boolean): void {
   const { satoshis, records, relays } = quoted
-  for (const quote of relays) {
-    if ('error' in quote) session.warn([{ relay: quote.relay.url, error: quote.error }])
-  }
   session.list(
     session.isJson ? relays.map(line) : relays.flatMap(cells),
     ['relay', 'satoshi', 'gb·day', 'gb out', 'gb in', 'holds until'],
     'no quote',
   )
+  if (!isAny) return
   const many = records > 1 ? `, for ${records} records` : ''
   session.print({ event: 'total', satoshis, records }, `at most ${satoshis} satoshi in total${many}`)
 }

@@ -26,7 +26,11 @@ export const relaysCommand = command({
       return exitCodes.ok
     }
     if (action === 'remove' && argument !== undefined) {
-      await client.removeRelay(argument, { signal })
+      const { dropped } = await client.removeRelay(argument, { signal })
+      if (dropped > 0)
+        session.say(
+          `${dropped} queued for that relay alone: dropped, because it never took anything of yours`,
+        )
       session.print({ removed: argument }, `removed ${argument}`)
       return exitCodes.ok
     }

@@ -1,26 +1,26 @@
 /** A transaction from its outputs: what pays for it is found, reserved and put into it; signing and sending follow. */
 import { randomInt } from 'node:crypto'
-import { fromHex, toHex } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { type Beef, parseBeef, verifyBeef } from '../transaction/beef.ts'
+import { fromHex, toHex } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { type Beef, parseBeef, verifyBeef } from '../../transaction/beef.ts'
 import {
   finalSequence,
   type Output,
   parseOutpoint,
   serializeTransaction,
   type Transaction,
-} from '../transaction/transaction.ts'
-import type { Batch } from './coin-batch.ts'
-import { fail, reserve } from './coin-moves.ts'
-import { type Action, type ActionInput, type ActionOutput, fundsBasket } from './coin-rows.ts'
-import { newReference } from './coin-store.ts'
+} from '../../transaction/transaction.ts'
+import type { Batch } from '../coins/batch.ts'
+import { fail, reserve } from '../coins/moves.ts'
+import { type Action, type ActionInput, type ActionOutput, fundsBasket } from '../coins/rows.ts'
+import { newReference } from '../coins/store.ts'
 import { mostWaits } from './flights.ts'
 import { changeAmounts, changeLimits, type Shape } from './draft-size.ts'
-import { countedKey, ownScript } from './own-keys.ts'
+import { countedKey, ownScript } from '../own-keys.ts'
 import { selectCoins } from './select.ts'
-import type { CreateArgs } from './wallet-args.ts'
-import { insufficientFunds, invalidParameter } from './wallet-errors.ts'
-import type { WalletParts } from './wallet-parts.ts'
+import type { CreateArgs } from './args.ts'
+import { insufficientFunds, invalidParameter } from './errors.ts'
+import type { WalletParts } from '../wallet-parts.ts'
 
 /** An action whose coins are reserved, on disk, and the transaction as far as it is signed. */
 export interface Draft {

@@ -1,11 +1,16 @@
 /** Reading blocks and the mempool for what concerns our coins, in steps whose end is kept on disk. */
-import { MarketError } from '../../market/errors.ts'
-import type { Place } from '../chain/chain.ts'
-import { type Found, scan, type Step, type Trail, trailFrom } from '../chain/scan.ts'
-import { parseOutpoint, parseTransaction, type Transaction, type Txid } from '../transaction/transaction.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { Place } from '../../chain/chain.ts'
+import { type Found, scan, type Step, type Trail, trailFrom } from '../../chain/scan.ts'
+import {
+  parseOutpoint,
+  parseTransaction,
+  type Transaction,
+  type Txid,
+} from '../../transaction/transaction.ts'
 import { missingAncestors } from './ancestry.ts'
 import { type Involved, involvedIn, record } from './found.ts'
-import { syncLimits, type SyncParts, type Tally } from './sync-parts.ts'
+import { syncLimits, type SyncParts, type Tally } from './parts.ts'
 import { keyKinds, type WatchedKeys, watchLimits } from './watched-keys.ts'
 
 /** A transaction where it was seen: in a block, or without `place` in the mempool. */

@@ -1,10 +1,10 @@
 /** What a fork takes back: proofs of blocks that are no longer in the best chain, and spends that were in them. */
-import type { Tip } from '../chain/chain.ts'
-import { rootOf } from '../transaction/merkle-path.ts'
-import { parseOutpoint, type Txid } from '../transaction/transaction.ts'
-import { unprove, unspend } from './coin-moves.ts'
-import type { Coin } from './coin-rows.ts'
-import { syncLimits, type SyncParts, type Tally } from './sync-parts.ts'
+import type { Tip } from '../../chain/chain.ts'
+import { rootOf } from '../../transaction/merkle-path.ts'
+import { parseOutpoint, type Txid } from '../../transaction/transaction.ts'
+import { unprove, unspend } from '../coins/moves.ts'
+import type { Coin } from '../coins/rows.ts'
+import { syncLimits, type SyncParts, type Tally } from './parts.ts'
 
 interface Proven {
   readonly txid: Txid

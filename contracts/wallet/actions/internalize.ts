@@ -2,18 +2,18 @@
  * Money and outputs that others bring. Other wallets credit what is unsigned, double-spent or never sent; here scripts,
  * amounts and proofs are checked and the network has the transaction before anything is credited.
  */
-import { equal } from '../../market/bytes.ts'
-import { type Member, parseBeef, verifyBeef } from '../transaction/beef.ts'
-import { formatOutpoint, type Transaction } from '../transaction/transaction.ts'
-import type { Batch } from './coin-batch.ts'
-import { accept, addCoins, prove, spendElsewhere } from './coin-moves.ts'
-import { type Action, type ActionOutput, type Coin, fundsBasket } from './coin-rows.ts'
-import { newReference } from './coin-store.ts'
-import { ownScript, paymentKey } from './own-keys.ts'
+import { equal } from '../../../market/bytes.ts'
+import { type Member, parseBeef, verifyBeef } from '../../transaction/beef.ts'
+import { formatOutpoint, type Transaction } from '../../transaction/transaction.ts'
+import type { Batch } from '../coins/batch.ts'
+import { accept, addCoins, prove, spendElsewhere } from '../coins/moves.ts'
+import { type Action, type ActionOutput, type Coin, fundsBasket } from '../coins/rows.ts'
+import { newReference } from '../coins/store.ts'
+import { ownScript, paymentKey } from '../own-keys.ts'
 import { sendMembers } from './send.ts'
-import type { InternalizeArgs } from './wallet-args.ts'
-import { invalidParameter } from './wallet-errors.ts'
-import type { WalletParts } from './wallet-parts.ts'
+import type { InternalizeArgs } from './args.ts'
+import { invalidParameter } from './errors.ts'
+import type { WalletParts } from '../wallet-parts.ts'
 
 /**
  * Resolves when all outputs are coins of this wallet, on disk; again for what was brought before.

@@ -1,7 +1,7 @@
 /** LevelDB behind a few calls. The only file of contracts/wallet that imports `level`. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { Level } from 'level'
-import { MarketError } from '../../market/errors.ts'
+import { MarketError } from '../../../market/errors.ts'
 
 /** `value: undefined` deletes. */
 export interface Change {

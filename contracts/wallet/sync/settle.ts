@@ -1,12 +1,12 @@
 /** What became of our transactions: proven, waiting, forgotten by the network and sent again, or never to be. */
-import { MarketError } from '../../market/errors.ts'
-import type { Refusal, TransactionStatus } from '../chain/chain.ts'
-import type { Member } from '../transaction/beef.ts'
-import { formatOutpoint, serializeTransaction, type Txid } from '../transaction/transaction.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { Refusal, TransactionStatus } from '../../chain/chain.ts'
+import type { Member } from '../../transaction/beef.ts'
+import { formatOutpoint, serializeTransaction, type Txid } from '../../transaction/transaction.ts'
 import { missingAncestors, openLine } from './ancestry.ts'
-import { accept, fail, prove } from './coin-moves.ts'
-import type { Action } from './coin-rows.ts'
-import { syncLimits, type SyncParts, type Tally } from './sync-parts.ts'
+import { accept, fail, prove } from '../coins/moves.ts'
+import type { Action } from '../coins/rows.ts'
+import { syncLimits, type SyncParts, type Tally } from './parts.ts'
 
 type Signed = Action & { readonly txid: Txid }
 

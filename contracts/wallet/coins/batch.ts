@@ -1,13 +1,13 @@
 /** One logical change of the coins: sees what it wrote itself, keeps the indexes, and is written whole or not at all. */
 import { z } from 'zod'
-import { toHex } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { Place } from '../chain/chain.ts'
-import type { Member } from '../transaction/beef.ts'
-import { type MerklePath, serializePath } from '../transaction/merkle-path.ts'
-import { serializeTransaction, type Txid } from '../transaction/transaction.ts'
-import type { Change } from './coin-database.ts'
-import { Action, Coin, type Counter, fundsBasket, keys, Known, parseRow, Recovery } from './coin-rows.ts'
+import { toHex } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { Place } from '../../chain/chain.ts'
+import type { Member } from '../../transaction/beef.ts'
+import { type MerklePath, serializePath } from '../../transaction/merkle-path.ts'
+import { serializeTransaction, type Txid } from '../../transaction/transaction.ts'
+import type { Change } from './database.ts'
+import { Action, Coin, type Counter, fundsBasket, keys, Known, parseRow, Recovery } from './rows.ts'
 
 /** Reads of rows, by key. A batch answers as if it were written already. */
 export class Rows {

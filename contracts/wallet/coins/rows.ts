@@ -16,14 +16,14 @@
  *   f!MINED!SATOSHIS!OUTPOINT  coins that may be selected now, by amount; MINED is 1 or 0
  *   h!HASH!OUTPOINT            all coins by SHA-256 of their script
  *
- * s, l, x, p, b, f and h are indexes: coin-batch.ts writes them with the rows they follow from, and nothing else does.
+ * s, l, x, p, b, f and h are indexes: batch.ts writes them with the rows they follow from, and nothing else does.
  */
 import { z } from 'zod'
-import { fromHex, toHex, toUtf8 } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { sha256 } from '../../market/hash.ts'
-import { Hash, Key, Milliseconds, mostSatoshi } from '../../market/units.ts'
-import { Network } from '../chain/chain.ts'
+import { fromHex, toHex, toUtf8 } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { sha256 } from '../../../market/hash.ts'
+import { Hash, Key, Milliseconds, mostSatoshi } from '../../../market/units.ts'
+import { Network } from '../../chain/chain.ts'
 
 export const walletLimits = {
   /** What BRC-100 allows; descriptions as long as other wallets take them. */

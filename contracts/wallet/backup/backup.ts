@@ -1,13 +1,13 @@
 /** All that neither the key nor the chain tells, in one encrypted file that is whole at every moment and new after each change. */
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { MarketError } from '../../market/errors.ts'
-import { type BackupHeader, backupLimits, BackupText, type Counts, readBackup } from './backup-format.ts'
-import type { Rows } from './coin-batch.ts'
-import type { CoinStore } from './coin-store.ts'
-import type { KeyWallet } from './key-wallet.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { type BackupHeader, backupLimits, BackupText, type Counts, readBackup } from './format.ts'
+import type { Rows } from '../coins/batch.ts'
+import type { CoinStore } from '../coins/store.ts'
+import type { KeyWallet } from '../key-wallet.ts'
 
-export { type Backup, type BackupHeader, backupLimits, readBackup } from './backup-format.ts'
+export { type Backup, type BackupHeader, backupLimits, readBackup } from './format.ts'
 
 export interface BackupParts {
   readonly keys: KeyWallet

@@ -4,12 +4,12 @@
  *   unsigned → nosend | sending → unproven ⇄ mined
  *   any of them but mined → failed; failed → unproven when the network turns out to have it after all
  */
-import { toHex } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import type { MerklePath } from '../transaction/merkle-path.ts'
-import type { Transaction, Txid } from '../transaction/transaction.ts'
-import type { Batch } from './coin-batch.ts'
-import type { Action, ActionState, Coin, CoinState } from './coin-rows.ts'
+import { toHex } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { MerklePath } from '../../transaction/merkle-path.ts'
+import type { Transaction, Txid } from '../../transaction/transaction.ts'
+import type { Batch } from './batch.ts'
+import type { Action, ActionState, Coin, CoinState } from './rows.ts'
 
 /** The coins of these inputs, as far as they are ours, are nobody else's until then. @throws ERR_CONFLICT when one is taken */
 export function reserve(batch: Batch, action: Action, until: number): void {

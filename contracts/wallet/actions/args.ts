@@ -1,12 +1,12 @@
 /** The arguments of the BRC-100 calls that this wallet has, as schemas: names and bounds are those of BRC-100. */
 import { z } from 'zod'
-import { utf8Length } from '../../market/bytes.ts'
-import { firstIssue } from '../../market/envelope.ts'
-import { Hash, Key, mostSatoshi } from '../../market/units.ts'
-import { beefLimits } from '../transaction/beef.ts'
-import { finalSequence, transactionBytes } from '../transaction/transaction.ts'
-import { fundsBasket, OutpointText, walletLimits } from './coin-rows.ts'
-import { invalidParameter } from './wallet-errors.ts'
+import { utf8Length } from '../../../market/bytes.ts'
+import { firstIssue } from '../../../market/envelope.ts'
+import { Hash, Key, mostSatoshi } from '../../../market/units.ts'
+import { beefLimits } from '../../transaction/beef.ts'
+import { finalSequence, transactionBytes } from '../../transaction/transaction.ts'
+import { fundsBasket, OutpointText, walletLimits } from '../coins/rows.ts'
+import { invalidParameter } from './errors.ts'
 
 const text = (least: number, most: number) =>
   z

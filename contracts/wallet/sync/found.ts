@@ -1,12 +1,12 @@
 /** What a transaction of others means for our coins, and writing that down: payments to counted keys, spends of coins. */
-import { isCoinbase, type Member } from '../transaction/beef.ts'
-import type { MerklePath } from '../transaction/merkle-path.ts'
-import { formatOutpoint, type Transaction, type Txid } from '../transaction/transaction.ts'
-import type { Batch, Rows } from './coin-batch.ts'
-import { accept, addCoins, prove, spendElsewhere } from './coin-moves.ts'
-import { type Action, type ActionInput, type ActionOutput, type Coin, fundsBasket } from './coin-rows.ts'
-import { newReference } from './coin-store.ts'
-import { countedKey } from './own-keys.ts'
+import { isCoinbase, type Member } from '../../transaction/beef.ts'
+import type { MerklePath } from '../../transaction/merkle-path.ts'
+import { formatOutpoint, type Transaction, type Txid } from '../../transaction/transaction.ts'
+import type { Batch, Rows } from '../coins/batch.ts'
+import { accept, addCoins, prove, spendElsewhere } from '../coins/moves.ts'
+import { type Action, type ActionInput, type ActionOutput, type Coin, fundsBasket } from '../coins/rows.ts'
+import { newReference } from '../coins/store.ts'
+import { countedKey } from '../own-keys.ts'
 import type { Counted, WatchedKeys } from './watched-keys.ts'
 
 /** Where coins go that were mined straight to a key: nobody may spend them for a hundred blocks, so they are not selected. */

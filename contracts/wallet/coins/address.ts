@@ -1,9 +1,9 @@
 /** Addresses of P2PKH in base58check, which say whether they are of the main network. */
-import { concat, equal } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { doubleSha256 } from '../../market/hash.ts'
-import type { Network } from '../chain/chain.ts'
-import { p2pkhOfHash } from '../transaction/script.ts'
+import { concat, equal } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { doubleSha256 } from '../../../market/hash.ts'
+import type { Network } from '../../chain/chain.ts'
+import { p2pkhOfHash } from '../../transaction/script.ts'
 
 const alphabet = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 /** All networks without money share one prefix. */

@@ -1,17 +1,17 @@
 /** Paying people and being paid, over the calls of BRC-100. */
 import { randomBytes } from 'node:crypto'
 import type * as sdk from '@bsv/sdk'
-import { equal, fromHex, toBase64, toHex } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { hash160 } from '../../market/hash.ts'
-import type { Key } from '../../market/units.ts'
-import type { Chain } from '../chain/chain.ts'
-import { p2pkh } from '../transaction/script.ts'
-import { parseTransaction } from '../transaction/transaction.ts'
-import { formatCoinAddress, parseCoinAddress } from './coin-address.ts'
-import type { CoinStore } from './coin-store.ts'
-import { countedKey, ownScript, paymentKey } from './own-keys.ts'
-import type { WalletParts } from './wallet-parts.ts'
+import { equal, fromHex, toBase64, toHex } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { hash160 } from '../../../market/hash.ts'
+import type { Key } from '../../../market/units.ts'
+import type { Chain } from '../../chain/chain.ts'
+import { p2pkh } from '../../transaction/script.ts'
+import { parseTransaction } from '../../transaction/transaction.ts'
+import { formatCoinAddress, parseCoinAddress } from '../coins/address.ts'
+import type { CoinStore } from '../coins/store.ts'
+import { countedKey, ownScript, paymentKey } from '../own-keys.ts'
+import type { WalletParts } from '../wallet-parts.ts'
 
 export type PaymentOrder = {
   readonly satoshis: number

@@ -3,16 +3,16 @@
  * where the last one stopped. It finds payments to counted keys and what others spend where blocks can be read, and
  * elsewhere only what became of transactions that are known.
  */
-import { MarketError } from '../../market/errors.ts'
-import type { Tip } from '../chain/chain.ts'
-import { expire } from './create-action.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { Tip } from '../../chain/chain.ts'
+import { expire } from '../actions/create.ts'
 import { checkProofs, OpenSpends } from './reorganisation.ts'
 import { Settler } from './settle.ts'
-import { newTally, syncLimits, type SyncParts, type SyncReport, type Tally } from './sync-parts.ts'
-import { Scanner } from './sync-scan.ts'
+import { newTally, syncLimits, type SyncParts, type SyncReport, type Tally } from './parts.ts'
+import { Scanner } from './scan.ts'
 import { keyKinds, watchLimits, WatchedKeys } from './watched-keys.ts'
 
-export { syncLimits, type SyncParts, type SyncReport } from './sync-parts.ts'
+export { syncLimits, type SyncParts, type SyncReport } from './parts.ts'
 
 export interface PassOptions {
   /** Blocks read at most. */

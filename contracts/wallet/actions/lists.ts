@@ -1,11 +1,11 @@
 /** What a wallet tells of its coins and actions, as BRC-100 has it. */
 import type * as sdk from '@bsv/sdk'
-import { fromHex, toHex } from '../../market/bytes.ts'
-import { makeBeefOf } from '../transaction/beef.ts'
-import { type Transaction, parseTransaction } from '../transaction/transaction.ts'
-import { type Action, type ActionState, type Coin, fundsBasket } from './coin-rows.ts'
-import type { CoinStore } from './coin-store.ts'
-import type { ListActionsArgs, ListOutputsArgs } from './wallet-args.ts'
+import { fromHex, toHex } from '../../../market/bytes.ts'
+import { makeBeefOf } from '../../transaction/beef.ts'
+import { type Transaction, parseTransaction } from '../../transaction/transaction.ts'
+import { type Action, type ActionState, type Coin, fundsBasket } from '../coins/rows.ts'
+import type { CoinStore } from '../coins/store.ts'
+import type { ListActionsArgs, ListOutputsArgs } from './args.ts'
 
 export interface Balance {
   /** In satoshi: in blocks, … */

@@ -1,11 +1,11 @@
 /** The counted keys that payments are looked for on: those that are used, and as many behind them as may be used unseen. */
 import { setImmediate } from 'node:timers/promises'
-import { toHex } from '../../market/bytes.ts'
-import { hash160 } from '../../market/hash.ts'
-import { p2pkhHash } from '../transaction/script.ts'
-import { KeyKind } from './coin-rows.ts'
-import type { KeyWallet } from './key-wallet.ts'
-import { countedKey } from './own-keys.ts'
+import { toHex } from '../../../market/bytes.ts'
+import { hash160 } from '../../../market/hash.ts'
+import { p2pkhHash } from '../../transaction/script.ts'
+import { KeyKind } from '../coins/rows.ts'
+import type { KeyWallet } from '../key-wallet.ts'
+import { countedKey } from '../own-keys.ts'
 
 export const watchLimits = {
   /** Keys without a payment between two that have one: more of them, and the second is not found. */

@@ -1,31 +1,21 @@
 /**
- * The coins of one wallet on one network, in one folder, used by one process at a time. Key table: coin-rows.ts.
+ * The coins of one wallet on one network, in one folder, used by one process at a time. Key table: rows.ts.
  *
  * Everything is written through `change`: functions over a `Batch`, one after another, each seeing what those before it
  * wrote, each one synced write. So two spends never find the same coin free, and no crash parts what belongs
- * together. What a change means is in coin-moves.ts; whoever follows the chain uses those and `change`.
+ * together. What a change means is in moves.ts; whoever follows the chain uses those and `change`.
  */
 import { randomBytes } from 'node:crypto'
-import { concat, fromBase64, fromHex, toBase64 } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
-import { type Key, mostSatoshi } from '../../market/units.ts'
-import type { Network } from '../chain/chain.ts'
-import { type Member, makeBeef } from '../transaction/beef.ts'
-import { parsePath } from '../transaction/merkle-path.ts'
-import { parseTransaction, type Txid, uint64 } from '../transaction/transaction.ts'
-import { Batch, type Row, Rows } from './coin-batch.ts'
-import { type Database, type OpenOptions, openCoinDatabase } from './coin-database.ts'
-import {
-  Action,
-  type ActionState,
-  Coin,
-  keys,
-  Known,
-  Meta,
-  OutpointText,
-  parseRow,
-  within,
-} from './coin-rows.ts'
+import { concat, fromBase64, fromHex, toBase64 } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { type Key, mostSatoshi } from '../../../market/units.ts'
+import type { Network } from '../../chain/chain.ts'
+import { type Member, makeBeef } from '../../transaction/beef.ts'
+import { parsePath } from '../../transaction/merkle-path.ts'
+import { parseTransaction, type Txid, uint64 } from '../../transaction/transaction.ts'
+import { Batch, type Row, Rows } from './batch.ts'
+import { type Database, type OpenOptions, openCoinDatabase } from './database.ts'
+import { Action, type ActionState, Coin, keys, Known, Meta, OutpointText, parseRow, within } from './rows.ts'
 
 export interface StoreOptions extends OpenOptions {
   readonly identity: Key

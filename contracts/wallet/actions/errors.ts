@@ -3,7 +3,7 @@
  * classes, which its substrates carry over HTTP; `code` is ours, as everywhere in this project.
  */
 import type * as sdk from '@bsv/sdk'
-import { type Code, MarketError } from '../../market/errors.ts'
+import { type Code, MarketError } from '../../../market/errors.ts'
 
 export class WalletRefusal extends MarketError {
   readonly isError = true

@@ -3,16 +3,16 @@
  * block from a birthday on; everything else is in the backup, or lost. `RecoveryReport.notFound` says so.
  */
 import { setImmediate } from 'node:timers/promises'
-import { MarketError } from '../../market/errors.ts'
-import type { Chain, Place } from '../chain/chain.ts'
-import { readHeader } from '../transaction/block.ts'
-import { Reader } from '../transaction/transaction.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { Chain, Place } from '../../chain/chain.ts'
+import { readHeader } from '../../transaction/block.ts'
+import { Reader } from '../../transaction/transaction.ts'
 import type { Backup } from './backup.ts'
-import type { Recovery } from './coin-rows.ts'
-import type { CoinStore } from './coin-store.ts'
-import { syncLimits, type SyncReport, WalletSync } from './sync.ts'
-import type { SyncParts } from './sync-parts.ts'
-import { keyKinds, watchLimits } from './watched-keys.ts'
+import type { Recovery } from '../coins/rows.ts'
+import type { CoinStore } from '../coins/store.ts'
+import { syncLimits, type SyncReport, WalletSync } from '../sync/sync.ts'
+import type { SyncParts } from '../sync/parts.ts'
+import { keyKinds, watchLimits } from '../sync/watched-keys.ts'
 
 /** When the wallet was used first: a height, or unix seconds. What was paid before is not found. */
 export type Birthday = { readonly height: number } | { readonly time: number }

@@ -1,10 +1,10 @@
 /** What a BEEF needs besides its subject: ancestors down to those that are in blocks, from the store and from the chain. */
-import { MarketError } from '../../market/errors.ts'
-import type { Chain } from '../chain/chain.ts'
-import type { Member } from '../transaction/beef.ts'
-import { parseTransaction, type Transaction, type Txid } from '../transaction/transaction.ts'
-import type { Rows } from './coin-batch.ts'
-import type { CoinStore } from './coin-store.ts'
+import { MarketError } from '../../../market/errors.ts'
+import type { Chain } from '../../chain/chain.ts'
+import type { Member } from '../../transaction/beef.ts'
+import { parseTransaction, type Transaction, type Txid } from '../../transaction/transaction.ts'
+import type { Rows } from '../coins/batch.ts'
+import type { CoinStore } from '../coins/store.ts'
 
 export const ancestryLimits = {
   /** Not in blocks yet, of one transaction: those with more are worth something once they are mined. */

@@ -1,14 +1,14 @@
 /** From a signed transaction that is on disk to one that the network has, or never will. */
-import { fromHex } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
+import { fromHex } from '../../../market/bytes.ts'
+import { MarketError } from '../../../market/errors.ts'
 import {
   formatOutpoint,
   parseTransaction,
   serializeTransaction,
   type Txid,
-} from '../transaction/transaction.ts'
-import { accept, fail } from './coin-moves.ts'
-import type { WalletParts } from './wallet-parts.ts'
+} from '../../transaction/transaction.ts'
+import { accept, fail } from '../coins/moves.ts'
+import type { WalletParts } from '../wallet-parts.ts'
 
 export type Sent =
   | { readonly status: 'unproven' }

@@ -1,7 +1,7 @@
 /** What a transaction weighs before it is signed, and what is left of its money. */
-import { feeFor } from '../chain/chain.ts'
-import { unlockP2pkhBytes } from '../transaction/script.ts'
-import { compactSize } from '../transaction/transaction.ts'
+import { feeFor } from '../../chain/chain.ts'
+import { unlockP2pkhBytes } from '../../transaction/script.ts'
+import { compactSize } from '../../transaction/transaction.ts'
 
 /** Everything about a transaction but the coins that will pay for it. */
 export interface Shape {

@@ -3,9 +3,9 @@
  * is best, else the smallest that is enough alone, else the largest together. Looks at a bounded number of coins, however
  * many there are.
  */
-import type { Txid } from '../transaction/transaction.ts'
-import type { Coin } from './coin-rows.ts'
-import type { CoinStore } from './coin-store.ts'
+import type { Txid } from '../../transaction/transaction.ts'
+import type { Coin } from '../coins/rows.ts'
+import type { CoinStore } from '../coins/store.ts'
 import { changeFloor, type Shape, surplus } from './draft-size.ts'
 
 export const selectionLimits = {

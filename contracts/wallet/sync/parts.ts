@@ -1,8 +1,8 @@
 /** What following the chain is made of, and what one pass reports. */
-import type { MarketError } from '../../market/errors.ts'
-import type { Place } from '../chain/chain.ts'
-import type { Txid } from '../transaction/transaction.ts'
-import type { WalletParts } from './wallet-parts.ts'
+import type { MarketError } from '../../../market/errors.ts'
+import type { Place } from '../../chain/chain.ts'
+import type { Txid } from '../../transaction/transaction.ts'
+import type { WalletParts } from '../wallet-parts.ts'
 
 export type SyncParts = Pick<WalletParts, 'keys' | 'store' | 'chain' | 'now'>
 
