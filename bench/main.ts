@@ -1,7 +1,9 @@
 /** `npm run bench`: what a relay costs, beside what it may cost. Loopback only; takes a few minutes at most. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { authParts } from './auth.ts'
 import { backupParts } from './backup.ts'
+import { chainParts } from './chain.ts'
 import { type Bench, type Figure, machine, type Part, tableHead, tableRow } from './figures.ts'
 import { inventoryParts } from './inventories.ts'
 import { ledgerParts } from './ledger.ts'
@@ -10,6 +12,7 @@ import { meteredParts } from './metered.ts'
 import { printProfiles } from './profile.ts'
 import { readParts } from './reads.ts'
 import { measureSpeed, type Speed } from './speed.ts'
+import { walletParts } from './wallets.ts'
 import { writeParts } from './writes.ts'
 
 const parts: readonly Part[] = [
@@ -20,6 +23,9 @@ const parts: readonly Part[] = [
   ...meteredParts,
   ...ledgerParts,
   ...backupParts,
+  ...authParts,
+  ...chainParts,
+  ...walletParts,
 ]
 /** No part begins after this; --full fills a store three times as large. */
 const budgetSeconds = { default: 250, full: 500 }
