@@ -4,7 +4,7 @@ import { MarketError } from '../market/errors.ts'
 import { ceilSatoshi, freePrices, isFree, type Wish, worstUnits } from '../market/price.ts'
 import { dayMs, type Key, type Prices } from '../market/units.ts'
 import type { Limits } from './limits.ts'
-import type { Pricing } from './pricing.ts'
+import { type Pricing, quoteLifeMs } from './pricing.ts'
 import { metaKey } from './store/keys.ts'
 import { bookReceived, findPurse, hasRoomFor, pursesOf } from './store/ledger.ts'
 import { affords, available, hasEnded, hasLapsed } from './store/purses.ts'
@@ -50,7 +50,7 @@ export class Accounts {
   checkMayWrite(owner: Key, offer: Omit<Offer, 'owner'>): void {
     if (this.isAllowed(owner)) return
     const prices = this.#options.pricing.at(offer.at)
-    if (isFree(prices)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
+    if (isFree(prices)) throw this.#notSold(offer.at)
     if (this.#options.grantNew === 0 && !this.has(owner))
       throw this.#paymentRequired({ ...offer, owner }, { prices, most: 0, now: offer.at, isKnown: false })
   }
@@ -70,13 +70,15 @@ export class Accounts {
 
   /**
    * The terms on which a record is taken: its worst case fits into its purse when its write is booked with them.
-   * @throws ERR_NO_ACCOUNT where nothing is sold, ERR_PAYMENT_REQUIRED with a quote where it is
+   * @throws ERR_NO_ACCOUNT where nothing is sold, ERR_PAYMENT_REQUIRED with a quote where it is, ERR_BUSY where quotes of
+   * before must end first
    */
   terms(batch: RecordBatch, offer: Offer, address: string): Terms {
     const { owner, expires } = offer
     if (this.isAllowed(owner)) return { purse: 'credit', prices: freePrices, paidUntil: expires }
     const prices = this.#options.pricing.at(batch.now)
-    if (isFree(prices)) throw new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
+    if (isFree(prices)) throw this.#notSold(batch.now)
+    this.#checkMayCharge(batch.now)
     const known = pursesOf(batch, owner)
     if (known === undefined) this.#welcome(batch, { ...offer, prices, address })
     const names = known ?? pursesOf(batch, owner) ?? []
@@ -90,6 +92,20 @@ export class Accounts {
       most = Math.max(most, available(found))
     }
     throw this.#paymentRequired(offer, { prices, most, now: batch.now, isKnown: known !== undefined })
+  }
+
+  #notSold(now: number): MarketError {
+    const next = this.#options.pricing.next(now)
+    if (next === null || isFree(next.prices))
+      return new MarketError('ERR_NO_ACCOUNT', 'the sender has no account here')
+    return busy('nothing is sold before the quotes given out until now have ended', next.from - now)
+  }
+
+  /** What a restored relay quoted after its backup it has forgotten, so that nobody is charged before all of it has ended. */
+  #checkMayCharge(now: number): void {
+    const { restoredAt } = this.#options.store.meta
+    if (restoredAt === undefined || now >= restoredAt + quoteLifeMs) return
+    throw busy('restored from a backup: quotes of before must end first', restoredAt + quoteLifeMs - now)
   }
 
   /** Gives a newcomer free credit, if it is enough for what he comes with, and not too many came already. */
@@ -128,6 +144,9 @@ export class Accounts {
     return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras })
   }
 }
+
+const busy = (why: string, retryAfterMs: number): MarketError =>
+  new MarketError('ERR_BUSY', why, { extras: { retryAfterMs } })
 
 const newcomersRow = metaKey('newcomers')
 

@@ -1,34 +1,34 @@
 /** The relay's wall clock, held against one that nobody sets: a wrong time in receipts and places cannot be taken back. */
 import { MarketError } from '../market/errors.ts'
-
-const jumpMs = 3_600_000
+import { clockJumpMs } from './store/sweeper.ts'
 
 export interface ClockOptions {
   /** Milliseconds since 1970. */
   now(): number
   /** Milliseconds that no setting of the clock changes. */
   monotonic(): number
-  /** When the last record arrived, by the clock of then; 0 for none. */
-  lastArrival: number
+  /** When the last record arrived, or expired ones were swept, by the clock of then; 0 for never. */
+  lastStamp: number
 }
 
 export class Clock {
   readonly #options: ClockOptions
   #start: { now: number; monotonic: number }
-  #lastArrival: number
+  #lastStamp: number
 
   constructor(options: ClockOptions) {
     this.#options = options
     this.#start = { now: options.now(), monotonic: options.monotonic() }
-    this.#lastArrival = options.lastArrival
+    this.#lastStamp = options.lastStamp
   }
 
   /** Why the time is not to be trusted, until a person confirms it. */
   get trouble(): string | undefined {
     const now = this.#options.now()
     const drift = now - this.#start.now - (this.#options.monotonic() - this.#start.monotonic)
-    if (Math.abs(drift) > jumpMs) return `the clock jumped by ${Math.round(drift / 60_000)} minutes`
-    if (this.#lastArrival - now > jumpMs) return 'the clock is far behind the last record'
+    if (Math.abs(drift) > clockJumpMs) return `the clock jumped by ${Math.round(drift / 60_000)} minutes`
+    if (this.#lastStamp - now > clockJumpMs)
+      return 'the clock is far behind the last record, or the last sweep'
     return undefined
   }
 
@@ -42,6 +42,6 @@ export class Clock {
   /** A person has checked the clock. */
   confirm(): void {
     this.#start = { now: this.#options.now(), monotonic: this.#options.monotonic() }
-    this.#lastArrival = 0
+    this.#lastStamp = 0
   }
 }

@@ -1,10 +1,9 @@
 /** What `relayd start` may be told, on the command line or as RELAYD_* variables. */
-import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { freePrices, isFree } from '../market/price.ts'
 import { Key, mostSatoshi, Prices } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
-import { UsageError } from './operator/usage.ts'
+import { parseWords, UsageError } from './operator/usage.ts'
 import { parsePrices } from './pricing.ts'
 
 const mib = 1024 * 1024
@@ -58,7 +57,7 @@ export const startOptions = {
     type: 'string',
     multiple: true,
     value: 'NAME=SATOSHI',
-    help: 'sell: storageGBDay, egressGB, ingressGB (repeatable)',
+    help: 'sell: storageGBDay, egressGB, ingressGB (repeatable); with the last two small writes are not free',
   },
   'grant-new': { type: 'string', value: 'SATOSHI', help: 'credit for a newcomer’s first write, for 30 days' },
   'public-url': { type: 'string', value: 'URL', help: 'how clients reach this relay, when not by --listen' },
@@ -135,11 +134,7 @@ function sentence(error: z.ZodError): string {
 }
 
 function fromCommandLine(args: readonly string[], options: Record<string, Option>): Given {
-  try {
-    return parseArgs({ args: [...args], options, strict: true }).values
-  } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error }) // parseArgs throws TypeErrors
-  }
+  return parseWords({ args: [...args], options, strict: true }).values
 }
 
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Given {

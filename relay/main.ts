@@ -33,6 +33,14 @@ ${Object.values(commands)
   Exit codes: 0 ok, 1 failed, 2 usage, 3 no relay is running, 5 not found, 7 the books do not agree.
 `
 
+const isHelp = (word: string): boolean => word === '--help' || word === '-h'
+
+/** Of one command, where there is more to say than of all. */
+function helpOf(name = ''): string {
+  const found = Object.hasOwn(commands, name) ? commands[name] : undefined
+  return found === undefined ? help : `relayd ${found.usage}\n    ${found.summary}\n`
+}
+
 async function start(args: readonly string[]): Promise<void> {
   const config = readConfig(args, process.env)
   const log = pino({ level: config.logLevel, base: { name: 'relayd' } }, destination({ fd: 2, sync: true }))
@@ -73,8 +81,8 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
     process.stdout.write(`${version}\n`)
     return exitCodes.ok
   }
-  if (command === '--help' || command === '-h' || command === 'help' || args.includes('--help')) {
-    process.stdout.write(help)
+  if (command === '--help' || command === '-h' || command === 'help' || args.some(isHelp)) {
+    process.stdout.write(helpOf(command === 'help' ? args[0] : command))
     return exitCodes.ok
   }
   try {

@@ -1,6 +1,4 @@
-/** The relay's metrics for Prometheus (docs/metrics.md), on an address of their own: what it earns is not for the public one. */
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+/** The relay's metrics for Prometheus (docs/metrics.md): what is counted as it happens, and what is asked for at each scrape. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { replies, type RequestType } from '../contracts/api.ts'
 import { type Code, codes } from '../market/errors.ts'
@@ -126,53 +124,6 @@ export class Metrics implements RequestObserver, StoreObserver {
     return new Counter({ name, help, labelNames, registers: [this.#registry] })
   }
 }
-
-/** Serves `page` as GET /metrics, and nothing else, until closed. @throws when the port is taken */
-export async function serveMetrics(
-  { host, port }: { readonly host: string; readonly port: number },
-  page: () => Promise<string>,
-  onError: (error: unknown) => void,
-): Promise<{ address: AddressInfo; close(): Promise<void> }> {
-  const server = createServer(serverLimits, (request, response) => {
-    if (request.method !== 'GET' || request.url?.split('?')[0] !== '/metrics') {
-      response.writeHead(404, { connection: 'close' }).end()
-      return
-    }
-    page().then(
-      (text) => response.writeHead(200, { 'content-type': Registry.PROMETHEUS_CONTENT_TYPE }).end(text),
-      (error: unknown) => {
-        onError(error)
-        response.writeHead(500).end()
-      },
-    )
-  })
-  server.maxConnections = connections
-  server.setTimeout(idleMs)
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, resolve)
-  })
-  // A connection that cannot be accepted must not end the relay.
-  server.on('error', onError)
-  return {
-    address: server.address() as AddressInfo, // it listens on TCP
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
-  }
-}
-
-const connections = 16
-const idleMs = 10_000
-const serverLimits = {
-  maxHeaderSize: 8192,
-  headersTimeout: 5000,
-  requestTimeout: 10_000,
-  keepAliveTimeout: 5000,
-  connectionsCheckingInterval: 1000,
-} as const
 
 /** One child for each code, made beforehand: a first failure is a rise from zero, and counting it takes no search. */
 function coded<C extends Outcome>(counter: Counter, codes: readonly C[], ...before: string[]) {

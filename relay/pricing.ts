@@ -5,12 +5,12 @@
 import { z } from 'zod'
 import type { Quote } from '../contracts/account.ts'
 import { ceilSatoshi, freePrices, quoteUnits, type Wish } from '../market/price.ts'
-import { Milliseconds, mostSatoshi, Prices } from '../market/units.ts'
+import { mostSatoshi, type Prices } from '../market/units.ts'
 import { UsageError } from './operator/usage.ts'
-import { metaKey } from './store/keys.ts'
 import type { Store } from './store/store.ts'
+import { decodeTariff, encodeTariff, type Tariff, tariffRow } from './store/tariff.ts'
 
-const quoteLifeMs = 600_000
+export const quoteLifeMs = 600_000
 /** A quote may be signed while a rise is being decided, so a rise waits a little longer than quotes live. */
 const noticeMs = quoteLifeMs + 60_000
 /** Satoshi per GB; far above any market, and low enough for every sum to stay exact. */
@@ -24,38 +24,42 @@ export const PriceChange = z
   .refine((prices) => Object.keys(prices).length > 0, 'no price is named')
 export type PriceChange = z.infer<typeof PriceChange>
 
-const Tariff = z.strictObject({
-  prices: Prices,
-  /** Prices that were decided on and do not hold yet. */
-  next: z.strictObject({ prices: Prices, from: Milliseconds }).nullable(),
-  /** What `--price` said when the relay was last started: only a change of it is a new word. */
-  configured: Prices,
-})
-export type Tariff = z.infer<typeof Tariff>
+/** How a relay is started, where that bears on prices. */
+export interface Started {
+  /** What `--price` says. */
+  readonly configured?: Prices | undefined
+  /** `--open` */
+  readonly open: boolean
+}
 
 export class Pricing {
   readonly #store: Store
   #tariff: Tariff
   /** A change could not be written, or was and is not known to be: the store knows. */
   #isUnsure = false
+  /** Settles when every change ordered so far has been decided on and written, or not. */
+  #decided: Promise<unknown> = Promise.resolve()
 
   private constructor(store: Store, tariff: Tariff) {
     this.#store = store
     this.#tariff = tariff
   }
 
-  /** Of what was set at run time and what `--price` says, the later word holds. Without `configured`, what is stored. */
-  static async open(store: Store, now: number, configured?: Prices): Promise<Pricing> {
+  /**
+   * Of what was set at run time and what `--price` says, the later word holds. Without `started`, what is stored. Only a
+   * new store starts at its prices at once: any other may have quoted that it charges nothing.
+   */
+  static async open(store: Store, started?: Started): Promise<Pricing> {
     const stored = store.get(tariffRow)
-    if (stored === undefined) {
-      const prices = configured ?? freePrices
-      const pricing = new Pricing(store, { prices, next: null, configured: prices })
-      if (configured !== undefined) await pricing.#keep(pricing.#tariff)
-      return pricing
-    }
-    const pricing = new Pricing(store, Tariff.parse(JSON.parse(stored.toString())))
-    if (configured !== undefined && !same(configured, pricing.#tariff.configured)) {
-      await pricing.set(configured, now, configured)
+    const free = { prices: freePrices, next: null, configured: freePrices, open: false }
+    const pricing = new Pricing(store, stored === undefined ? free : decodeTariff(stored))
+    if (started === undefined) return pricing
+    const { configured, open } = pricing.#tariff
+    const { configured: said = configured, open: isOpen } = started
+    const isNews = !same(said, configured)
+    if (isNews || isOpen !== open) {
+      const atOnce = stored === undefined && store.isNew
+      await pricing.#decide({ change: isNews ? said : {}, configured: said, open: isOpen, atOnce })
     }
     return pricing
   }
@@ -83,40 +87,67 @@ export class Pricing {
     return { expires, prices, satoshis: String(satoshi) }
   }
 
-  /** Decides on prices; says from when on they hold. What was written before keeps its own. */
-  async set(prices: Prices, now: number, configured = this.#tariff.configured): Promise<number> {
-    const current = this.at(now)
-    const rises = priceNames.some((name) => prices[name] > current[name])
-    const from = rises ? now + noticeMs : now
-    if (rises) await this.#keep({ prices: current, next: { prices, from }, configured })
-    else await this.#keep({ prices, next: null, configured })
-    return from
+  /**
+   * Decides on prices, one change after another; those that are not named stay as was decided last. Says from when on they
+   * hold. What was written before keeps its own.
+   */
+  set(change: PriceChange): Promise<number> {
+    return this.#decide({ change })
   }
 
   get #current(): Tariff {
     if (!this.#isUnsure || this.#store.state !== 'ready') return this.#tariff
     const stored = this.#store.get(tariffRow)
-    if (stored !== undefined) this.#tariff = Tariff.parse(JSON.parse(stored.toString()))
+    if (stored !== undefined) this.#tariff = decodeTariff(stored)
     this.#isUnsure = false
     return this.#tariff
   }
 
-  async #keep(tariff: Tariff): Promise<void> {
+  /** In turn: a rise is one over prices that are durable, and so quoted, not over those that they are replacing. */
+  #decide(decision: Decision): Promise<number> {
+    const decided = this.#decided.then(() => this.#keep(decision))
+    this.#decided = decided.catch(() => {})
+    return decided
+  }
+
+  async #keep({ change, atOnce = false, ...started }: Decision): Promise<number> {
     try {
-      await this.#store.commit((batch) => {
-        batch.put(tariffRow, Buffer.from(JSON.stringify(tariff)))
+      const { tariff, from } = await this.#store.commit((batch) => {
+        const decided = this.#decideAt(batch.now, { change, atOnce, ...started })
+        batch.put(tariffRow, encodeTariff(decided.tariff))
         // A rise shortens quotes from now on, whether or not it is written; a fall must be durable before it is quoted.
-        if (tariff.next !== null) this.#tariff = tariff
+        if (decided.tariff.next !== null) this.#tariff = decided.tariff
+        return decided
       })
       this.#tariff = tariff
+      return from
     } catch (error) {
       this.#isUnsure = true
       throw error
     }
   }
+
+  #decideAt(now: number, { change, configured, open, atOnce }: Decision): { tariff: Tariff; from: number } {
+    const before = this.#current
+    const started = { configured: configured ?? before.configured, open: open ?? before.open }
+    const prices = { ...(this.next(now)?.prices ?? this.at(now)) }
+    for (const name of priceNames) prices[name] = change[name] ?? prices[name]
+    // Whom a relay that stood open quoted nothing is charged nothing before that quote has ended.
+    const current = before.open && !started.open ? freePrices : this.at(now)
+    const rises = priceNames.some((name) => prices[name] > current[name])
+    if (!rises || atOnce) return { tariff: { prices, next: null, ...started }, from: now }
+    const from = now + noticeMs
+    return { tariff: { prices: current, next: { prices, from }, ...started }, from }
+  }
 }
 
-const tariffRow = metaKey('prices')
+/** What is not said stays as it was. */
+interface Decision extends Partial<Started> {
+  readonly change: PriceChange
+  /** Also for prices that rise. */
+  readonly atOnce?: boolean
+}
+
 /** Of all prices. */
 export const priceNames = ['storageGBDay', 'egressGB', 'ingressGB'] as const
 const same = (one: Prices, other: Prices): boolean => priceNames.every((name) => one[name] === other[name])

@@ -1,5 +1,5 @@
 /** Counting what strangers do, per network address and minute, in bounded memory. */
-import { isIPv6 } from 'node:net'
+import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { MarketError } from '../market/errors.ts'
 
 const windowMs = 60_000
@@ -49,23 +49,35 @@ export class RateLimiter {
 
 /** What limits count by: an IPv4 address, or the /64 an IPv6 address lies in, since one host commands a whole /64. */
 export function limitAddress(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
-  if (mapped?.[1] !== undefined) return mapped[1]
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.split('%')[0]!.toLowerCase().split('::')
+  const written = canonicalAddress(address)
+  if (written === undefined || isIPv4(written)) return written ?? address
+  const [head = '', tail] = written.split('::')
   const left = head === '' ? [] : head.split(':')
   const right = tail === undefined || tail === '' ? [] : tail.split(':')
   const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0')
-  const groups = [...left, ...zeros, ...right].slice(0, 4).map((group) => group.replace(/^0+(?=.)/, ''))
-  return `${groups.join(':')}::/64`
+  return `${[...left, ...zeros, ...right].slice(0, 4).join(':')}::/64`
 }
 
-/** The address a request came from; behind a trusted proxy, the last entry the proxy itself wrote. */
+/**
+ * The one spelling of an IP address, however it is written, with what proxies put around it: a port, brackets; undefined
+ * for what is no address. Else one caller could count as many.
+ */
+export function canonicalAddress(text: string): string | undefined {
+  const bare = /^\[([^\]]*)\](?::\d{1,5})?$/.exec(text)?.[1] ?? /^([\d.]+):\d{1,5}$/.exec(text)?.[1] ?? text
+  const address = bare.split('%')[0]!
+  if (isIPv4(address)) return address
+  if (!isIPv6(address)) return undefined
+  const written = new SocketAddress({ address, family: 'ipv6' }).address
+  return /^::ffff:([\d.]+)$/.exec(written)?.[1] ?? written
+}
+
+/** The address a request came from; behind a trusted proxy, the last entry the proxy itself wrote, if it is one. */
 export function callerAddress(
   request: { headers: Record<string, unknown>; socket: { remoteAddress?: string | undefined } },
   trustProxy: boolean,
 ): string {
   const forwarded = request.headers['x-forwarded-for']
   const last = trustProxy && typeof forwarded === 'string' ? forwarded.split(',').at(-1)?.trim() : undefined
-  return limitAddress(last || (request.socket.remoteAddress ?? 'unknown'))
+  const claimed = last === undefined ? undefined : canonicalAddress(last)
+  return limitAddress(claimed ?? request.socket.remoteAddress ?? 'unknown')
 }

@@ -1,10 +1,8 @@
 /** One running relay: store, service, live hub, HTTP and WebSocket, wired together and taken down in reverse. */
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
-import { MarketError } from '../market/errors.ts'
 import { isFree } from '../market/price.ts'
 import { backend } from '../market/secp256k1.ts'
 import type { Key } from '../market/units.ts'
@@ -13,14 +11,23 @@ import { buildApp } from './app.ts'
 import { Budget } from './budget.ts'
 import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
-import { controlFile, keyFile, storeDirectory } from './data-directory.ts'
+import {
+  controlFile,
+  hasStore,
+  keyFile,
+  refuseFile,
+  refuseLostKey,
+  storeDirectory,
+} from './data-directory.ts'
 import type { Sources } from './figures.ts'
 import { describe } from './info.ts'
 import { LiveHub } from './live.ts'
-import { Metrics, serveMetrics } from './metrics.ts'
+import { Metrics } from './metrics.ts'
+import { serveMetrics } from './metrics-server.ts'
 import { openControl } from './operator/control.ts'
 import { Operator } from './operator/operator.ts'
 import { UsageError } from './operator/usage.ts'
+import { listening, type Port, tryPort } from './port.ts'
 import { Pricing } from './pricing.ts'
 import { type HandlerDeps, Handlers } from './requests/handlers.ts'
 import { Service } from './service.ts'
@@ -28,7 +35,7 @@ import { partingMs, Sockets } from './sockets.ts'
 import { DiskGuard } from './store/disk.ts'
 import { timeOf } from './store/place.ts'
 import { Store } from './store/store.ts'
-import { Sweeper } from './store/sweeper.ts'
+import { lastSweep, Sweeper } from './store/sweeper.ts'
 
 export interface RunningRelay {
   readonly url: string
@@ -64,6 +71,9 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     for (const step of undo.splice(0).reverse()) await step()
   }
   try {
+    await refuseFile(config.data)
+    // Nothing is made for a relay that could not be reached.
+    if (!(await hasStore(config.data))) for (const port of portsOf(config)) await tryPort(port)
     const core = await openCore(config, deps, undo)
     const { url, ...live } = await listen(config, core, undo)
     const key = core.signer.identity
@@ -114,7 +124,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   keepSweeping(sweeper, onError, undo)
 
   const allowed = new Set(config.allow)
-  const pricing = await Pricing.open(store, now(), config.prices)
+  const pricing = await Pricing.open(store, { configured: config.prices, open })
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
   const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew: config.grantNew })
@@ -137,7 +147,7 @@ async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     sweeper.confirm()
   }
   const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics }
-  return { ...parts, isKnown, onError, log, now, trouble, confirmClock }
+  return { ...parts, isKnown, onError, log, now, monotonic, trouble, confirmClock }
 }
 
 function keepSweeping(sweeper: Sweeper, onError: (error: unknown) => void, undo: Undo): void {
@@ -158,7 +168,7 @@ function openHandlers(
 ) {
   const { store, now } = deps
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
-  const clock = new Clock({ now, monotonic, lastArrival: timeOf(store.head()) })
+  const clock = new Clock({ now, monotonic, lastStamp: Math.max(timeOf(store.head()), lastSweep(store)) })
   const handlers = new Handlers({
     ...deps,
     limits,
@@ -206,29 +216,24 @@ async function listen(config: Config, core: Core, undo: Undo) {
     await app.close()
     clearInterval(cut)
   })
-  await app.listen({ host, port })
+  await listening(portsOf(config)[0], () => app.listen({ host, port }))
   url = config.publicUrl ?? listenUrl(app.server.address() as AddressInfo, tls !== undefined) // TCP servers have one
   return { url, sockets, hub, budget }
 }
 
 async function openMetrics(config: Config, sources: Sources & Core, undo: Undo): Promise<string | undefined> {
-  const { metrics, onError } = sources
-  if (config.metrics === undefined || metrics === undefined) return undefined
-  const served = await serveMetrics(config.metrics, metrics.page(sources), onError)
+  const { metrics, onError, monotonic } = sources
+  const [, port] = portsOf(config)
+  if (port === undefined || metrics === undefined) return undefined
+  const page = metrics.page(sources)
+  const served = await listening(port, () => serveMetrics(port, { page, monotonic, onError }))
   undo.push(() => served.close())
   return `${listenUrl(served.address, false)}/metrics`
 }
 
-/** A store without its key is another relay's past: what it signed for could never be answered for under a new key. */
-async function refuseLostKey(data: string): Promise<void> {
-  const exists = (path: string) =>
-    stat(path).then(
-      () => true,
-      () => false,
-    )
-  const key = keyFile(data)
-  if ((await exists(key)) || !(await exists(join(storeDirectory(data), 'CURRENT')))) return
-  throw new MarketError('ERR_NOT_FOUND', `${key} is missing beside its store: put it back`)
+function portsOf({ host, port, metrics }: Config): [Port, ...Port[]] {
+  const own = { option: '--listen', host, port }
+  return metrics === undefined ? [own] : [own, { option: '--metrics', ...metrics }]
 }
 
 async function readPem(option: string, file: string): Promise<Buffer> {

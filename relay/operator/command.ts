@@ -1,7 +1,8 @@
 /** What a command of `relayd` is, and what all of them share. */
-import { type ParseArgsConfig, parseArgs } from 'node:util'
+import type { ParseArgsConfig, parseArgs } from 'node:util'
+import { Key } from '../../market/units.ts'
 import { reach, type Reached, reachRunning } from './reach.ts'
-import { UsageError } from './usage.ts'
+import { parseWords, UsageError } from './usage.ts'
 
 /** 5 and 7: what was asked for is not there; the books do not agree. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 5, mismatch: 7 } as const
@@ -40,6 +41,8 @@ export interface Given<O extends Options> {
   readonly words: readonly string[]
   /** A result: a JSON line for programs, or for people the lines that `human` makes of it. */
   print<T>(result: T, human: (result: T) => readonly string[]): void
+  /** For people only, where there is no result. */
+  remark(sentence: string): void
   /** The relay of the data directory, running or not; closed when the command ends. */
   relay(): Promise<Reached>
   /** The same, where it must be running. */
@@ -62,7 +65,12 @@ export function command<O extends Options>(definition: {
     summary,
     heedsInterrupt,
     async run(io, args) {
-      const { values, positionals } = parse(args, { ...options, ...shared })
+      const { values, positionals } = parseWords({
+        args: [...args],
+        options: { ...options, ...shared } as Options,
+        allowPositionals: true,
+        strict: true,
+      })
       const [least, most] = words
       if (positionals.length < least || positionals.length > most)
         throw new UsageError(`usage: relayd ${usage}`)
@@ -80,6 +88,9 @@ export function command<O extends Options>(definition: {
           data,
           words: positionals,
           values: values as unknown as Values<O>, // the options are a superset of O's
+          remark: (sentence) => {
+            if (!isJson) io.out(sentence)
+          },
           print: (result, lines) => io.out(isJson ? JSON.stringify(result) : lines(result).join('\n')),
           relay: async () => {
             reached ??= await reach(data, io.signal)
@@ -92,14 +103,6 @@ export function command<O extends Options>(definition: {
         await reached?.close()
       }
     },
-  }
-}
-
-function parse(args: readonly string[], options: Options) {
-  try {
-    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
-  } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error }) // parseArgs throws TypeErrors
   }
 }
 
@@ -116,6 +119,14 @@ export function table(columns: readonly string[], rows: readonly (readonly (stri
 }
 
 export const timeText = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
+
+/** A key, as typed. @throws UsageError */
+export function keyOf(word: string): Key {
+  const key = Key.safeParse(word)
+  if (key.success) return key.data
+  const shown = word.length > 70 ? `${word.slice(0, 70)}…` : word
+  throw new UsageError(`${shown} is no key: 66 digits in lower-case hex, of which the first are 02 or 03`)
+}
 
 /** A number of satoshi, as typed. @throws UsageError */
 export function satoshiOf(word: string): number {

@@ -5,7 +5,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Prices } from '../../market/units.ts'
 import { parsePrices, priceNames } from '../pricing.ts'
 import { restoreBackup } from '../store/restore.ts'
-import { type Command, command, exitCodes, satoshiOf, table, timeText } from './command.ts'
+import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
 import type { Reached } from './reach.ts'
 import { UsageError } from './usage.ts'
 
@@ -34,7 +34,7 @@ const grant = command({
   options: { id: { type: 'string' } },
   words: [2, 2],
   async run({ words: [key = '', satoshi = ''], values: { id }, print, relay }) {
-    const order = { key, satoshi: satoshiOf(satoshi), ...(id !== undefined && { id }) }
+    const order = { key: keyOf(key), satoshi: satoshiOf(satoshi), ...(id !== undefined && { id }) }
     print(await (await relay()).send('grant', order), ({ granted, purse, available }) => [
       granted ? `granted ${satoshi} satoshi to ${key}` : `${id} was granted before: nothing was given now`,
       `${purse}: ${available} available`,
@@ -47,13 +47,11 @@ const revoke = command({
   summary: 'take back granted credit that is neither spent nor reserved',
   words: [2, 2],
   async run({ words: [key = '', satoshi = ''], print, relay }) {
-    print(
-      await (await relay()).send('revoke', { key, satoshi: satoshiOf(satoshi) }),
-      ({ revoked, purse, available }) => [
-        `took back ${revoked} satoshi of ${key}`,
-        `${purse}: ${available} available`,
-      ],
-    )
+    const order = { key: keyOf(key), satoshi: satoshiOf(satoshi) }
+    print(await (await relay()).send('revoke', order), ({ revoked, purse, available }) => [
+      `took back ${revoked} satoshi of ${key}${revoked < order.satoshi ? `: only ${revoked} were available` : ''}`,
+      `${purse}: ${available} available`,
+    ])
   },
 })
 
@@ -62,26 +60,29 @@ const accounts = command({
   summary: 'who has credit, and what became of it',
   options: { entries: { type: 'string' } },
   words: [1, 2],
-  async run({ words: [verb, key], values: { entries = '20' }, print, relay }) {
+  async run({ words: [verb, key], values: { entries = '20' }, print, remark, relay }) {
     if (!/^[0-9]{1,4}$/.test(entries) || Number(entries) > 1000)
       throw new UsageError('--entries takes a number up to 1000')
     const reached = await relay()
     if (verb === 'list' && key === undefined) {
       let after: string | undefined
+      let listed = 0
       do {
         const page = await reached.send('accounts', after === undefined ? {} : { after })
         for (const account of page.accounts)
           print(account, ({ key, purses }) => purses.map((purse) => `${key}  ${purseLine(purse)}`))
+        listed += page.accounts.length
         after = page.next
       } while (after !== undefined)
+      if (listed === 0) remark('no accounts yet')
       return
     }
     if (verb !== 'show' || key === undefined) throw new UsageError('usage: relayd accounts list | show KEY')
-    const account = await reached.send('account', { key, limit: Number(entries) })
+    const account = await reached.send('account', { key: keyOf(key), limit: Number(entries) })
     print(account, ({ stored, purses, entries }) => [
       ...purses.map(purseLine),
       `stored: ${stored.records} records of ${stored.bytes} bytes; ${stored.pulls} pulls of ${stored.egressBytes} bytes`,
-      ...table(['time', 'purse', 'what', 'satoshi', 'about'], entries.map(entryCells)),
+      ...table(['time (UTC)', 'purse', 'what', 'satoshi', 'about'], entries.map(entryCells)),
     ])
   },
 })
@@ -184,10 +185,19 @@ export const commands: { readonly [name: string]: Command } = {
   restore,
 }
 
-const purseLine = ({ purse, available, reserved, owed, received, records, lapses }: Purse): string =>
-  `${purse}: ${available} available, ${reserved} reserved for ${records} records, ${owed} spent of ${received}${
-    lapses === null ? '' : `; lapses ${timeText(lapses)}`
-  }`
+const purseLine = ({
+  purse,
+  available,
+  reserved,
+  owed,
+  returned,
+  received,
+  records,
+  lapses,
+}: Purse): string =>
+  `${purse}: ${available} available, ${reserved} reserved for ${records} records, ${owed} spent${
+    returned === '0' ? '' : ` and ${returned} returned`
+  } of ${received}${lapses === null ? '' : `; lapses ${timeText(lapses)} UTC`}`
 
 const priceLine = ({ storageGBDay, egressGB, ingressGB }: Prices): string =>
   `${storageGBDay} satoshi per GB and day stored, ${egressGB} per GB served, ${ingressGB} per GB taken in`
@@ -204,6 +214,9 @@ function plain(value: unknown): string {
   if (value === null) return '-'
   if (typeof value !== 'object') return String(value)
   return Object.entries(value)
-    .map(([name, part]) => `${name} ${plain(part)}`)
+    .map(
+      ([name, part]) =>
+        `${name} ${typeof part === 'number' && name === 'from' ? `${timeText(part)} UTC` : plain(part)}`,
+    )
     .join(', ')
 }

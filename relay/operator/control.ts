@@ -22,35 +22,45 @@ const Answer = z.looseObject({
 
 const orderBytes = 64 * 1024
 const answerBytes = 8 * 1024 * 1024
-/** For a line to arrive. What an order takes to be carried out is not bounded: a backup takes as long as it takes. */
+/** For a line to arrive, and for an answer to be taken. What an order takes to be carried out is not bounded: a backup takes as long as it takes. */
 const waitMs = 5000
+const deliveryMs = 30_000
 const connections = 16
 
 /** Carries out the orders of whoever can read `file` until closed, which waits for what was begun. The store's lock is held, so a file left there is nobody's. */
 export async function openControl(file: string, execute: Execute): Promise<{ close(): Promise<void> }> {
   const secret = randomBytes(32).toString('hex')
   const open = new Set<Socket>()
+  /** Those of them that have given no order yet, longest waiting first. */
+  const strangers = new Set<Socket>()
   const running = new Set<Promise<unknown>>()
+  const leave = (socket: Socket) => {
+    open.delete(socket)
+    strangers.delete(socket)
+  }
   const server = createServer((socket) => {
     const gone = new AbortController()
-    open.add(socket)
     socket.on('close', () => {
-      open.delete(socket)
+      leave(socket)
       gone.abort()
     })
     socket.on('error', () => socket.destroy())
-    socket.setTimeout(waitMs, () => socket.destroy())
-    const work = readLine(socket, orderBytes)
-      .then((line) => {
-        socket.setTimeout(0)
-        return carryOut(line, secret, (order, args) => execute(order, args, gone.signal))
-      })
-      .then((result) => socket.end(`${JSON.stringify({ result })}\n`))
-      .catch((error: Error) => socket.end(`${JSON.stringify(refusal(error))}\n`))
-      .finally(() => running.delete(work))
+    open.add(socket)
+    strangers.add(socket)
+    if (open.size > connections) {
+      // Whoever knows no secret must not keep the operator out: the first to have come goes for the last.
+      const [first = socket] = strangers
+      leave(first)
+      first.destroy()
+    }
+    const work = answer(socket, (line) =>
+      carryOut(line, secret, (order, args) => {
+        strangers.delete(socket)
+        return execute(order, args, gone.signal)
+      }),
+    ).finally(() => running.delete(work))
     running.add(work)
   })
-  server.maxConnections = connections
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(0, '127.0.0.1', resolve)
@@ -68,6 +78,26 @@ export async function openControl(file: string, execute: Execute): Promise<{ clo
       await rm(file, { force: true })
     },
   }
+}
+
+/** One line each way; who sends more, or does not take the answer, is cut off. Resolves when the answer is made. Never rejects. */
+async function answer(socket: Socket, respond: (line: string) => Promise<unknown>): Promise<void> {
+  const arrival = setTimeout(() => socket.destroy(), waitMs)
+  let text: string
+  try {
+    const line = await readLine(socket, orderBytes).finally(() => clearTimeout(arrival))
+    // Read on, so as to see its end, and keep none of it.
+    socket.on('data', () => socket.destroy())
+    text = JSON.stringify({ result: await respond(line) })
+  } catch (error) {
+    text = JSON.stringify(refusal(error as Error)) // everything thrown here is an Error
+  }
+  if (socket.destroyed) return
+  const delivery = setTimeout(() => socket.destroy(), deliveryMs)
+  socket.once('close', () => clearTimeout(delivery))
+  socket.write(`${text}\n`)
+  // Not only its own half: the other one may never be closed.
+  socket.destroySoon()
 }
 
 /**
@@ -133,18 +163,24 @@ const refusal = (error: Error) =>
     ? { error: error.message, code: error.code, extras: error.extras }
     : { error: error.message, code: 'ERR_INTERNAL' }
 
+/** The first line; nothing more is read then until somebody else does. */
 function readLine(socket: Socket, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
     socket.setEncoding('utf8')
     socket.on('error', reject)
     socket.on('close', () => reject(new MarketError('ERR_BUSY', 'closed before a line was complete')))
-    socket.on('data', (chunk: string) => {
-      text += chunk
-      const end = text.indexOf('\n')
-      if (end !== -1) resolve(text.slice(0, end))
-      else if (text.length > maxBytes)
+    socket.on('data', function take(chunk: string) {
+      const end = chunk.indexOf('\n')
+      text += end === -1 ? chunk : chunk.slice(0, end)
+      if (text.length > maxBytes) {
         socket.destroy(new MarketError('ERR_TOO_LARGE', 'the line is too long'))
+      } else if (end !== -1) {
+        socket.off('data', take)
+        if (end < chunk.length - 1)
+          socket.destroy(new MarketError('ERR_MALFORMED', 'more than one line came'))
+        else resolve(text)
+      }
     })
   })
 }

@@ -1,13 +1,15 @@
 /** What the operator may order of his relay, whether it is running (control.ts) or not (reach.ts). */
 import { z } from 'zod'
+import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
+import { isPublicKey } from '../../market/secp256k1.ts'
 import { Key, mostSatoshi } from '../../market/units.ts'
-import { keyFile } from '../data-directory.ts'
+import { keyFile, refuseInside } from '../data-directory.ts'
 import { checkLedger } from '../ledger/check/check.ts'
 import { explain } from '../ledger/explain.ts'
 import { entriesOf, pursesOfAll } from '../ledger/statements.ts'
-import { PriceChange, priceNames, type Pricing } from '../pricing.ts'
+import { PriceChange, type Pricing } from '../pricing.ts'
 import { writeBackup } from '../store/backup.ts'
 import * as keys from '../store/keys.ts'
 import {
@@ -27,13 +29,18 @@ const pageEntries = 1000
 
 const Satoshi = z.int().min(1).max(mostSatoshi)
 const Account = z.strictObject({ key: Key.refine((key) => key !== ANYONE_KEY, 'key 1 has no account') })
+/** Credit for what nobody can have the private key of would be lost. What was given to such is still taken back. */
+const Point = Account.shape.key.refine(
+  (key) => !Key.safeParse(key).success || isPublicKey(fromHex(key)),
+  'no such key can exist',
+)
 const Nothing = z.strictObject({})
 
 const Orders = {
   ping: Nothing,
   status: Nothing,
   'confirm-clock': Nothing,
-  grant: Account.extend({ satoshi: Satoshi, id: z.string().min(1).max(128).optional() }),
+  grant: z.strictObject({ key: Point, satoshi: Satoshi, id: z.string().min(1).max(128).optional() }),
   revoke: Account.extend({ satoshi: Satoshi }),
   accounts: z.strictObject({ after: Key.optional() }),
   account: Account.extend({ limit: z.int().min(0).max(pageEntries) }),
@@ -78,7 +85,7 @@ export class Operator {
     if (!Object.hasOwn(Orders, order)) throw new MarketError('ERR_MALFORMED', `there is no order ${order}`)
     const name = order as Order // it is one of the table
     const parsed = Orders[name].safeParse(args)
-    if (!parsed.success) throw new MarketError('ERR_MALFORMED', `${order}: ${z.prettifyError(parsed.error)}`)
+    if (!parsed.success) throw new MarketError('ERR_MALFORMED', `${order}: ${sentence(parsed.error)}`)
     // Its parameter is what its schema gives.
     const carryOut = this[name] as (args: unknown, signal: AbortSignal) => Promise<unknown>
     return carryOut.call(this, parsed.data, signal)
@@ -114,10 +121,17 @@ export class Operator {
   /**
    * Gives credit. With an `id`, the same grant ordered again is not given again. The answer is of the commit itself: what
    * failed after it would be ordered, and given, once more.
+   * @throws ERR_CONFLICT where the id stands for another amount
    */
   async grant({ key, satoshi, id }: OrderOf<'grant'>) {
     return this.#options.store.commit((batch) => {
-      const granted = id === undefined || grantedBefore(batch, key, id) === undefined
+      const before = id === undefined ? undefined : grantedBefore(batch, key, id)
+      if (before !== undefined && before !== satoshi)
+        throw new MarketError(
+          'ERR_CONFLICT',
+          `${id} was granted before with ${before} satoshi, not ${satoshi}`,
+        )
+      const granted = before === undefined
       if (granted) {
         const place = bookReceived(batch, { owner: key, purse: 'grant', satoshi, note: id ?? 'operator' })
         if (id !== undefined) rememberGrant(batch, { owner: key, id, place })
@@ -168,16 +182,13 @@ export class Operator {
 
   /** Those that are not named stay as was decided last. */
   async 'set-prices'(change: OrderOf<'set-prices'>) {
-    const { pricing, now, open } = this.#options
+    const { pricing, open } = this.#options
     if (open)
       throw new MarketError(
         'ERR_CONFLICT',
         'with --open everybody writes free of charge: leave it out to sell',
       )
-    const decided = pricing.next(now())?.prices ?? pricing.at(now())
-    const prices = { ...decided }
-    for (const name of priceNames) prices[name] = change[name] ?? decided[name]
-    const from = await pricing.set(prices, now())
+    const from = await pricing.set(change)
     return { from, ...(await this.prices({})) }
   }
 
@@ -205,6 +216,7 @@ export class Operator {
   async backup({ directory }: OrderOf<'backup'>, signal: AbortSignal) {
     const { store, data, now, serving } = this.#options
     const pace = serving === undefined ? { duty: 1 } : {}
+    await refuseInside(data, directory)
     return writeBackup({
       snapshot: store.snapshot(),
       key: keyFile(data),
@@ -220,6 +232,12 @@ export class Operator {
     if (serving === undefined) throw notRunning()
     return serving
   }
+}
+
+/** What does not fit first of all, and where. */
+function sentence({ issues: [issue] }: z.ZodError): string {
+  const { path, message } = issue! // every ZodError has one
+  return path.length === 0 ? message : `${path.join('.')}: ${message}`
 }
 
 /** The purse of granted credit, as this batch leaves it. */

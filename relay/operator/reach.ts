@@ -1,8 +1,6 @@
 /** Where the operator's orders go: to the relay that runs on a data directory, or to its store when none does. */
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { MarketError } from '../../market/errors.ts'
-import { controlFile, storeDirectory } from '../data-directory.ts'
+import { controlFile, hasStore, storeDirectory } from '../data-directory.ts'
 import { Pricing } from '../pricing.ts'
 import { Store } from '../store/store.ts'
 import { control, interrupted } from './control.ts'
@@ -18,11 +16,9 @@ export interface Reached {
 export async function reach(data: string, signal: AbortSignal): Promise<Reached> {
   if (await answers(data, signal)) return reachRunning(data, signal)
   const directory = storeDirectory(data)
-  await stat(join(directory, 'CURRENT')).catch((cause) => {
-    throw new MarketError('ERR_NOT_FOUND', `there is no relay in ${data}`, { cause })
-  })
+  await refuseNone(data)
   const store = await Store.open({ directory, now: Date.now })
-  const pricing = await Pricing.open(store, Date.now())
+  const pricing = await Pricing.open(store)
   const operator = new Operator({ store, pricing, now: Date.now, open: false, data })
   return {
     async send(order, args) {
@@ -39,10 +35,19 @@ export function reachRunning(data: string, signal: AbortSignal): Reached {
     async send(order, args) {
       if (signal.aborted) throw interrupted()
       // What a relay of this same program says has this form.
-      return (await control(controlFile(data), order, args, signal)) as never
+      const answer = control(controlFile(data), order, args, signal).catch(async (error) => {
+        if (isNotRunning(error)) await refuseNone(data)
+        throw error
+      })
+      return (await answer) as never
     },
     async close() {},
   }
+}
+
+async function refuseNone(data: string): Promise<void> {
+  if (await hasStore(data)) return
+  throw new MarketError('ERR_NOT_FOUND', `there is no relay in ${data}`)
 }
 
 async function answers(data: string, signal: AbortSignal): Promise<boolean> {
@@ -53,3 +58,6 @@ async function answers(data: string, signal: AbortSignal): Promise<boolean> {
     throw error
   }
 }
+
+const isNotRunning = (error: unknown): boolean =>
+  error instanceof MarketError && error.extras.reason === 'not running'

@@ -34,6 +34,9 @@ export type BackupHeader = z.infer<typeof BackupHeader>
 const unsyncedBytes = 4 << 20
 const headBytes = 64 << 10
 const chunkBytes = 4 << 20
+/** More than any row of a relay has; what claims more is refused before it is waited for. */
+const longestKeyBytes = 64 << 10
+const longestValueBytes = 256 << 20
 
 /** A backup being written; lets little of itself wait for the disk. */
 export class BackupWriter {
@@ -137,7 +140,7 @@ export class BackupReader {
     let count = 0
     for await (const chunk of this.#chunks()) {
       const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-      const { rows, read } = decodeRows(bytes)
+      const { rows, read } = decodeRows(this.#path, bytes)
       rest = bytes.subarray(read)
       count += rows.length
       yield rows
@@ -200,14 +203,17 @@ function encodeRows(rows: readonly KeyValue[]): Buffer {
   return encoded
 }
 
-/** Whole rows at the beginning of `bytes`, and how many bytes they take. */
-function decodeRows(bytes: Buffer): { rows: KeyValue[]; read: number } {
+/** Whole rows at the beginning of `bytes`, and how many bytes they take. @throws ERR_MALFORMED for one that no relay has */
+function decodeRows(path: string, bytes: Buffer): { rows: KeyValue[]; read: number } {
   const rows: KeyValue[] = []
   let read = 0
   while (read + rowHeadBytes <= bytes.length) {
     const keyStart = read + rowHeadBytes
-    const valueStart = keyStart + bytes.readUInt32BE(read)
-    const end = valueStart + bytes.readUInt32BE(read + 4)
+    const [keyBytes, valueBytes] = [bytes.readUInt32BE(read), bytes.readUInt32BE(read + 4)]
+    if (keyBytes > longestKeyBytes || valueBytes > longestValueBytes)
+      throw malformed(path, 'altered', `has a row of ${keyBytes + valueBytes} bytes`)
+    const valueStart = keyStart + keyBytes
+    const end = valueStart + valueBytes
     if (end > bytes.length) break
     rows.push([bytes.subarray(keyStart, valueStart), bytes.subarray(valueStart, end)])
     read = end

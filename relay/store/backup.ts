@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { MarketError } from '../../market/errors.ts'
 import { BackupWriter } from './backup-file.ts'
@@ -61,7 +61,7 @@ export interface Backup {
 
 /**
  * Writes a backup, durable when this resolves; when it rejects no file and no directory of it is left.
- * @throws ERR_CONFLICT when the directory is in use; ERR_BUSY when the store was closed meanwhile or `signal` was
+ * @throws ERR_CONFLICT when the directory is in use, ERR_NOT_FOUND when the one it would lie in is not there; ERR_BUSY when the store was closed meanwhile or `signal` was
  * aborted; ERR_INTERNAL when something cannot be read or written.
  */
 export async function writeBackup(options: BackupOptions): Promise<Backup> {
@@ -114,9 +114,12 @@ export async function syncDirectory(directory: string): Promise<void> {
   await handle.sync().finally(() => handle.close())
 }
 
-/** The file of this backup and no other in a directory that is empty but for it; the first directory made for it, if any. */
-async function claim(directory: string): Promise<{ file: FileHandle; made: string | undefined }> {
-  const made = await mkdir(directory, { recursive: true, mode: 0o700 })
+/**
+ * The file of this backup and no other in a directory that is empty but for it, and whether the directory was made for it.
+ * Those above are not made: below some paths of the system (/proc) that never ends.
+ */
+async function claim(directory: string): Promise<{ file: FileHandle; made: boolean }> {
+  const made = await make(directory)
   try {
     if ((await readdir(directory)).length > 0)
       throw new MarketError('ERR_CONFLICT', 'it is not empty, and a backup takes a directory of its own')
@@ -128,15 +131,22 @@ async function claim(directory: string): Promise<{ file: FileHandle; made: strin
   }
 }
 
-/** Removes a directory and those above it, up to the first one that was made for it; not what others use by now. */
-async function unmake(directory: string, made: string | undefined): Promise<void> {
-  if (made === undefined) return
-  const first = resolve(made)
+async function make(directory: string): Promise<boolean> {
   try {
-    for (let path = resolve(directory); path.length >= first.length; path = dirname(path)) await rmdir(path)
-  } catch {
-    // Why the backup failed says more.
+    await mkdir(directory, { mode: 0o700 })
+    return true
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    if (code !== 'ENOENT') throw cause
+    throw new MarketError('ERR_NOT_FOUND', `it cannot be made in ${dirname(directory)}`, { cause })
   }
+}
+
+/** Removes a directory that was made for a backup; not one that others use by now. */
+async function unmake(directory: string, made: boolean): Promise<void> {
+  // Why the backup failed says more.
+  if (made) await rmdir(directory).catch(() => {})
 }
 
 async function write(options: BackupOptions, file: FileHandle): Promise<Backup> {

@@ -141,11 +141,15 @@ export function totalsOf(from: Reader): Totals {
   return value === undefined ? { ...noTotals } : Totals.decode(value)
 }
 
-/** The place of the entry that a grant with this id became; undefined when there was none. */
+/** How much was granted to `owner` with this id; undefined when nothing was. */
 export function grantedBefore(from: Reader, owner: Key, id: string): number | undefined {
   const value = from.get(grantRow(owner, id))
-  return value === undefined ? undefined : NumberRow.decode(value).value
+  if (value === undefined) return undefined
+  const entry = from.get(keys.placeKey(keys.ledgerPrefix(owner), NumberRow.decode(value).value))
+  if (entry === undefined) throw damaged(`the grant ${id} of ${owner} is not in the ledger`)
+  return Entry.decode(entry).received
 }
+
 /** Remembers what came of a grant, so that it can be ordered twice and happens once. */
 export function rememberGrant(batch: Batch, grant: { owner: Key; id: string; place: number }): void {
   batch.put(grantRow(grant.owner, grant.id), NumberRow.encode({ value: grant.place }))

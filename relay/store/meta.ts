@@ -27,6 +27,9 @@ export const Meta = z.object({
 })
 export type Meta = z.infer<typeof Meta>
 
+/** Whether no store was ever made of it. */
+export const isUnwritten = (database: Database): boolean => database.get(metaKey('store')) === undefined
+
 /**
  * What the store says of itself; an empty database becomes a new store.
  * @throws ERR_INTERNAL when it is damaged, no store, or made by a newer version of this program (`extras.reason`).

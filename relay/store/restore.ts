@@ -5,10 +5,11 @@ import { dirname, join } from 'node:path'
 import { MarketError } from '../../market/errors.ts'
 import { failed, keyFile, partOf, storeFile, syncDirectory, writeNewFile } from './backup.ts'
 import { BackupReader } from './backup-file.ts'
-import { openDatabase } from './database.ts'
+import { type KeyValue, openDatabase } from './database.ts'
 import { metaKey } from './keys.ts'
 import { type Meta, restoredMeta, writeMeta } from './meta.ts'
-import { NumberRow } from './rows.ts'
+import { Newcomers, NumberRow, Totals } from './rows.ts'
+import { decodeTariff, tariffRow } from './tariff.ts'
 
 export interface RestoreOptions {
   /** The directory of the backup. */
@@ -88,8 +89,8 @@ async function refuseExisting(data: string, name: string): Promise<void> {
   )
   if (!exists) return
   // Between its last two steps a restore leaves a store, which is whole, without its key.
-  const advice = name === keyFile ? '' : `; if only its ${keyFile} is missing, copy that from the backup`
-  throw new MarketError('ERR_CONFLICT', `there is a ${name} in ${data} already${advice}`)
+  const advice = name === keyFile ? '' : `, or if only its ${keyFile} is missing copy that from the backup`
+  throw new MarketError('ERR_CONFLICT', `there is a ${name} in ${data} already: choose a new folder${advice}`)
 }
 
 /** Removes what an interrupted restore left, unless that goes on in another process. */
@@ -111,6 +112,7 @@ async function build(source: BackupReader, directory: string, now: number): Prom
   let meta: Meta
   try {
     for await (const rows of source.rows()) {
+      for (const row of rows) checkMetaRow(row)
       const place = rows.find(([key]) => key.equals(placeKey))
       if (place !== undefined) lastPlace = NumberRow.decode(place[1]).value
       await database.write(rows.map(([key, value]) => ({ key, value })))
@@ -128,6 +130,29 @@ async function build(source: BackupReader, directory: string, now: number): Prom
 }
 
 const placeKey = metaKey('place')
+
+/** The rows without which a relay does not start; what it reads later of a forged backup, `relayd ledger check` finds. */
+const metaRows: readonly [Buffer, (value: Buffer) => unknown][] = [
+  [placeKey, NumberRow.decode],
+  [metaKey('sweep'), NumberRow.decode],
+  [metaKey('totals'), Totals.decode],
+  [metaKey('newcomers'), Newcomers.decode],
+  [tariffRow, decodeTariff],
+]
+
+function checkMetaRow([key, value]: KeyValue): void {
+  if (key[0] !== placeKey[0]) return // of another table, as nearly all are
+  const found = metaRows.find(([known]) => known.equals(key))
+  try {
+    found?.[1](value)
+  } catch (cause) {
+    const extras = { reason: 'altered' }
+    throw new MarketError('ERR_MALFORMED', `its row ${key.toString('latin1')} does not decode`, {
+      extras,
+      cause,
+    })
+  }
+}
 
 async function writeKey(data: string, key: Buffer): Promise<void> {
   const path = join(data, keyFile)

@@ -9,7 +9,7 @@ import { type CommitObserver, Committer, type Log, type StoreState } from './com
 import { countersOf } from './counters.ts'
 import { type Bounds, type Database, openDatabase, type Scan, type Snapshot } from './database.ts'
 import { type Page, type Query, readPage } from './inventory.ts'
-import { type Meta, openMeta } from './meta.ts'
+import { isUnwritten, type Meta, openMeta } from './meta.ts'
 import { cursorExpired, cursorOf, lastPlace, placeAt, placeOfCursor, timeOf } from './place.ts'
 import { proveRecord, pullRecord, type SignedRead, type SignedRequest } from './pulls.ts'
 import * as records from './records.ts'
@@ -49,10 +49,13 @@ type Parts = {
   listeners: Set<ArrivalsListener>
   now(): number
   observer: StoreObserver | undefined
+  isNew: boolean
 }
 
 export class Store {
   readonly meta: Meta
+  /** Whether this process made it: nothing was ever promised of it before. */
+  readonly isNew: boolean
   readonly #committer: Committer<records.Arrival>
   readonly #listeners: Set<ArrivalsListener>
   readonly #now: () => number
@@ -67,6 +70,7 @@ export class Store {
     const announce = (arrivals: records.Arrival[]) => tell(listeners, arrivals, log)
     const database = await reopen()
     try {
+      const isNew = isUnwritten(database)
       const meta = await openMeta(database, now())
       const { onState, reopenDelaysMs, observer } = options
       const committer = new Committer({
@@ -79,15 +83,16 @@ export class Store {
         reopenDelaysMs,
         observer,
       })
-      return new Store({ meta, committer, listeners, now, observer })
+      return new Store({ meta, isNew, committer, listeners, now, observer })
     } catch (error) {
       await database.close()
       throw error
     }
   }
 
-  private constructor({ meta, committer, listeners, now, observer }: Parts) {
+  private constructor({ meta, isNew, committer, listeners, now, observer }: Parts) {
     this.meta = meta
+    this.isNew = isNew
     this.#committer = committer
     this.#listeners = listeners
     this.#now = now

@@ -12,11 +12,12 @@ import { expireRecord, type RecordBatch } from './records.ts'
 import { NumberRow } from './rows.ts'
 import type { Store } from './store.ts'
 
-const hourMs = 3_600_000
+/** A clock that is set by less is not distrusted, neither here nor before a request (../clock.ts). */
+export const clockJumpMs = 3_600_000
 
 export const sweepLimits = {
-  /** The wall clock may differ by this much from the monotonic one … */
-  clockJumpMs: hourMs,
+  /** The wall clock may differ by this much from the monotonic one, either way, and … */
+  clockJumpMs,
   /** … and this long may have passed since the last sweep. */
   pauseMs: 7 * dayMs,
   /** Rows removed in one operation: about 2 ms of the committer, between which writers have their turn. */
@@ -25,8 +26,11 @@ export const sweepLimits = {
   runRows: 65_536,
   /** Owners whose pull log is looked at in one run; the next run goes on behind them. */
   runOwners: 256,
-  /** How much longer than fresh an answer is remembered: a clock set back by less makes no request act twice. */
-  answersMs: 5 * 60_000,
+  /**
+   * How much longer than fresh an answer is remembered. A sweep may come when the clock is ahead by a jump that is let
+   * pass, a request when it is behind by another: what was swept must not be fresh again then, and act twice.
+   */
+  answersMs: 2 * clockJumpMs,
   /** How long signed reads are kept as evidence. */
   pullRetentionMs: 90 * dayMs,
 } as const
@@ -99,7 +103,9 @@ export class Sweeper {
       batch.del(key)
     })
     const pulls = await this.#trimPulls(now)
-    await this.#options.store.commit((batch) => batch.put(sweepRow, NumberRow.encode({ value: now })))
+    // A clock set back moves this as little as any place, so that it cannot go back step by step, restart by restart.
+    const value = this.#confirmed ? now : Math.max(now, lastSweep(this.#options.store))
+    await this.#options.store.commit((batch) => batch.put(sweepRow, NumberRow.encode({ value })))
     this.#confirmed = false
     return expired + answered + lapsed + pulls
   }
@@ -110,9 +116,7 @@ export class Sweeper {
     if (Math.abs(jumpMs) > sweepLimits.clockJumpMs) {
       return `the clock jumped by ${Math.round(jumpMs / 60_000)} minutes`
     }
-    const { store } = this.#options
-    const stored = store.get(sweepRow)
-    const last = stored === undefined ? store.meta.startedAt : NumberRow.decode(stored).value
+    const last = lastSweep(this.#options.store)
     if (now - last <= sweepLimits.pauseMs || this.#confirmed) return undefined
     return `${Math.floor((now - last) / dayMs)} days passed since the last sweep`
   }
@@ -158,5 +162,11 @@ export class Sweeper {
 }
 
 const sweepRow = keys.metaKey('sweep')
+
+/** The time of the last sweep, by the clock of then; as long as there was none, that of the beginning. */
+export function lastSweep(store: Pick<Store, 'get' | 'meta'>): number {
+  const stored = store.get(sweepRow)
+  return stored === undefined ? store.meta.startedAt : NumberRow.decode(stored).value
+}
 
 const drop = (batch: RecordBatch, [key]: KeyValue): void => batch.del(key)

@@ -103,6 +103,10 @@ async function newPrices(
 
 async function books(stage: Stage, { relay, key }: { relay: RelayServer; key: string }): Promise<void> {
   stage.title('Every satoshi explained')
+  stage.say(
+    'What a purse holds is rounded once, for all its records together, and a receipt rounds its own record up:',
+  )
+  stage.say('so an entry of the ledger may reserve a satoshi less than the receipt of the same text said.')
   const story = await stage.operate('relay-1', 'ledger', 'explain', key, '--human')
   for (const line of story.slice(0, 6)) stage.say(line)
   if (story.length > 9) stage.say(`… ${story.length - 9} more sentences …`)

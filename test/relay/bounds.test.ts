@@ -97,7 +97,7 @@ t.test('a text of too many values is refused before it is parsed', async (t) => 
 t.test('a clock is trusted while it goes with the one that nobody sets, or a person says so', (t) => {
   const hour = 3_600_000
   let [now, monotonic] = [start, 0]
-  const clock = new Clock({ now: () => now, monotonic: () => monotonic, lastArrival: start })
+  const clock = new Clock({ now: () => now, monotonic: () => monotonic, lastStamp: start })
   now += 5 * hour
   monotonic += 5 * hour
   t.equal(clock.trouble, undefined)
@@ -109,7 +109,7 @@ t.test('a clock is trusted while it goes with the one that nobody sets, or a per
   clock.confirm()
   t.equal(clock.trouble, undefined)
 
-  const behind = { now: () => start, monotonic: () => 0, lastArrival: start + hour + 1 }
+  const behind = { now: () => start, monotonic: () => 0, lastStamp: start + hour + 1 }
   t.match(new Clock(behind).trouble, /behind the last record/)
   t.end()
 })

@@ -1,5 +1,7 @@
 /** Orders to a running relay: what becomes of them when either side ends. */
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MarketError } from '../../market/errors.ts'
@@ -89,6 +91,61 @@ t.test('a refusal arrives with its code and its facts, and no answer is without 
   await t.rejects(control(relay.file, 'busy'), { code: 'ERR_BUSY', message: 'later', extras })
   await t.rejects(control(relay.file, 'broken'), { code: 'ERR_INTERNAL', extras: {} })
   await t.rejects(control(relay.file, 'large'), { code: 'ERR_TOO_LARGE' })
+})
+
+/** Connections of whoever does not know the secret, and does not close his half either. */
+async function strangers(t: Test, file: string, count: number, text: string): Promise<Socket[]> {
+  const { port } = JSON.parse(readFileSync(file, 'utf8'))
+  const sockets = Array.from({ length: count }, () => connect({ port, allowHalfOpen: true }))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  await Promise.all(
+    sockets.map(async (socket) => {
+      socket.on('error', () => {}).resume()
+      await once(socket, 'connect')
+      socket.write(text)
+    }),
+  )
+  return sockets
+}
+
+t.test('who sends more than one line, or a line without end, is cut off', async (t) => {
+  const relay = await listen(t, async () => true)
+  t.teardown(() => relay.close())
+  for (const text of ['x\n', 'x\nmore', '']) {
+    const [socket] = await strangers(t, relay.file, 1, text)
+    const closed = new Promise((resolve) => socket!.once('close', resolve))
+    let written = 0
+    const more = setInterval(() => {
+      written += 65_536
+      socket!.write(Buffer.alloc(65_536, 'x'))
+    }, 1)
+
+    await closed
+
+    clearInterval(more)
+    t.ok(written < 64 << 20, JSON.stringify(text))
+  }
+  t.same(relay.orders, [])
+})
+
+t.test('strangers who stay do not keep the operator out, nor does an order that takes long', async (t) => {
+  let finish: (value: unknown) => void = () => {}
+  const gate = new Promise((resolve) => {
+    finish = resolve
+  })
+  const relay = await listen(t, async (order) => (order === 'long' ? gate : order))
+  t.teardown(() => relay.close())
+  const long = control(relay.file, 'long')
+  while (relay.orders.length === 0) await control(relay.file, 'meanwhile')
+  for (const text of ['x\n', '', '{"secret":']) {
+    await strangers(t, relay.file, 20, text)
+
+    t.equal(await control(relay.file, 'status'), 'status', JSON.stringify(text))
+  }
+  finish('done')
+  t.equal(await long, 'done')
 })
 
 t.test('after an interrupt nothing more is ordered, of a running relay or of a store', async (t) => {

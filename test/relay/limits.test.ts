@@ -187,6 +187,19 @@ t.test('behind a trusted proxy callers count by the address the proxy saw, else 
   }
 })
 
+t.test('behind a trusted proxy one address counts as one, however it is written', async (t) => {
+  const socket = { remoteAddress: '192.0.2.1' }
+  for (const [counted, ...spellings] of [
+    ['7.7.7.7', '7.7.7.7', '7.7.7.7:1000', '7.7.7.7:1001', '::ffff:7.7.7.7', '[::ffff:707:707]:80'],
+    ['2001:db8:0:1::/64', '2001:db8:0:1::1', '[2001:db8:0:1::2]', '[2001:DB8::1:0:0:0:3]:443'],
+    ['1:2:0:3::/64', '1:2::3:4:5:6:7', '1:2::3:4:5:6.7.8.9', '1:2:0:3:4:5:6:7%eth0'],
+    // What is no address is not the caller's: the proxy answers for it.
+    ['192.0.2.1', '08.8.8.8', 'unknown', 'unknown7', '_hidden', '7.7.7.7.7', '[::1', '7.7.7.7:port', ' '],
+  ])
+    for (const spelling of spellings)
+      t.equal(callerAddress({ headers: { 'x-forwarded-for': spelling }, socket }, true), counted, spelling)
+})
+
 t.test('limits count by IPv4 address or IPv6 /64', async (t) => {
   for (const [address, counted] of [
     ['192.0.2.1', '192.0.2.1'],
@@ -210,4 +223,8 @@ t.test('limits count by IPv4 address or IPv6 /64', async (t) => {
   t.equal(callerAddress({ headers: { 'x-forwarded-for': 'a, 198.51.100.1 ' }, socket }, true), '198.51.100.1')
   t.equal(callerAddress({ headers: { 'x-forwarded-for': '' }, socket }, true), '192.0.2.1')
   t.equal(callerAddress({ headers: {}, socket: {} as { remoteAddress?: string } }, true), 'unknown')
+  t.equal(
+    callerAddress({ headers: {}, socket: { remoteAddress: '::ffff:198.51.100.1' } }, true),
+    '198.51.100.1',
+  )
 })

@@ -1,29 +1,37 @@
 /** What Prometheus is told: exactly what was done, in bounded labels, and as docs/metrics.md lists it. */
 import { deepEqual } from 'node:assert/strict'
 import { EventEmitter, once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { codes } from '../../market/errors.ts'
 import { replies } from '../../contracts/api.ts'
 import { control } from '../../relay/operator/control.ts'
 import type { Sources } from '../../relay/figures.ts'
-import { Metrics, serveMetrics } from '../../relay/metrics.ts'
+import { Metrics } from '../../relay/metrics.ts'
+import { serveMetrics } from '../../relay/metrics-server.ts'
 import { version } from '../../relay/version.ts'
 import { faultyDisk } from '../fixtures/database.ts'
 import { openStore } from '../fixtures/records.ts'
-import { startTestRelay } from '../fixtures/relay.ts'
+import { start, startTestRelay } from '../fixtures/relay.ts'
 import { actor, ask, askSigned, openSocket, post, postBatch, postSigned } from '../fixtures/wire.ts'
 import { replyTo, sealFor, sealRecord } from '../fixtures/wire.ts'
 
 const prices = ['--price', 'storageGBDay=4000000', '--price', 'egressGB=100000000']
 
-/** A selling relay with metrics, closed when the test ends. */
+/** A selling relay with metrics, closed when the test ends. A scrape comes a second later, when there is a new page. */
 async function measuredRelay(t: Test, args: readonly string[] = prices, data = t.testdir()) {
-  const relay = await startTestRelay(data, { args: [...args, '--metrics', '127.0.0.1:0'] })
+  const clock = { ms: start }
+  const now = () => clock.ms
+  const relay = await startTestRelay(data, { args: [...args, '--metrics', '127.0.0.1:0'], now })
   t.teardown(() => relay.close())
-  const scrape = async () => samplesOf(await pageOf(relay.metricsUrl!))
-  return { ...relay, data, scrape, metricsUrl: relay.metricsUrl! }
+  const scrape = async () => {
+    clock.ms += 1000
+    return samplesOf(await pageOf(relay.metricsUrl!))
+  }
+  return { ...relay, now, data, scrape, metricsUrl: relay.metricsUrl! }
 }
 
 async function pageOf(url: string): Promise<string> {
@@ -232,9 +240,71 @@ t.test('the page is on its own port, alone, and goes with its relay', async (t) 
   t.equal((await relay.scrape()).get(`relay_build_info{version="${version}"}`), 1)
 
   const taken = ['--open', '--metrics', new URL(origin).host]
-  await t.rejects(startTestRelay(join(relay.data, 'other'), { args: taken }), { code: 'EADDRINUSE' })
+  await t.rejects(startTestRelay(join(relay.data, 'other'), { args: taken }), {
+    code: 'ERR_CONFLICT',
+    message: `another program listens on ${new URL(origin).host}; choose another with --metrics HOST:PORT`,
+  })
+  t.notOk(existsSync(join(relay.data, 'other', 'store')))
   await relay.close()
   await t.rejects(fetch(relay.metricsUrl))
+})
+
+t.test('a page is made once a second for all who ask, and one for each connection', async (t) => {
+  let [made, now] = [0, 0]
+  const deps = {
+    page: async () => `page ${++made}\n`.padEnd(100_000),
+    monotonic: () => now,
+    onError: (error: unknown) => t.fail(String(error)),
+  }
+  const served = await serveMetrics({ host: '127.0.0.1', port: 0 }, deps)
+  t.teardown(() => served.close())
+  const { port } = served.address
+  const first = async () => (await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).trim()
+
+  t.same(await Promise.all([first(), first(), first()]), ['page 1', 'page 1', 'page 1'])
+  now += 999
+  t.equal(await first(), 'page 1')
+  now += 1
+  t.equal(await first(), 'page 2')
+
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  let received = 0
+  socket.on('data', (chunk) => {
+    received += chunk.length
+  })
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  socket.write('GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(1000))
+  await closed
+  t.ok(received < 200_000, 'at most one page came')
+})
+
+t.test('on the loopback the page is for those who ask for it by a name of this machine', async (t) => {
+  const deps = {
+    page: async () => 'page',
+    monotonic: () => 0,
+    onError: (error: unknown) => t.fail(String(error)),
+  }
+  const status = async (port: number, host: string) => {
+    const call = request({ port, host: '127.0.0.1', path: '/metrics', headers: { host } }).end()
+    const [response] = await once(call, 'response')
+    response.resume()
+    return response.statusCode
+  }
+  const local = await serveMetrics({ host: '127.0.0.1', port: 0 }, deps)
+  t.teardown(() => local.close())
+  for (const host of ['localhost', 'LOCALHOST:1', `127.0.0.1:${local.address.port}`, '[::1]:80', '127.0.0.2'])
+    t.equal(await status(local.address.port, host), 200, host)
+  for (const host of [
+    'evil.example',
+    'evil.example:9',
+    'localhost.evil.example',
+    '192.0.2.1',
+    '127.0.0.1.evil',
+  ])
+    t.equal(await status(local.address.port, host), 403, host)
+  const everywhere = await serveMetrics({ host: '0.0.0.0', port: 0 }, deps)
+  t.teardown(() => everywhere.close())
+  t.equal(await status(everywhere.address.port, 'relay.example:9100'), 200)
 })
 
 t.test('without --metrics there is no page', async (t) => {
@@ -297,7 +367,8 @@ t.test('trouble is told, and the last sums stand while the store cannot be read'
 
   now.state = 'ready'
   const errors: unknown[] = []
-  const served = await serveMetrics({ host: '127.0.0.1', port: 0 }, page, (error) => errors.push(error))
+  const onError = (error: unknown) => errors.push(error)
+  const served = await serveMetrics({ host: '127.0.0.1', port: 0 }, { page, monotonic: () => 0, onError })
   t.teardown(() => served.close())
   const { status } = await fetch(`http://127.0.0.1:${served.address.port}/metrics`)
   t.equal(status, 500)

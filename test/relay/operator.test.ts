@@ -92,12 +92,15 @@ t.test('people get sentences and tables where programs get JSON', async (t) => {
   t.match(await said('accounts', 'list'), `${alice.identity}  grant: 500 available`)
   t.match(
     await said('accounts', 'show', alice.identity),
-    /TIME +PURSE +WHAT.*\n.* received +received 500 +operator/,
+    /TIME \(UTC\) +PURSE +WHAT.*\n.* received +received 500 +operator/,
   )
-  t.match(await said('revoke', alice.identity, '9000'), 'took back 500 satoshi')
+  t.match(await said('accounts', 'list'), /spent of 500$/)
+  t.match(await said('revoke', alice.identity, '9000'), /took back 500 satoshi.*: only 500 were available/)
+  t.match(await said('accounts', 'list'), '0 spent and 500 returned of 500')
   t.match(await said('price'), '40000000 satoshi per GB and day stored')
   t.match(await said('price', 'set', 'ingressGB=7'), /from \d{4}-.* UTC on, when quotes given out have ended/)
   t.match(await said('ledger', 'check'), 'no difference')
+  t.match(await said('status'), /nextPrices .* from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/)
   t.match(await said('status'), /ledger +purses 1, entries 2, received 500, returned 500/)
   t.match(await said('price', '--json'), /^\{"prices"/)
 })
@@ -123,10 +126,33 @@ t.test('what cannot be carried out is said with a code', async (t) => {
   ])
     await t.rejects(relayd(data, args), { code: 'ERR_USAGE' }, args.join(' '))
   await t.rejects(relayd('', ['price']), { code: 'ERR_USAGE' })
-  await t.rejects(relayd(data, ['grant', 'alice', '5']), { code: 'ERR_MALFORMED' })
+  for (const args of [
+    ['grant', 'alice', '5'],
+    ['revoke', '02abc', '5'],
+    ['accounts', 'show', '02abc'],
+  ])
+    await t.rejects(
+      relayd(data, args),
+      { code: 'ERR_USAGE', message: / is no key: 66 digits/ },
+      args.join(' '),
+    )
+  const noPoint = `02${'ff'.repeat(32)}`
+  await t.rejects(relayd(data, ['grant', noPoint, '5']), {
+    code: 'ERR_MALFORMED',
+    message: 'grant: key: no such key can exist',
+  })
+  await relayd(data, ['grant', alice, '5', '--id', 'invoice'])
+  await t.rejects(relayd(data, ['grant', alice, '6', '--id', 'invoice']), {
+    code: 'ERR_CONFLICT',
+    message: 'invoice was granted before with 5 satoshi, not 6',
+  })
+  await t.rejects(relayd(data, ['status']), { code: 'ERR_NOT_FOUND', extras: { reason: 'not running' } })
+  for (const directory of [join(data, 'store', 'sub'), join(data, 'new'), data])
+    await t.rejects(relayd(data, ['backup', directory]), { code: 'ERR_CONFLICT' }, directory)
+  await t.rejects(relayd(data, ['backup', '/proc/none/x']), { code: 'ERR_NOT_FOUND' })
   await t.rejects(relayd(data, ['grant', alice, '2100000000000001']), { code: 'ERR_MALFORMED' })
-  await t.rejects(relayd(data, ['accounts', 'show', alice]), { code: 'ERR_NOT_FOUND' })
-  await t.rejects(relayd(data, ['ledger', 'explain', alice]), { code: 'ERR_NOT_FOUND' })
+  await t.rejects(relayd(data, ['accounts', 'show', actor().identity]), { code: 'ERR_NOT_FOUND' })
+  await t.rejects(relayd(data, ['ledger', 'explain', actor().identity]), { code: 'ERR_NOT_FOUND' })
   await t.rejects(relayd(data, ['status']), { code: 'ERR_NOT_FOUND', extras: { reason: 'not running' } })
   await t.rejects(relayd(join(data, 'elsewhere'), ['price']), { code: 'ERR_NOT_FOUND' })
 })

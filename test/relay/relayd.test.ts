@@ -1,7 +1,7 @@
 /** `relayd` as its operator meets it: options, streams, files, signals and exit codes. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -136,8 +136,10 @@ t.test(
     t.match(second, { code: 1, stdout: '', stderr: /another process|in use/ })
     const samePort = ['--listen', `127.0.0.1:${relay.port}`]
     await t.rejects(startTestRelay(join(t.testdirName, 'other'), { args: samePort }), {
-      message: `listen EADDRINUSE: address already in use 127.0.0.1:${relay.port}`,
+      code: 'ERR_CONFLICT',
+      message: `another program listens on 127.0.0.1:${relay.port}; choose another with --listen HOST:PORT`,
     })
+    t.notOk(existsSync(join(t.testdirName, 'other', 'store')), 'and no folder is left behind')
     t.match(status, { code: 0, stderr: '' })
     const said = JSON.parse(status.stdout)
     t.match(said, {

@@ -188,6 +188,43 @@ t.test('a backup that is not as it was written is refused, and says why', async 
   await t.rejects(restoreBackup({ backup: backup.directory, data: join(data, 'new'), now: start }), altered)
 })
 
+/** A whole backup, with a checksum that holds, in which one row more stands first. */
+function withRow(whole: Buffer, key: string, value: Buffer, valueBytes = value.length): Buffer {
+  const endBytes = 32 + 'relayd backup end'.length
+  const headEnd = whole.indexOf('\n', whole.indexOf('\n') + 1) + 1
+  const row = Buffer.alloc(8)
+  row.writeUInt32BE(key.length, 0)
+  row.writeUInt32BE(valueBytes, 4)
+  const count = Buffer.alloc(8)
+  count.writeBigUInt64BE(whole.readBigUInt64BE(whole.length - endBytes - 8) + 1n)
+  const rows = whole.subarray(headEnd, whole.length - endBytes - 8)
+  const bytes = Buffer.concat([whole.subarray(0, headEnd), row, Buffer.from(key), value, rows, count])
+  const digest = createHash('sha256').update(bytes).digest()
+  return Buffer.concat([bytes, digest, Buffer.from('relayd backup end')])
+}
+
+t.test('a forged backup with a checksum that holds is refused before anything has its name', async (t) => {
+  const { data, backup, file } = await backedUp(t, { rows: 10 })
+  const whole = readFileSync(file)
+  const altered = { code: 'ERR_MALFORMED', extras: { reason: 'altered' } }
+  const target = join(data, 'new')
+  for (const [name, bytes, message] of [
+    ['prices', withRow(whole, 'mprices', Buffer.from('{')), /its row mprices does not decode/],
+    ['totals', withRow(whole, 'mtotals', Buffer.of(9)), /its row mtotals does not decode/],
+    ['a huge row', withRow(whole, 'x', Buffer.alloc(0), 0xffff_ffff), /has a row of 4294967296 bytes/],
+  ] as const) {
+    writeFileSync(file, bytes)
+    await t.rejects(
+      restoreBackup({ backup: backup.directory, data: target, now: start }),
+      { ...altered, message },
+      name,
+    )
+    t.strictSame(readdirSync(target), [], name)
+  }
+  writeFileSync(file, withRow(whole, 'mother', Buffer.of(1)))
+  await restoreBackup({ backup: backup.directory, data: target, now: start })
+})
+
 t.test('nothing is restored over a store or a key, nor from what is no backup', async (t) => {
   const { data, backup } = await backedUp(t, { rows: 10 })
   const attempt = (target: string, from = backup.directory) =>

@@ -2,10 +2,11 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { protocolLimits } from '../../market/units.ts'
+import { Clock } from '../../relay/clock.ts'
 import { DiskGuard } from '../../relay/store/disk.ts'
 import { everything } from '../../relay/store/keys.ts'
 import type { Store } from '../../relay/store/store.ts'
-import { Sweeper, sweepLimits } from '../../relay/store/sweeper.ts'
+import { lastSweep, Sweeper, sweepLimits } from '../../relay/store/sweeper.ts'
 import {
   clock,
   makeDelete,
@@ -49,7 +50,7 @@ t.test(
   async (t) => {
     const { store, sweeper, now, write } = await setUp(t, t.testdir())
     const short = await write({ ttl: 60, maxPulls: 1 })
-    const long = await write({ ttl: 7200 })
+    const long = await write({ ttl: 86_400 })
     const deleted = await write({ ttl: 60 })
     await store.read(makeRead(short, 1))
     await store.read(makeRead(long, 2))
@@ -137,6 +138,35 @@ t.test('after a jump of the clock nothing goes until a person confirms the time'
     t.strictSame(sweeper.state, { state: 'running' })
     t.equal(await sweeper.run(), 1)
   }
+})
+
+t.test('no clock that is trusted makes a read count twice, nor one set back at every restart', async (t) => {
+  const hour = 3_600_000
+  const now = clock(start + hour)
+  const { store, sweeper, skew, write } = await setUp(t, t.testdir(), now)
+  const monotonic = () => now.ms - start - skew.ms
+  const guard = new Clock({ now, monotonic, lastStamp: 0 })
+  const set = (driftMs: number) => {
+    now.ms = start + hour + driftMs
+    skew.ms = driftMs
+    t.equal(guard.trouble, undefined)
+  }
+  const path = await write({ ttl: 86_400 })
+  set(-hour)
+  const read = makeRead(path, 'once', now.ms)
+  t.equal((await store.read(read)).outcome, 'record')
+  set(hour)
+  await sweeper.run()
+  t.strictSame(sweeper.state, { state: 'running' })
+  const latest = now.ms
+  set(-hour)
+
+  await store.read(read)
+
+  t.equal(store.counters(path.owner).pulls, 1)
+  await sweeper.run()
+  t.equal(lastSweep(store), latest, 'what a relay that starts now holds its clock against')
+  t.match(new Clock({ now, monotonic, lastStamp: latest }).trouble, /last sweep/)
 })
 
 t.test('after a long pause nothing goes until a person confirms the time, restarts included', async (t) => {
