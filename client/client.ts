@@ -1,12 +1,12 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
 import type { LedgerEntry } from '../contracts/account.ts'
-import { openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
-import { formatAddress, type RelayAddress } from '../market/address.ts'
+import type { RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
-import { type IdentityFile, sealIdentity } from '../market/identity-file.ts'
+import type { IdentityFile } from '../market/identity-file.ts'
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
+import { type Coins, coinsOf } from './coins.ts'
 import type { Context } from './context.ts'
 import {
   type Delivery,
@@ -34,7 +34,8 @@ import { pull, pullStrangers, type Pulled, type PullOptions } from './mail/pull.
 import { type Strangers, strangersOn } from './mail/strangers.ts'
 import { type AccountAt, accounts, ledger } from './money/account.ts'
 import type { Quoted } from './money/quotes.ts'
-import { contextOf, type InitOptions, type OpenOptions } from './open.ts'
+import type { CoinOptions } from './money/wallet.ts'
+import { contextOf, type InitOptions, initHome, type OpenOptions } from './open.ts'
 import {
   type Added,
   addFriend,
@@ -45,7 +46,6 @@ import {
   renameFriend,
 } from './people/friends.ts'
 import { addRelay, removeRelay } from './people/me.ts'
-import { checkLabel } from './people/names.ts'
 import { distinct, ownRelays, relaysNamed, resolveAddress } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 import { ping, type Ping } from './wire/ping.ts'
@@ -61,19 +61,7 @@ export class Client {
 
   /** Makes a new identity in a home that has none. @throws ERR_CONFLICT when it has one */
   static async init(directory: string, options: InitOptions): Promise<Client> {
-    if (await Home.at(directory).hasIdentity())
-      throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
-    checkLabel(options.label)
-    const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(text)))
-    const home = await Home.open(directory)
-    if (options.wallet === undefined) {
-      // A key without identity file is what a crash right here leaves behind.
-      await openOrCreateKeyFile(home.keyFile, { passphrase: options.passphrase })
-    }
-    const client = new Client(await contextOf(home, options))
-    const fields = { label: options.label, relays: relays.map(formatAddress), now: Date.now() }
-    await home.saveMe(await sealIdentity(fields, client.#ctx.wallet))
-    return client
+    return new Client(await initHome(directory, options))
   }
 
   /** @throws ERR_NOT_FOUND without identity, ERR_FORBIDDEN for a wrong passphrase, ERR_CONFLICT for another wallet's home */
@@ -165,6 +153,15 @@ export class Client {
    */
   quote(what: Quotable, options: QuoteOptions = {}): Promise<Quoted> {
     return quote(this.#ctx, what, options)
+  }
+
+  /**
+   * The coins of this identity: those of this home on the chain that was named, here or the last time, or those of the
+   * wallet that was connected. Nothing is opened before the first call; close it after the last one, since one process at a
+   * time has the coins of a home open, and closing brings their backup to the own relays.
+   */
+  wallet(options: CoinOptions = {}): Coins {
+    return coinsOf(this.#ctx, options)
   }
 
   /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */

@@ -6,7 +6,7 @@ import { codeOf, isAboutMoney } from './errors.ts'
 import type { Home } from './home/home.ts'
 import { homeReads } from './home/reads.ts'
 import { PriceMemory } from './money/prices.ts'
-import type { Wallet } from './wallet.ts'
+import type { Holder, Wallet } from './wallet.ts'
 import { Connection } from './wire/connection.ts'
 
 /** What the user should hear though nothing failed. */
@@ -28,12 +28,16 @@ export type Notice =
   | { readonly type: 'damaged'; readonly error: Error }
   | { readonly type: 'record-unread'; readonly path: string; readonly error: Error }
   | { readonly type: 'transfer-failed'; readonly name: string; readonly error: Error }
+  /** The coins are safe here, but not on the relays. */
+  | { readonly type: 'backup-unplaced'; readonly error: Error }
   | { readonly type: 'friend-moved'; readonly friend: Key; readonly relays: readonly string[] }
   | { readonly type: 'friend-forked'; readonly friend: Key }
 
 export interface Context {
   readonly home: Home
   readonly wallet: Wallet
+  /** Who pays. */
+  readonly holder?: Holder
   /** How many receipts make a record accepted. */
   readonly quorum: number
   readonly now: () => number

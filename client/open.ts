@@ -1,14 +1,20 @@
 /** From a directory and what opens it to the context everything works in. */
 import type { WalletInterface } from '@bsv/sdk'
-import { openKeyFile } from '../contracts/wallet/key-file.ts'
+import { openKeyFile, openOrCreateKeyFile } from '../contracts/wallet/key-file.ts'
+import { formatAddress } from '../market/address.ts'
+import { MarketError } from '../market/errors.ts'
+import { sealIdentity } from '../market/identity-file.ts'
 import { type Context, createContext, type Notice } from './context.ts'
-import type { Home } from './home/home.ts'
-import { fromBrc100, fromKeyWallet, type Wallet } from './wallet.ts'
+import { type Connected, Home } from './home/home.ts'
+import { checkWalletUrl, httpWallet, identityAt, walletName } from './money/brc100.ts'
+import { checkLabel } from './people/names.ts'
+import { resolveAddress } from './people/relays.ts'
+import { type Brc100, fromBrc100, fromKeyWallet, type Holder, type Wallet } from './wallet.ts'
 
 export interface OpenOptions {
   /** Opens, or encrypts when it is made, the key file of the home. */
   readonly passphrase?: string | undefined
-  /** Any BRC-100 wallet instead of the key file. */
+  /** Any BRC-100 wallet instead of the key file, or of the wallet that was connected. */
   readonly wallet?: WalletInterface | undefined
   /** How many relays must sign for a record before it counts as delivered; 1 unless said. */
   readonly quorum?: number | undefined
@@ -23,12 +29,59 @@ export interface InitOptions extends OpenOptions {
 }
 
 export async function contextOf(home: Home, options: OpenOptions): Promise<Context> {
-  const wallet = await walletOf(home, options)
+  const { holder, wallet } = await holderOf(home, options)
   const { quorum = 1, onNotice = () => undefined } = options
-  return createContext({ home, wallet, quorum, now: Date.now, notify: onNotice })
+  return createContext({ home, holder, wallet, quorum, now: Date.now, notify: onNotice })
 }
 
-async function walletOf(home: Home, { wallet, passphrase }: OpenOptions): Promise<Wallet> {
-  if (wallet !== undefined) return fromBrc100(wallet)
-  return fromKeyWallet(await openKeyFile(home.keyFile, { passphrase }))
+/** A new identity in a home that has none, of the wallet that is given or connected, or of a new key. @throws ERR_CONFLICT when it has one */
+export async function initHome(directory: string, options: InitOptions): Promise<Context> {
+  if (await Home.at(directory).hasIdentity())
+    throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
+  checkLabel(options.label)
+  const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(text)))
+  const home = await Home.open(directory)
+  if (options.wallet === undefined && (await home.connected()) === undefined) {
+    // A key without identity file is what a crash right here leaves behind.
+    await openOrCreateKeyFile(home.keyFile, { passphrase: options.passphrase })
+  }
+  const ctx = await contextOf(home, options)
+  const fields = { label: options.label, relays: relays.map(formatAddress), now: ctx.now() }
+  await home.saveMe(await sealIdentity(fields, ctx.wallet))
+  return ctx
+}
+
+async function holderOf(
+  home: Home,
+  { wallet, passphrase }: OpenOptions,
+): Promise<{ holder: Holder; wallet: Wallet }> {
+  if (wallet !== undefined) return brc100(wallet, 'the wallet')
+  const connected = await home.connected()
+  if (connected !== undefined) return brc100(await httpWallet(connected.url), walletName(connected.url))
+  const keys = await openKeyFile(home.keyFile, { passphrase })
+  return { holder: { kind: 'home', keys }, wallet: fromKeyWallet(keys) }
+}
+
+const brc100 = async (wallet: Brc100, name: string) => ({
+  holder: { kind: 'brc100' as const, wallet, name },
+  wallet: await fromBrc100(wallet),
+})
+
+/**
+ * A BRC-100 wallet that listens at a URL signs, encrypts and pays for this home from now on; `Client.init` then takes its
+ * identity.
+ * @throws ERR_CONFLICT when the home has another identity, ERR_UNREACHABLE, ERR_UNTRUSTED
+ */
+export async function connectWallet(directory: string, text: string): Promise<Connected> {
+  const url = checkWalletUrl(text)
+  const identity = await identityAt(await httpWallet(url), url)
+  const isOther = async () => (await Home.at(directory).me()).msg.from !== identity
+  if ((await Home.at(directory).hasIdentity()) && (await isOther()))
+    throw new MarketError(
+      'ERR_CONFLICT',
+      `the identity in ${directory} is not that of ${walletName(url)}: connect it to a new home, with --home DIR`,
+    )
+  const home = await Home.open(directory)
+  await home.saveConnected({ url, identity })
+  return { url, identity }
 }

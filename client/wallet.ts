@@ -33,10 +33,28 @@ export const fromKeyWallet = (wallet: KeyWallet): Wallet => ({
   decrypt: (ciphertext, key) => wallet.decryptBytes(ciphertext, named(key)),
 })
 
-type Brc100 = Pick<WalletInterface, 'getPublicKey' | 'createSignature' | 'encrypt' | 'decrypt'>
+/** What of a BRC-100 wallet this client calls. */
+export type Brc100 = Pick<
+  WalletInterface,
+  | 'getPublicKey'
+  | 'createSignature'
+  | 'encrypt'
+  | 'decrypt'
+  | 'getNetwork'
+  | 'createAction'
+  | 'listOutputs'
+  | 'listActions'
+>
+
+/** Who has the key of this identity, and so its money: this home, or a wallet outside of it. */
+export type Holder =
+  | { readonly kind: 'home'; readonly keys: KeyWallet }
+  | { readonly kind: 'brc100'; readonly wallet: Brc100; readonly name: string }
+
+type Signing = Pick<WalletInterface, 'getPublicKey' | 'createSignature' | 'encrypt' | 'decrypt'>
 
 /** Any BRC-100 wallet. @throws ERR_MALFORMED style errors of the wallet itself. */
-export async function fromBrc100(wallet: Brc100): Promise<Wallet> {
+export async function fromBrc100(wallet: Signing): Promise<Wallet> {
   const { publicKey } = await wallet.getPublicKey({ identityKey: true })
   return {
     identity: Key.parse(publicKey),
@@ -69,7 +87,7 @@ export async function fromBrc100(wallet: Brc100): Promise<Wallet> {
  * Whether the wallet does its work under this key now. BRC-100 has no code for "does not decrypt"; a wallet that
  * opens what it just sealed is neither locked nor gone, so the fault was the ciphertext's.
  */
-async function works(wallet: Brc100, key: RecordKey): Promise<boolean> {
+async function works(wallet: Signing, key: RecordKey): Promise<boolean> {
   try {
     const { ciphertext } = await wallet.encrypt({ plaintext: [1], ...named(key) })
     return (await wallet.decrypt({ ciphertext, ...named(key) })).plaintext[0] === 1

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { fromBase64, fromUtf8, toBase64, toUtf8, utf8Length } from './bytes.ts'
 import { MarketError } from './errors.ts'
 import { RecordId } from './record.ts'
-import { Hash, Key, protocolLimits } from './units.ts'
+import { Hash, Key, Milliseconds, protocolLimits } from './units.ts'
 
 export const payloadLimits = {
   chunksPerPart: 1000,
@@ -15,6 +15,7 @@ export const payloadLimits = {
   nameLength: 255,
   safeNameBytes: 200,
   members: 1000,
+  networkLength: 32,
 } as const
 
 const text = z.string().refine((value) => value.isWellFormed(), { error: 'not well-formed Unicode' })
@@ -64,6 +65,15 @@ export const Channel = z.object({
   members: z.array(Key).max(payloadLimits.members),
   epoch: z.int().min(0),
 })
+/** The backup of a wallet, from its owner to himself: what follows 00 is the backup as a file has it. */
+export const WalletBackup = z.object({
+  type: z.literal('wallet-backup'),
+  size: z.int().min(1),
+  /** Whose money it is, in the words of the wallet. */
+  network: text.max(payloadLimits.networkLength),
+  /** When it was made, by its maker's clock: of two, the later one counts. */
+  taken: Milliseconds,
+})
 /** A message a relay signed for a user, carried in the relay's own outbox. */
 export const EnvelopePayload = z.object({ type: z.literal('envelope'), msg: z.unknown() })
 
@@ -77,6 +87,7 @@ export const Payload = z.discriminatedUnion('type', [
   IdentityPayload,
   Channel,
   EnvelopePayload,
+  WalletBackup,
 ])
 export type Payload = z.infer<typeof Payload>
 export type FileHead = z.infer<typeof FileHead>
@@ -85,7 +96,7 @@ export type Ack = z.infer<typeof Ack>
 /** A payload as its reader sees it. */
 export type ReadPayload = { payload: Payload | { type: 'unknown'; head: unknown }; bytes: Uint8Array }
 
-/** Bytes to be encrypted: base64 of head, 00, `bytes`, padding. A `chunk` says in `size` where its bytes end. */
+/** Bytes to be encrypted: base64 of head, 00, `bytes`, padding. `size` of a `chunk` or `wallet-backup` says where its bytes end. */
 export function encodePayload(payload: Payload, bytes: Uint8Array = new Uint8Array(0)): Uint8Array {
   const head = toUtf8(JSON.stringify(payload))
   const length = head.length + 1 + bytes.length
@@ -112,8 +123,10 @@ export function decodePayload(plaintext: Uint8Array): ReadPayload {
   const parsed = Payload.safeParse(head)
   if (!parsed.success) return { payload: { type: 'unknown', head }, bytes: rest }
   const payload = parsed.data
-  if (payload.type !== 'chunk') return { payload, bytes: new Uint8Array(0) }
-  if (payload.size > rest.length) throw new MarketError('ERR_MALFORMED', 'the chunk is shorter than it says')
+  if (payload.type !== 'chunk' && payload.type !== 'wallet-backup')
+    return { payload, bytes: new Uint8Array(0) }
+  if (payload.size > rest.length)
+    throw new MarketError('ERR_MALFORMED', `the ${payload.type} is shorter than it says`)
   return { payload, bytes: rest.subarray(0, payload.size) }
 }
 

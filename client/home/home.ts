@@ -3,6 +3,10 @@
  * a file is replaced whole, or its presence is the fact. Which file says what:
  *
  *   key.json                            the identity's key (contracts/wallet/key-file.ts)
+ *   connected.json                      the BRC-100 wallet that has the key, in place of key.json
+ *   wallet/                             the coins (contracts/wallet/coins/)
+ *   chain.json                          the chain that was named last (contracts/chain/settings.ts)
+ *   wallet-backup.json                  which records hold the backup of the coins
  *   me.relayid                          the own identity file, newest
  *   retired.json                        addresses of relays once used, for what is still queued there
  *   noticed.json                        what the user was told once and for all
@@ -34,7 +38,7 @@ import { toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { sha256 } from '../../market/hash.ts'
 import { type IdentityFile, openIdentity } from '../../market/identity-file.ts'
-import type { Key } from '../../market/units.ts'
+import { Key } from '../../market/units.ts'
 import { codeOf } from '../errors.ts'
 import { isBeyond } from '../wire/places.ts'
 import { ensureDirectory, readJson, readText, readWhole, remove, writeDurably } from './durable.ts'
@@ -56,6 +60,9 @@ const SavedCursor = z.strictObject({ cursor: Cursor })
 const Retired = z.array(Address).max(100)
 const Noticed = z.array(z.string())
 const Announcement = z.array(Address)
+/** A wallet outside of this home, and whose it is. */
+const Connected = z.strictObject({ url: z.url(), identity: Key })
+export type Connected = z.infer<typeof Connected>
 
 export class Home {
   readonly directory: string
@@ -87,6 +94,23 @@ export class Home {
 
   get keyFile(): string {
     return this.path('key.json')
+  }
+
+  get chainFile(): string {
+    return this.path('chain.json')
+  }
+
+  get coins(): string {
+    return this.path('wallet')
+  }
+
+  /** The wallet that holds the key, when it is not the key file. */
+  connected(): Promise<Connected | undefined> {
+    return readJson(this.path('connected.json'), Connected)
+  }
+
+  saveConnected(wallet: Connected): Promise<void> {
+    return writeDurably(this.path('connected.json'), JSON.stringify(wallet))
   }
 
   /** Runs `work` while no other process (nor task) holds the lock of that name. @throws ERR_LOCKED */

@@ -27,7 +27,7 @@ export interface Sent {
   readonly pulledFrom: readonly Key[]
 }
 
-/** Everything we sent that has not expired, oldest first. Chunks are part of their file, acks nobody's business. */
+/** Everything we sent that has not expired, oldest first. Chunks are part of their file, acks and backups nobody's business. */
 export async function overview(ctx: Context): Promise<Sent[]> {
   const all = await entries(ctx.home)
   const transfers = await outgoing(ctx.home)
@@ -40,7 +40,7 @@ export async function overview(ctx: Context): Promise<Sent[]> {
       ctx.notify({ type: 'damaged', error: error as Error })
       return undefined
     })
-    if (one !== undefined && one.type !== 'ack' && one.type !== 'chunk') sent.push(one)
+    if (one !== undefined && !silent.includes(one.type)) sent.push(one)
   }
   for (const { id, to, source, tag, createdMs, ttlSeconds } of transfers) {
     if (all.has(id)) continue
@@ -58,6 +58,9 @@ export async function overview(ctx: Context): Promise<Sent[]> {
   }
   return sent.sort((a, b) => a.sentMs - b.sentMs)
 }
+
+/** What only machines say to each other. */
+const silent: readonly Sent['type'][] = ['ack', 'chunk', 'wallet-backup']
 
 async function describe(ctx: Context, entry: Entry): Promise<Sent | undefined> {
   const record = await recordOf(ctx.home, entry)

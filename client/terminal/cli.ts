@@ -76,8 +76,8 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
   --help, -h   this, or the help of a command; --version
 
   RELAY_PASSPHRASE opens an encrypted key.
-  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay reached, 4 refused by a relay, 5 not found,
-  6 payment needed, or a relay took more than it had quoted.
+  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay, chain or wallet reached, 4 refused by a relay,
+  5 not found, 6 payment needed, too few coins, or a relay took more than it had quoted.
 `
 }
 
@@ -106,7 +106,8 @@ const isUsage = (error: unknown): boolean =>
 
 function exitCodeOf(error: unknown): number {
   if (isUsage(error)) return exitCodes.usage
-  if (isAboutMoney(error)) return exitCodes.payment
+  if (isAboutMoney(error) || codeOf(error) === 'ERR_INSUFFICIENT_FUNDS') return exitCodes.payment
+  if (codeOf(error) === 'ERR_CHAIN_UNAVAILABLE') return exitCodes.unreachable
   if (error instanceof ClientError)
     return error.code === 'ERR_UNREACHABLE' ? exitCodes.unreachable : exitCodes.failed
   if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exitCodes.notFound

@@ -123,6 +123,14 @@ export class Session {
     }
   }
 
+  /** A line for a terminal that the next one takes the place of. */
+  progress(text: string): void {
+    const { stderr } = this.io
+    if (this.isJson || !stderr.isTTY) return
+    this.#barIsOpen = true
+    stderr.write(`\r\x1b[K${oneLine(text)}`)
+  }
+
   endBar(): void {
     if (this.#barIsOpen) this.io.stderr.write('\n')
     this.#barIsOpen = false
@@ -158,6 +166,8 @@ function noticeText(notice: Notice): string {
       return `warning: ${notice.path} was not read: ${messageOf(notice.error)}`
     case 'transfer-failed':
       return `warning: the transfer of ${notice.name} stopped: ${explain(notice.error)}`
+    case 'backup-unplaced':
+      return `note: the backup of your coins is not on all your relays: ${explain(notice.error)}`
     case 'friend-moved':
       return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
     case 'friend-forked':

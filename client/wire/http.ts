@@ -8,17 +8,21 @@ export interface HttpRequest {
   readonly timeoutMs: number
   readonly maxReplyBytes: number
   readonly signal?: AbortSignal | undefined
+  /** Besides the type of the body. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** What the user knows it by, where that is not a relay's URL. */
+  readonly shown?: string
 }
 
 /** @throws ERR_UNREACHABLE, ERR_UNTRUSTED when the answer is larger than allowed, or the reason of `signal`. */
 export async function fetchText(request: HttpRequest): Promise<{ status: number; text: string }> {
-  const { url, body, timeoutMs, signal } = request
+  const { url, body, timeoutMs, signal, headers = {}, shown = relayOf(url) } = request
   const timeout = AbortSignal.timeout(timeoutMs)
   try {
     const response = await fetch(url, {
       ...(body === undefined
         ? { method: 'GET' }
-        : { method: 'POST', body, headers: { 'content-type': 'application/json' } }),
+        : { method: 'POST', body, headers: { ...headers, 'content-type': 'application/json' } }),
       // A redirect would let a relay point us at addresses inside our own network.
       redirect: 'error',
       signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
@@ -28,7 +32,7 @@ export async function fetchText(request: HttpRequest): Promise<{ status: number;
     signal?.throwIfAborted()
     if (error instanceof ClientError) throw error
     const why = timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : reasonOf(error)
-    throw new ClientError('ERR_UNREACHABLE', `cannot reach ${relayOf(url)}: ${why}`, error)
+    throw new ClientError('ERR_UNREACHABLE', `cannot reach ${shown}: ${why}`, error)
   }
 }
 

@@ -1,9 +1,10 @@
 /** `npm run demo [-- CHAPTER]`: the product at work, on this machine alone, in under a minute. */
+import { chain } from './chain.ts'
 import { credit } from './credit.ts'
 import { friends } from './friends.ts'
 import { Stage } from './stage.ts'
 
-const chapters = { friends, credit } as const
+const chapters = { friends, credit, chain } as const
 
 async function main(name: string): Promise<number> {
   if (!Object.hasOwn(chapters, name)) {

@@ -13,6 +13,7 @@ import { pullCommand } from './pull.ts'
 import { quoteCommand } from './quote.ts'
 import { relaysCommand } from './relays.ts'
 import { sendCommand } from './send.ts'
+import { walletCommand } from './wallet.ts'
 
 export const commands: readonly Command[] = [
   initCommand,
@@ -27,5 +28,6 @@ export const commands: readonly Command[] = [
   deleteCommand,
   quoteCommand,
   accountCommand,
+  walletCommand,
   pingCommand,
 ]

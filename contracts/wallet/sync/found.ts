@@ -77,6 +77,15 @@ export function record(batch: Batch, finding: Finding): Recorded {
   return { coins, satoshis, spent: spends.length }
 }
 
+const descriptions = {
+  made: 'made by another copy of this wallet',
+  paid: 'payment found on the chain',
+} as const
+
+/** Whether all that is known of an action was read from the chain: with the key it can be read there again. */
+export const isFound = ({ description, labels }: Action): boolean =>
+  labels.length === 0 && (description === descriptions.made || description === descriptions.paid)
+
 function newAction(batch: Batch, { txid, spends, now }: Finding): Action {
   const number = batch.next('action')
   const isOutgoing = spends.length > 0
@@ -85,7 +94,7 @@ function newAction(batch: Batch, { txid, spends, now }: Finding): Action {
     reference: newReference(number),
     state: 'unproven',
     txid,
-    description: isOutgoing ? 'made by another copy of this wallet' : 'payment found on the chain',
+    description: isOutgoing ? descriptions.made : descriptions.paid,
     labels: [],
     created: now,
     isOutgoing,
