@@ -1,5 +1,7 @@
 /** What `relayd start` may be told, on the command line or as RELAYD_* variables. */
 import { z } from 'zod'
+import { Network } from '../contracts/chain/chain.ts'
+import { parseChain } from '../contracts/chain/open.ts'
 import { freePrices, isFree } from '../market/price.ts'
 import { Key, mostSatoshi, Prices } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
@@ -26,10 +28,29 @@ export const Config = z.strictObject({
   trustProxy: z.boolean(),
   tls: z.strictObject({ cert: z.string(), key: z.string() }).optional(),
   minFreeDiskBytes: z.int().min(0),
+  /** What is said of the chain; what is not said is remembered (contracts/chain/settings.ts). */
+  chain: z.strictObject({
+    chain: z.string().optional(),
+    network: Network.optional(),
+    headers: z.string().optional(),
+    backup: z.string().optional(),
+  }),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
   limits: Limits,
 })
 export type Config = z.infer<typeof Config>
+
+/** The options that say where the coins are: of `start`, and of `wallet` when no relay runs. */
+export const chainOptions = {
+  chain: {
+    type: 'string',
+    value: 'CHAIN',
+    help: 'have a wallet: devnet, devnet:URL, node:URL or arc:URL (remembered, as the next three)',
+  },
+  network: { type: 'string', value: 'NAME', help: 'main (default), test or regtest; devnet for devnets' },
+  headers: { type: 'string', value: 'URL', help: 'for arc: a service that knows the headers' },
+  backup: { type: 'string', value: 'FILE', help: 'keep an encrypted backup of the coins there' },
+} as const satisfies Record<string, Option>
 
 interface Option {
   readonly type: 'string' | 'boolean'
@@ -72,6 +93,7 @@ export const startOptions = {
     help: 'change a limit (repeatable; see docs)',
   },
   metrics: { type: 'string', value: 'HOST:PORT', help: 'serve Prometheus GET /metrics there (default: not)' },
+  ...chainOptions,
   'log-level': {
     type: 'string',
     value: 'LEVEL',
@@ -105,12 +127,19 @@ export function readConfig(
     trustProxy: given['trust-proxy'] === true,
     tls: parseTls(text('tls-cert'), text('tls-key')),
     minFreeDiskBytes: Number(text('min-free-disk') ?? 512) * mib,
+    chain: {
+      chain: text('chain'),
+      network: text('network'),
+      headers: text('headers'),
+      backup: text('backup'),
+    },
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
   if (!parsed.success) throw new UsageError(sentence(parsed.error))
-  const { limits, open, prices } = parsed.data
+  const { limits, open, prices, chain } = parsed.data
   checkLimits(limits)
+  checkChain(chain)
   if (open && prices !== undefined && !isFree(prices))
     throw new UsageError('with --open everybody writes free of charge: leave it out to sell at a --price')
   return parsed.data
@@ -127,10 +156,21 @@ function sentence(error: z.ZodError): string {
     metrics: '--metrics takes HOST:PORT',
     publicUrl: '--public-url takes an http or https URL',
     minFreeDiskBytes: '--min-free-disk takes a number of MiB',
+    chain: '--network takes main, test, regtest or devnet',
     logLevel: '--log-level takes fatal, error, warn, info, debug or silent',
   }
   const field = String(error.issues[0]?.path[0])
   return expectations[field] ?? `${field} does not fit`
+}
+
+/** @throws UsageError */
+export function checkChain({ chain }: Config['chain']): void {
+  if (chain === undefined) return
+  try {
+    parseChain(chain)
+  } catch (cause) {
+    throw new UsageError(`--chain: ${(cause as Error).message}`, { cause }) // it throws nothing else
+  }
 }
 
 function fromCommandLine(args: readonly string[], options: Record<string, Option>): Given {
@@ -156,7 +196,8 @@ function truth(name: string, value: string): boolean {
   throw new UsageError(`the variable of --${name} takes true or false`)
 }
 
-function parseListen(text: string, option: string): { host: string; port: number } {
+/** @throws UsageError */
+export function parseListen(text: string, option: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
   if (match === null) throw new UsageError(`--${option} takes HOST:PORT, an IPv6 host in brackets`)
   return { host: match[1] ?? match[2] ?? '', port: Number(match[3]) }

@@ -7,10 +7,17 @@ export const keyFile = (data: string): string => join(data, 'relay.key')
 export const storeDirectory = (data: string): string => join(data, 'store')
 /** The relay's coins (contracts/wallet/). */
 export const walletDirectory = (data: string): string => join(data, 'wallet')
+/** Of the coins, as `relayd restore` brought it: it is there until they are recovered from it. */
+export const walletBackup = (data: string): string => join(data, 'wallet.backup')
+/** The chain of a devnet that runs in the relay. */
+export const devnetDirectory = (data: string): string => join(data, 'devnet')
 /** Which chain it was last told to use (contracts/chain/settings.ts). */
 export const chainFile = (data: string): string => join(data, 'chain.json')
 /** How a running relay is reached (operator/control.ts). */
 export const controlFile = (data: string): string => join(data, 'control.json')
+
+/** Whether there are coins, or were. */
+export const hasCoins = (data: string): Promise<boolean> => exists(join(walletDirectory(data), 'CURRENT'))
 
 /** Whether a relay was ever started on this folder. */
 export const hasStore = (data: string): Promise<boolean> => exists(join(storeDirectory(data), 'CURRENT'))
@@ -45,7 +52,7 @@ export async function refuseInside(data: string, directory: string): Promise<voi
     )
 }
 
-const exists = (path: string): Promise<boolean> =>
+export const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,

@@ -10,6 +10,7 @@ import type { StoreState } from './store/committer.ts'
 import type { DiskGuard } from './store/disk.ts'
 import type { Store } from './store/store.ts'
 import type { Sweeper } from './store/sweeper.ts'
+import type { Treasury } from './treasury.ts'
 import { version } from './version.ts'
 
 /** Whom a scrape asks. None of the answers takes a search. */
@@ -24,6 +25,8 @@ export interface Sources {
   readonly hub: Pick<LiveHub, 'counts'>
   readonly sockets: Pick<Sockets, 'count'>
   readonly budget: Pick<Budget, 'heldBytes'>
+  /** Undefined where the relay has no chain. */
+  readonly treasury?: Pick<Treasury, 'network' | 'status' | 'silentSeconds'> | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
 }
@@ -35,9 +38,14 @@ export interface Figure {
   readonly type: 'gauge' | 'counter'
   readonly name: string
   readonly help: string
-  /** The label that tells the values of `at` apart, where there are several. */
-  readonly label?: string
-  readonly at: (moment: Moment) => number | Readonly<Record<string, number>>
+  /** What tells the samples of `at` apart, where there are several. */
+  readonly labels?: readonly string[]
+  readonly at: (moment: Moment) => number | readonly Sample[]
+}
+
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
 }
 
 const gauge = (name: string, help: string, at: (moment: Moment) => number): Figure => ({
@@ -52,6 +60,9 @@ const counter = (name: string, help: string, at: (moment: Moment) => number): Fi
   help,
   at,
 })
+/** A sample for each value of one label. */
+const each = (label: string, values: Readonly<Record<string, number>>): Sample[] =>
+  Object.entries(values).map(([name, value]) => ({ labels: { [label]: name }, value }))
 const flag = (is: boolean): number => (is ? 1 : 0)
 
 const states: readonly StoreState[] = ['ready', 'recovering', 'failed']
@@ -61,8 +72,8 @@ export const figures: readonly Figure[] = [
     type: 'gauge',
     name: 'relay_build_info',
     help: 'Always 1; the label says which version runs',
-    label: 'version',
-    at: () => ({ [version]: 1 }),
+    labels: ['version'],
+    at: () => each('version', { [version]: 1 }),
   },
   gauge('relay_healthy', '1 while the relay can serve, as GET /health says', ({ trouble }) =>
     flag(trouble() === undefined),
@@ -71,8 +82,8 @@ export const figures: readonly Figure[] = [
     type: 'gauge',
     name: 'relay_store_state',
     help: '1 for the state that the store is in',
-    label: 'state',
-    at: ({ store }) => Object.fromEntries(states.map((state) => [state, flag(store.state === state)])),
+    labels: ['state'],
+    at: ({ store }) => states.map((state) => ({ labels: { state }, value: flag(store.state === state) })),
   },
   gauge('relay_clock_trouble', '1 while the clock is not trusted and nothing is written', ({ clock }) =>
     flag(clock.trouble !== undefined),
@@ -108,8 +119,9 @@ export const figures: readonly Figure[] = [
     type: 'gauge',
     name: 'relay_price_satoshi',
     help: 'Price of a new record, per GB or per GB and day',
-    label: 'price',
-    at: ({ prices: { storageGBDay, egressGB, ingressGB } }) => ({ storageGBDay, egressGB, ingressGB }),
+    labels: ['price'],
+    at: ({ prices: { storageGBDay, egressGB, ingressGB } }) =>
+      each('price', { storageGBDay, egressGB, ingressGB }),
   },
   counter('relay_ledger_received_satoshi_total', 'Credit received', ({ ledger }) => ledger.received),
   counter(

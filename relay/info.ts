@@ -3,11 +3,14 @@ import { features, type Info, protocolVersion } from '../contracts/api.ts'
 import type { Config } from './config.ts'
 import { software, version } from './version.ts'
 
-export function describe({ limits }: Config, key: string, url: string): Info {
+export function describe(
+  { limits }: Config,
+  { key, url, network }: Pick<Info, 'key' | 'network'> & { url: string },
+): Info {
   const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
   return {
     key,
-    network: null,
+    network,
     software,
     version,
     protocol: protocolVersion,

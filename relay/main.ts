@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** `relayd`: the only file of the relay that knows argv, the environment, standard streams and signals. */
+import { createInterface } from 'node:readline/promises'
 import { destination, pino } from 'pino'
 import { MarketError } from '../market/errors.ts'
 import { exitCodes } from './operator/command.ts'
@@ -29,8 +30,9 @@ ${Object.values(commands)
   .join('\n')}
   relayd --help | --version
 
-  All of them take --data DIR (or RELAYD_DATA); tables on a terminal or with --human, JSON lines when piped or with --json.
-  Exit codes: 0 ok, 1 failed, 2 usage, 3 no relay is running, 5 not found, 7 the books do not agree.
+  All but devnet take --data DIR (or RELAYD_DATA) and print tables on a terminal or with --human, JSON lines when piped or with --json.
+  Exit codes: 0 ok, 1 failed, 2 usage, 3 no relay is running or the chain does not answer,
+  5 not found, 7 the books do not agree.
 `
 
 const isHelp = (word: string): boolean => word === '--help' || word === '-h'
@@ -62,18 +64,31 @@ async function start(args: readonly string[]): Promise<void> {
   process.on('SIGINT', stop)
   process.on('uncaughtException', fatal)
   process.on('unhandledRejection', fatal)
-  const { url, key, metricsUrl: metrics } = relay
-  process.stdout.write(`${JSON.stringify({ event: 'ready', url, key, metrics })}\n`)
+  const { url, key, metricsUrl: metrics, network, devnetUrl: devnet } = relay
+  process.stdout.write(`${JSON.stringify({ event: 'ready', url, key, metrics, network, devnet })}\n`)
 }
 
 async function carryOut(name: string, args: readonly string[]): Promise<number> {
   const found = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (found === undefined) throw new UsageError(`there is no command ${name}`)
   const interrupt = new AbortController()
-  if (found.heedsInterrupt) process.once('SIGINT', () => interrupt.abort())
+  if (found.heedsInterrupt)
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort())
   const isTerminal = process.stdout.isTTY === true
   const out = (text: string) => void process.stdout.write(`${text}\n`)
-  return found.run({ env: process.env, isTerminal, signal: interrupt.signal, out }, args)
+  const { signal } = interrupt
+  const ask = process.stdin.isTTY === true ? (question: string) => asked(question, signal) : undefined
+  return found.run({ env: process.env, isTerminal, signal, out, ask }, args)
+}
+
+/** On the terminal, whatever becomes of the results. */
+async function asked(question: string, signal: AbortSignal): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(?:es)?$/i.test((await terminal.question(`${question} [y/N] `, { signal })).trim())
+  } finally {
+    terminal.close()
+  }
 }
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
@@ -92,6 +107,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
     return exitCodes.ok
   } catch (error) {
     process.stderr.write(`relayd: ${(error as Error).message}\n`) // everything thrown here is an Error
+    if (error instanceof MarketError && error.code === 'ERR_CHAIN_UNAVAILABLE') return exitCodes.unreachable
     if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND')
       return error.extras.reason === 'not running' ? exitCodes.unreachable : exitCodes.notFound
     const usage = error instanceof UsageError

@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { replies, type RequestType } from '../contracts/api.ts'
 import { type Code, codes } from '../market/errors.ts'
 import { type Figure, figures, type Moment, type Sources } from './figures.ts'
+import { figuresOfCoins } from './figures-of-coins.ts'
 import type { RequestObserver } from './service.ts'
 import type { StoreObserver } from './store/store.ts'
 
@@ -91,7 +92,7 @@ export class Metrics implements RequestObserver, StoreObserver {
 
   /** Adds the figures of `sources`, once. Returns what makes the page. */
   page({ operator, ...sources }: Sources): () => Promise<string> {
-    const setters = figures.map((figure) => this.#setter(figure))
+    const setters = [...figures, ...figuresOfCoins].map((figure) => this.#setter(figure))
     let summary = operator.summary()
     return async () => {
       // A store that is being reopened cannot be read, just when the page is needed most: the last sums stand.
@@ -101,22 +102,17 @@ export class Metrics implements RequestObserver, StoreObserver {
     }
   }
 
-  #setter({ type, name, help, label, at }: Figure): (moment: Moment) => void {
-    const settings = {
-      name,
-      help,
-      labelNames: label === undefined ? [] : [label],
-      registers: [this.#registry],
-    }
+  #setter({ type, name, help, labels = [], at }: Figure): (moment: Moment) => void {
+    const settings = { name, help, labelNames: [...labels], registers: [this.#registry] }
     const metric = type === 'gauge' ? new Gauge(settings) : new Counter(settings)
-    const set = (labels: Record<string, string>, value: number) =>
+    const set = (labels: Readonly<Record<string, string>>, value: number) =>
       metric instanceof Gauge ? metric.set(labels, value) : metric.inc(labels, value)
     return (moment) => {
       const value = at(moment)
       // What a counter of the relay has come to is the whole count.
       metric.reset()
       if (typeof value === 'number') set({}, value)
-      else for (const [name, part] of Object.entries(value)) set({ [label!]: name }, part) // several have a label
+      else for (const sample of value) set(sample.labels, sample.value)
     }
   }
 

@@ -5,6 +5,7 @@ import { type Chain, Network } from './chain.ts'
 import type { HeaderSource } from './header-source.ts'
 import { BlockHeaders } from './headers-service.ts'
 import { type Address, parseAddress } from './http.ts'
+import { checkedChain } from './checked.ts'
 import { checkNetwork } from './networks.ts'
 import { NodeChain } from './node.ts'
 import { WhatsOnChain } from './whats-on-chain.ts'
@@ -41,14 +42,7 @@ export function parseChain(text: string): ChainChoice {
  * ERR_CHAIN_UNAVAILABLE
  */
 export async function openChain(options: ChainOptions): Promise<Chain> {
-  const { kind, address } = parseChain(options.chain)
-  const network = networkOf(kind, options.network)
-  if (options.headers !== undefined && kind !== 'arc') throw malformed('--headers is for --chain arc:URL')
-  const bounds = { ...(options.timeoutMs !== undefined && { timeoutMs: options.timeoutMs }) }
-  const chain =
-    kind === 'arc'
-      ? new ArcChain(address, { network, headers: headersOf(options.headers, bounds), ...bounds })
-      : new NodeChain(address, network, bounds)
+  const chain = makeChain(options)
   try {
     await checkNetwork(chain, chain)
     return chain
@@ -56,6 +50,22 @@ export async function openChain(options: ChainOptions): Promise<Chain> {
     await chain.close()
     throw error
   }
+}
+
+/**
+ * The same without asking it yet: the network is checked before the first question, whenever that is answered.
+ * @throws ERR_MALFORMED
+ */
+export const chainForLater = (options: ChainOptions): Chain => checkedChain(makeChain(options))
+
+function makeChain({ chain, network: name, headers, timeoutMs }: ChainOptions): Chain {
+  const { kind, address } = parseChain(chain)
+  const network = networkOf(kind, name)
+  if (headers !== undefined && kind !== 'arc') throw malformed('--headers is for --chain arc:URL')
+  const bounds = { ...(timeoutMs !== undefined && { timeoutMs }) }
+  return kind === 'arc'
+    ? new ArcChain(address, { network, headers: headersOf(headers, bounds), ...bounds })
+    : new NodeChain(address, network, bounds)
 }
 
 function networkOf(kind: ChainChoice['kind'], text: string | undefined): Network {

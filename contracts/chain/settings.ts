@@ -25,6 +25,13 @@ export type GivenSettings = { readonly [name in keyof ChainSettings]?: string | 
  * @throws ERR_MALFORMED for what is no chain, or options that need one
  */
 export async function chainSettings(file: string, given: GivenSettings): Promise<ChainSettings | undefined> {
+  const settings = await settingsOf(file, given)
+  if (settings !== undefined) await rememberSettings(file, settings)
+  return settings
+}
+
+/** The same, but nothing is remembered: what does not work out should not stand there the next time. */
+export async function settingsOf(file: string, given: GivenSettings): Promise<ChainSettings | undefined> {
   const before = await read(file)
   const { chain, network, headers, backup } = pruned(given)
   if (chain === undefined && before === undefined) {
@@ -34,9 +41,12 @@ export async function chainSettings(file: string, given: GivenSettings): Promise
   }
   if (chain !== undefined) parseChain(chain)
   const base = chain === undefined ? before : { chain, backup: before?.backup }
-  const settings = ChainSettings.parse(pruned({ ...base, ...pruned({ network, headers, backup }) }))
+  return ChainSettings.parse(pruned({ ...base, ...pruned({ network, headers, backup }) }))
+}
+
+export async function rememberSettings(file: string, settings: ChainSettings): Promise<void> {
+  const before = await read(file)
   if (JSON.stringify(settings) !== JSON.stringify(before)) await write(file, settings)
-  return settings
 }
 
 const pruned = <T extends object>(settings: T): Partial<T> =>

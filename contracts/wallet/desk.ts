@@ -64,29 +64,31 @@ export class Desk {
   readonly wallet: EmbeddedWallet
   readonly #options: DeskOptions
   readonly #sync: WalletSync
-  readonly #backup: BackupFile | undefined
+  #backup: BackupFile | undefined
 
   /** @throws as `EmbeddedWallet.open` and `BackupFile.open`; the chain stays open then */
   static async open(options: DeskOptions): Promise<Desk> {
     const { backupFile, waitMs, ...parts } = options
     const wallet = await EmbeddedWallet.open({ ...parts, ...(waitMs !== undefined && { waitMs }) })
     try {
-      const backup =
-        backupFile === undefined
-          ? undefined
-          : await BackupFile.open(backupFile, { ...parts, store: wallet.store })
-      return new Desk(options, wallet, backup)
+      const desk = new Desk(options, wallet)
+      if (backupFile !== undefined) await desk.keepBackup(backupFile)
+      return desk
     } catch (error) {
       await wallet.close()
       throw error
     }
   }
 
-  private constructor(options: DeskOptions, wallet: EmbeddedWallet, backup: BackupFile | undefined) {
+  private constructor(options: DeskOptions, wallet: EmbeddedWallet) {
     this.#options = options
     this.wallet = wallet
     this.#sync = new WalletSync({ ...options, store: wallet.store })
-    this.#backup = backup
+  }
+
+  /** From now on, once: for coins that had to be recovered first. @throws as `BackupFile.open` */
+  async keepBackup(path: string): Promise<void> {
+    this.#backup ??= await BackupFile.open(path, { ...this.#options, store: this.wallet.store })
   }
 
   get network(): Network {
@@ -103,7 +105,7 @@ export class Desk {
         network: chain.network,
         chain: chain.name,
         tip: tip?.height ?? null,
-        height: scanned?.height ?? null,
+        height: scanned?.height ?? this.wallet.store.place()?.height ?? null,
         isCurrent,
         unavailable: unavailable?.message ?? null,
       }

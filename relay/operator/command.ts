@@ -1,10 +1,11 @@
 /** What a command of `relayd` is, and what all of them share. */
 import type { ParseArgsConfig, parseArgs } from 'node:util'
 import { Key } from '../../market/units.ts'
-import { reach, type Reached, reachRunning } from './reach.ts'
+import { reach } from './reach.ts'
+import { type Reached, reachRunning } from './reach-running.ts'
 import { parseWords, UsageError } from './usage.ts'
 
-/** 5 and 7: what was asked for is not there; the books do not agree. */
+/** 3: no relay runs, or the chain does not answer. 5 and 7: what was asked for is not there; the books do not agree. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 5, mismatch: 7 } as const
 
 /** The world of one run of the program. */
@@ -14,6 +15,8 @@ export interface Io {
   readonly isTerminal: boolean
   readonly signal: AbortSignal
   out(text: string): void
+  /** Asks whoever is at the terminal for a yes; absent where nobody is. */
+  readonly ask?: ((question: string) => Promise<boolean>) | undefined
 }
 
 type Options = NonNullable<ParseArgsConfig['options']>
@@ -93,7 +96,7 @@ export function command<O extends Options>(definition: {
           },
           print: (result, lines) => io.out(isJson ? JSON.stringify(result) : lines(result).join('\n')),
           relay: async () => {
-            reached ??= await reach(data, io.signal)
+            reached ??= await reach(data, io.signal, passphraseOf(io))
             return reached
           },
           running: reachRunning(data, io.signal),
@@ -105,6 +108,10 @@ export function command<O extends Options>(definition: {
     },
   }
 }
+
+/** Of the relay's key. */
+export const passphraseOf = ({ env }: Pick<Io, 'env'>): string | undefined =>
+  env.RELAYD_PASSPHRASE === '' ? undefined : env.RELAYD_PASSPHRASE
 
 /** Columns as wide as their widest cell, headed in capitals. */
 export function table(columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string[] {

@@ -4,10 +4,12 @@ import { type LedgerEntry, ledgerColumns, type Purse } from '../../contracts/acc
 import { MarketError } from '../../market/errors.ts'
 import type { Prices } from '../../market/units.ts'
 import { parsePrices, priceNames } from '../pricing.ts'
+import { devnet } from '../devnet.ts'
 import { restoreBackup } from '../store/restore.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
-import type { Reached } from './reach.ts'
+import type { Reached } from './reach-running.ts'
 import { UsageError } from './usage.ts'
+import { wallet } from './wallet-command.ts'
 
 const status = command({
   usage: 'status',
@@ -146,12 +148,13 @@ async function explain(relay: Reached, about: string, say: (sentence: string) =>
 
 const backup = command({
   usage: 'backup DIR',
-  summary: 'copy store and key as they are at this moment into a new folder, while serving',
+  summary: 'copy store, key and coins as they are at this moment into a new folder, while serving',
   words: [1, 1],
   async run({ words: [directory = ''], print, relay }) {
     const made = await (await relay()).send('backup', { directory: resolve(directory) })
-    print(made, ({ rows, bytes }) => [
+    print(made, ({ rows, bytes, walletBytes }) => [
       `${rows} rows, ${bytes} bytes in ${directory}; it holds the relay's key: keep it safe`,
+      ...(walletBytes === null ? [] : [`and its coins: ${walletBytes} bytes in wallet.backup`]),
     ])
   },
 })
@@ -166,6 +169,7 @@ const restore = command({
     const { ok, differences } = await (await relay()).send('check', {})
     print({ ...restored, ledger: { ok, differences } }, () => [
       `${restored.rows} rows in ${data}, which is a relay again`,
+      ...(restored.hasWallet ? ['it recovers its coins when it starts with --chain'] : []),
       ...(ok ? ['no difference in its ledger'] : [...differences, 'THE BOOKS DO NOT AGREE']),
     ])
     return ok ? exitCodes.ok : exitCodes.mismatch
@@ -181,8 +185,10 @@ export const commands: { readonly [name: string]: Command } = {
   revoke,
   accounts,
   ledger,
+  wallet,
   backup,
   restore,
+  devnet,
 }
 
 const purseLine = ({

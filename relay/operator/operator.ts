@@ -23,6 +23,7 @@ import {
 import { available } from '../store/purses.ts'
 import type { RecordBatch, Store } from '../store/store.ts'
 import { notRunning } from './control.ts'
+import { executeOrder } from './execute.ts'
 
 const pageAccounts = 200
 const pageEntries = 1000
@@ -69,6 +70,8 @@ export interface OperatorOptions {
   readonly open: boolean
   /** The relay's folder. */
   readonly data: string
+  /** The encrypted backup of its coins at this moment; absent where it has none. */
+  readonly coins?: (() => Promise<Uint8Array>) | undefined
   /** Absent where no relay runs. With it, what takes long leaves most of the time to those who are served. */
   readonly serving?: Serving | undefined
 }
@@ -82,13 +85,7 @@ export class Operator {
 
   /** Carries out an order that came as JSON, until `signal` is aborted. @throws ERR_MALFORMED, and what the order throws */
   async execute(order: string, args: unknown, signal: AbortSignal): Promise<unknown> {
-    if (!Object.hasOwn(Orders, order)) throw new MarketError('ERR_MALFORMED', `there is no order ${order}`)
-    const name = order as Order // it is one of the table
-    const parsed = Orders[name].safeParse(args)
-    if (!parsed.success) throw new MarketError('ERR_MALFORMED', `${order}: ${sentence(parsed.error)}`)
-    // Its parameter is what its schema gives.
-    const carryOut = this[name] as (args: unknown, signal: AbortSignal) => Promise<unknown>
-    return carryOut.call(this, parsed.data, signal)
+    return executeOrder(Orders, this, { order, args, signal })
   }
 
   async ping(_order: OrderOf<'ping'>) {
@@ -213,13 +210,15 @@ export class Operator {
     }
   }
 
+  /** Store and coins, each as it is at this moment. */
   async backup({ directory }: OrderOf<'backup'>, signal: AbortSignal) {
-    const { store, data, now, serving } = this.#options
+    const { store, data, now, coins, serving } = this.#options
     const pace = serving === undefined ? { duty: 1 } : {}
     await refuseInside(data, directory)
     return writeBackup({
       snapshot: store.snapshot(),
       key: keyFile(data),
+      coins,
       directory,
       now: now(),
       signal,
@@ -232,12 +231,6 @@ export class Operator {
     if (serving === undefined) throw notRunning()
     return serving
   }
-}
-
-/** What does not fit first of all, and where. */
-function sentence({ issues: [issue] }: z.ZodError): string {
-  const { path, message } = issue! // every ZodError has one
-  return path.length === 0 ? message : `${path.join('.')}: ${message}`
 }
 
 /** The purse of granted credit, as this batch leaves it. */

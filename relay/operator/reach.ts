@@ -1,25 +1,24 @@
 /** Where the operator's orders go: to the relay that runs on a data directory, or to its store when none does. */
-import { MarketError } from '../../market/errors.ts'
-import { controlFile, hasStore, storeDirectory } from '../data-directory.ts'
+import { hasCoins, storeDirectory } from '../data-directory.ts'
 import { Pricing } from '../pricing.ts'
 import { Store } from '../store/store.ts'
-import { control, interrupted } from './control.ts'
-import { Operator, type Order, type OrderOf, type ResultOf } from './operator.ts'
+import { interrupted } from './control.ts'
+import { Operator } from './operator.ts'
+import { answers, type Reached, reachRunning, refuseNone } from './reach-running.ts'
+import { exportCoins } from './reach-wallet.ts'
 
-export interface Reached {
-  /** @throws ERR_BUSY once the command is interrupted, and whatever the order throws */
-  send<O extends Order>(order: O, args: OrderOf<O>): Promise<ResultOf<O>>
-  close(): Promise<void>
-}
-
-/** @throws ERR_NOT_FOUND when there is no relay in `data` at all */
-export async function reach(data: string, signal: AbortSignal): Promise<Reached> {
+/**
+ * The passphrase opens the relay's key where no relay runs: its coins are of that key.
+ * @throws ERR_NOT_FOUND when there is no relay in `data` at all
+ */
+export async function reach(data: string, signal: AbortSignal, passphrase?: string): Promise<Reached> {
   if (await answers(data, signal)) return reachRunning(data, signal)
   const directory = storeDirectory(data)
   await refuseNone(data)
   const store = await Store.open({ directory, now: Date.now })
   const pricing = await Pricing.open(store)
-  const operator = new Operator({ store, pricing, now: Date.now, open: false, data })
+  const coins = (await hasCoins(data)) ? () => exportCoins({ data, signal, passphrase }) : undefined
+  const operator = new Operator({ store, pricing, now: Date.now, open: false, data, coins })
   return {
     async send(order, args) {
       if (signal.aborted) throw interrupted()
@@ -28,36 +27,3 @@ export async function reach(data: string, signal: AbortSignal): Promise<Reached>
     close: () => store.close(),
   }
 }
-
-/** Only the relay that runs on `data`: every order is ERR_NOT_FOUND when none does, and no store is opened. */
-export function reachRunning(data: string, signal: AbortSignal): Reached {
-  return {
-    async send(order, args) {
-      if (signal.aborted) throw interrupted()
-      // What a relay of this same program says has this form.
-      const answer = control(controlFile(data), order, args, signal).catch(async (error) => {
-        if (isNotRunning(error)) await refuseNone(data)
-        throw error
-      })
-      return (await answer) as never
-    },
-    async close() {},
-  }
-}
-
-async function refuseNone(data: string): Promise<void> {
-  if (await hasStore(data)) return
-  throw new MarketError('ERR_NOT_FOUND', `there is no relay in ${data}`)
-}
-
-async function answers(data: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    return await reachRunning(data, signal).send('ping', {})
-  } catch (error) {
-    if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return false
-    throw error
-  }
-}
-
-const isNotRunning = (error: unknown): boolean =>
-  error instanceof MarketError && error.extras.reason === 'not running'

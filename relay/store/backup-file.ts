@@ -25,6 +25,8 @@ export const BackupHeader = z.strictObject({
   takenAt: Milliseconds,
   /** SHA-256 of the file with the relay's key. */
   key: Hash,
+  /** SHA-256 of the backup of its coins, where it has any. */
+  wallet: Hash.optional(),
   /** What the store says of itself, the one row that is not among the rows. */
   store: Meta,
 })

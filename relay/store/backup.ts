@@ -1,6 +1,7 @@
 /**
- * Copies of a store, taken while it serves. A backup is a directory of its own with two files: `store.backup`, which
- * gets its name last, so that whatever has that name is whole; and `relay.key`, as the relay keeps it.
+ * Copies of a store, taken while it serves. A backup is a directory of its own with these files: `store.backup`, which
+ * gets its name last, so that whatever has that name is whole; and `relay.key`, as the relay keeps it. Where the relay has
+ * coins, a third one is `wallet.backup`, encrypted to that key.
  */
 import { createHash } from 'node:crypto'
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
@@ -14,6 +15,7 @@ import { checkVersion, decodeMeta } from './meta.ts'
 
 export const storeFile = 'store.backup'
 export const keyFile = 'relay.key'
+export const walletFile = 'wallet.backup'
 
 export const backupLimits = {
   /** Rows read at once, of 1 MiB together at most: about 3 ms in which nobody else is served. */
@@ -45,6 +47,8 @@ export interface BackupOptions {
   readonly snapshot: Snapshot
   /** The file with the relay's key. */
   readonly key: string
+  /** The backup of the coins; absent where there are none. */
+  readonly coins?: (() => Promise<Uint8Array>) | undefined
   /** Must be empty, if it exists. */
   readonly directory: string
   readonly now: number
@@ -57,6 +61,8 @@ export interface Backup {
   readonly takenAt: number
   readonly rows: number
   readonly bytes: number
+  /** Of the coins' own backup; null where there are none. */
+  readonly walletBytes: number | null
 }
 
 /**
@@ -71,7 +77,7 @@ export async function writeBackup(options: BackupOptions): Promise<Backup> {
     try {
       return await write(options, file).finally(() => file.close())
     } catch (error) {
-      for (const name of [partOf(storeFile), storeFile, keyFile])
+      for (const name of [partOf(storeFile), storeFile, keyFile, walletFile])
         await rm(join(directory, name), { force: true })
       await unmake(directory, made)
       throw error
@@ -97,7 +103,7 @@ export function failed(what: string, cause: unknown): MarketError {
 }
 
 /** Only the owner may read it; durable once its directory is. */
-export async function writeNewFile(path: string, bytes: Buffer): Promise<void> {
+export async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
   const file = await open(path, 'wx', 0o600)
   try {
     await file.writeFile(bytes)
@@ -150,23 +156,31 @@ async function unmake(directory: string, made: boolean): Promise<void> {
 }
 
 async function write(options: BackupOptions, file: FileHandle): Promise<Backup> {
-  const { snapshot, key, directory, now } = options
+  const { snapshot, key, coins, directory, now } = options
+  const walletBytes = await coins?.()
   const keyBytes = await readFile(key)
   const stored = snapshot.get(storeKey)
   if (stored === undefined) throw new MarketError('ERR_INTERNAL', 'the store does not say what it is')
-  const hash = createHash('sha256').update(keyBytes).digest('hex')
   const writer = new BackupWriter(file)
-  await writer.begin({ takenAt: now, key: hash, store: checkVersion(decodeMeta(stored)) })
+  await writer.begin({
+    takenAt: now,
+    key: hashOf(keyBytes),
+    ...(walletBytes && { wallet: hashOf(walletBytes) }),
+    store: checkVersion(decodeMeta(stored)),
+  })
   await writeRows(options, writer)
   await writer.end()
 
   await writeNewFile(join(directory, keyFile), keyBytes)
+  if (walletBytes !== undefined) await writeNewFile(join(directory, walletFile), walletBytes)
   await rename(join(directory, partOf(storeFile)), join(directory, storeFile))
   await syncDirectory(directory)
   await syncDirectory(dirname(directory))
   const { rows, bytes } = writer
-  return { directory, takenAt: now, rows, bytes }
+  return { directory, takenAt: now, rows, bytes, walletBytes: walletBytes?.length ?? null }
 }
+
+export const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 async function writeRows({ snapshot, signal, pace }: BackupOptions, writer: BackupWriter): Promise<void> {
   const { duty, monotonic, wait } = { ...defaultPace, ...pace }

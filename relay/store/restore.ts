@@ -1,9 +1,17 @@
 /** A new data directory from a backup (backup.ts). The store in it is of a new epoch, for it may lack the end of the old one. */
-import { createHash } from 'node:crypto'
 import { access, mkdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { MarketError } from '../../market/errors.ts'
-import { failed, keyFile, partOf, storeFile, syncDirectory, writeNewFile } from './backup.ts'
+import {
+  failed,
+  hashOf,
+  keyFile,
+  partOf,
+  storeFile,
+  syncDirectory,
+  walletFile,
+  writeNewFile,
+} from './backup.ts'
 import { BackupReader } from './backup-file.ts'
 import { type KeyValue, openDatabase } from './database.ts'
 import { metaKey } from './keys.ts'
@@ -25,9 +33,12 @@ export interface Restored {
   /** When the backup was taken. What the relay acknowledged later is lost. */
   readonly takenAt: number
   readonly rows: number
+  /** Coins come with it: a relay recovers them when it starts (relay/lost-coins.ts). */
+  readonly hasWallet: boolean
 }
 
 const storeDirectory = 'store'
+const walletDirectory = 'wallet'
 /** A store that is not whole yet. No relay looks for it by this name. */
 const unfinished = 'store.restoring'
 
@@ -38,9 +49,9 @@ const unfinished = 'store.restoring'
  * unfinished, of something else or of a newer version of this program.
  */
 export async function restoreBackup({ backup, data, now }: RestoreOptions): Promise<Restored> {
-  for (const name of [keyFile, storeDirectory]) await refuseExisting(data, name)
+  for (const name of [keyFile, storeDirectory, walletDirectory]) await refuseExisting(data, name)
   try {
-    const [source, key] = await openBackup(backup)
+    const [source, key, wallet] = await openBackup(backup)
     try {
       const building = join(data, unfinished)
       await mkdir(data, { recursive: true, mode: 0o700 })
@@ -49,8 +60,10 @@ export async function restoreBackup({ backup, data, now }: RestoreOptions): Prom
       await rename(building, join(data, storeDirectory))
       await syncDirectory(data)
       await syncDirectory(dirname(data))
-      await writeKey(data, key)
-      return { epoch, takenAt: source.header.takenAt, rows: source.rowCount }
+      if (wallet !== undefined) await writeWhole(join(data, walletFile), wallet)
+      await writeWhole(join(data, keyFile), key)
+      const { takenAt } = source.header
+      return { epoch, takenAt, rows: source.rowCount, hasWallet: wallet !== undefined }
     } finally {
       await source.close()
     }
@@ -59,21 +72,26 @@ export async function restoreBackup({ backup, data, now }: RestoreOptions): Prom
   }
 }
 
-/** A backup all of which has been looked at, and its key. */
-async function openBackup(backup: string): Promise<[BackupReader, key: Buffer]> {
+/** A backup all of which has been looked at, its key, and that of its coins. */
+async function openBackup(backup: string): Promise<[BackupReader, key: Buffer, wallet: Buffer | undefined]> {
   const key = await readFile(join(backup, keyFile)).catch(absent(backup))
   const source = await BackupReader.open(join(backup, storeFile)).catch(absent(backup))
   try {
     await source.verify()
-    if (createHash('sha256').update(key).digest('hex') === source.header.key) return [source, key]
-    throw new MarketError('ERR_MALFORMED', `${join(backup, keyFile)} is not the key of this backup`, {
-      extras: { reason: 'altered' },
-    })
+    const { header } = source
+    if (hashOf(key) !== header.key) throw altered(join(backup, keyFile), 'the key')
+    if (header.wallet === undefined) return [source, key, undefined]
+    const wallet = await readFile(join(backup, walletFile)).catch(absent(backup))
+    if (hashOf(wallet) !== header.wallet) throw altered(join(backup, walletFile), 'the wallet')
+    return [source, key, wallet]
   } catch (error) {
     await source.close()
     throw error
   }
 }
+
+const altered = (path: string, what: string): MarketError =>
+  new MarketError('ERR_MALFORMED', `${path} is not ${what} of this backup`, { extras: { reason: 'altered' } })
 
 const absent =
   (backup: string) =>
@@ -89,7 +107,8 @@ async function refuseExisting(data: string, name: string): Promise<void> {
   )
   if (!exists) return
   // Between its last two steps a restore leaves a store, which is whole, without its key.
-  const advice = name === keyFile ? '' : `, or if only its ${keyFile} is missing copy that from the backup`
+  const advice =
+    name !== storeDirectory ? '' : `, or if only its ${keyFile} is missing copy that from the backup`
   throw new MarketError('ERR_CONFLICT', `there is a ${name} in ${data} already: choose a new folder${advice}`)
 }
 
@@ -154,10 +173,9 @@ function checkMetaRow([key, value]: KeyValue): void {
   }
 }
 
-async function writeKey(data: string, key: Buffer): Promise<void> {
-  const path = join(data, keyFile)
+async function writeWhole(path: string, bytes: Buffer): Promise<void> {
   await rm(partOf(path), { force: true }) // of an interrupted restore
-  await writeNewFile(partOf(path), key)
+  await writeNewFile(partOf(path), bytes)
   await rename(partOf(path), path)
-  await syncDirectory(data)
+  await syncDirectory(dirname(path))
 }

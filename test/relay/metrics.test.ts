@@ -13,6 +13,7 @@ import type { Sources } from '../../relay/figures.ts'
 import { Metrics } from '../../relay/metrics.ts'
 import { serveMetrics } from '../../relay/metrics-server.ts'
 import { version } from '../../relay/version.ts'
+import { openDevnet } from '../fixtures/chain.ts'
 import { faultyDisk } from '../fixtures/database.ts'
 import { openStore } from '../fixtures/records.ts'
 import { start, startTestRelay } from '../fixtures/relay.ts'
@@ -408,8 +409,22 @@ t.test('a commit is counted when it is durable, and as a failure when it could n
 })
 
 t.test('docs/metrics.md lists what the page shows, and nothing else', async (t) => {
-  const relay = await measuredRelay(t)
+  const devnet = await openDevnet(t)
+  const relay = await measuredRelay(t, [...prices, '--chain', `devnet:${devnet.url}`])
+  // What a command tells of the coins is on the next page.
+  await control(join(relay.data, 'control.json'), 'wallet-faucet', { satoshis: 777 })
+  const balance = await control(join(relay.data, 'control.json'), 'wallet-balance')
+  t.match(balance, { unconfirmed: 777 })
   const page = await pageOf(relay.metricsUrl)
+  const ofCoins = (name: string, ...labels: string[]) =>
+    samplesOf(page).get(`${name}{${['network="devnet"', ...labels].join(',')}}`)
+  t.equal(ofCoins('relay_chain_height'), devnet.node.chain.tip.height)
+  t.equal(ofCoins('relay_chain_silence_seconds'), 0)
+  const kinds = ['confirmed', 'unconfirmed', 'reserved']
+  t.same(
+    kinds.map((kind) => ofCoins('relay_wallet_satoshi', `kind="${kind}"`)),
+    [0, 777, 0],
+  )
   const shown = [...page.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`)
   const docs = readFileSync('docs/metrics.md', 'utf8')
   const rows = [...docs.matchAll(/^\| `([a-z_0-9]+)` \| (\w+) \| [^|]* \| ([^|]*)\|/gm)]
