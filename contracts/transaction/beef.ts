@@ -1,13 +1,14 @@
 /** A transaction together with what proves it: BEEF (BRC-62, BRC-96), about one transaction (BRC-95). */
 import { concat } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
-import { type MerklePath, pathId, readPath, rootOf, serializePath } from './merkle-path.ts'
-import { checkScripts, feeOf } from './spend.ts'
+import { isUnlocked } from './lock-time.ts'
+import { branchOf, type MerklePath, pathId, readPath, rootOf, serializePath } from './merkle-path.ts'
+import { checkScripts, feeOf, newBudget } from './spend.ts'
 import {
   compactSize,
-  finalSequence,
   formatOutpoint,
   hashOfTxid,
+  nullTxid,
   type Output,
   Reader,
   readTransaction,
@@ -81,7 +82,8 @@ function readMember(reader: Reader, version: number, paths: readonly MerklePath[
   if (index === undefined) return { txid, transaction }
   const path = paths[index]
   if (path === undefined) throw malformed('a path is missing')
-  return { txid, transaction, path }
+  // Only what proves this one is kept of a path that many share.
+  return { txid, transaction, path: branchOf(path, txid) }
 }
 
 type Find = (txid: Txid) => Promise<Member | undefined> | Member | undefined
@@ -148,6 +150,7 @@ export async function verifyBeef({ members, subject }: Beef, headers: Headers): 
   /** Parents stand before children, so that no member can depend on itself. */
   const checked = new Map<Txid, Member>()
   const outpoints = new Set<string>()
+  const budget = newBudget()
   let spent: readonly Output[] = []
   for (const member of members.values()) {
     if (member.path !== undefined) {
@@ -163,7 +166,7 @@ export async function verifyBeef({ members, subject }: Beef, headers: Headers): 
     checked.set(member.txid, member)
     checkForm(member)
     feeOf(member.transaction, outputs)
-    await checkScripts(member.transaction, outputs)
+    await checkScripts(member.transaction, outputs, 'policy', budget)
     if (member === subject) spent = outputs
   }
   return spent
@@ -195,14 +198,12 @@ function spentBy({ transaction }: Member, members: Beef['members'], height: numb
 }
 
 export const isCoinbase = ({ inputs }: Transaction): boolean =>
-  inputs.length === 1 && inputs[0]!.txid === '00'.repeat(32) && inputs[0]!.vout === finalSequence
+  inputs.length === 1 && inputs[0]!.txid === nullTxid && inputs[0]!.vout === 0xffffffff
 
 function checkForm({ txid, transaction }: Member): void {
   // Other versions can be changed by anyone on their way, since Chronicle.
   if (transaction.version !== 1) throw refused(`${txid} has version ${transaction.version}, not 1`)
-  const isFinal =
-    transaction.lockTime === 0 || transaction.inputs.every(({ sequence }) => sequence === finalSequence)
-  if (!isFinal) throw refused(`${txid} is not final`)
+  if (!isUnlocked(transaction)) throw refused(`${txid} is not final`)
 }
 
 const refused = (sentence: string): MarketError => new MarketError('ERR_TRANSACTION_REFUSED', sentence)

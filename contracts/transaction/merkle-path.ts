@@ -1,5 +1,5 @@
 /** How a transaction is proven to be in a block: a Merkle path as BRC-74 writes it (BUMP). */
-import { concat, equal, toHex } from '../../market/bytes.ts'
+import { concat, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { doubleSha256 } from '../../market/hash.ts'
 import { compactSize, hashOfTxid, Reader, type Txid, txidOfHash } from './transaction.ts'
@@ -16,8 +16,8 @@ export interface MerklePath {
   readonly levels: readonly ReadonlyMap<number, Node>[]
 }
 
-/** A block of 2^40 transactions will not be seen. */
-const mostLevels = 40
+/** A block of 2^32 transactions will not be seen. */
+const mostLevels = 32
 const mostNodes = 10_000
 
 /** The path of the transaction at `index` of a block. */
@@ -51,20 +51,68 @@ const parents = (row: readonly Uint8Array[]): Uint8Array[] =>
   )
 
 /** @returns the root that the path leads to, and where the transaction stands in its block @throws ERR_MALFORMED when it is not on the path */
-export function rootOf({ levels }: MerklePath, txid: Txid): { root: Txid; index: number } {
-  const leaf = hashOfTxid(txid)
-  const found = [...(levels[0] ?? [])].find(([, { hash }]) => hash !== undefined && equal(hash, leaf))
-  if (found === undefined) throw malformed('the transaction is not on it')
-  const [index] = found
+export function rootOf(path: MerklePath, txid: Txid): { root: Txid; index: number } {
+  const { index, siblings } = climb(path, txid)
+  let hash = hashOfTxid(txid)
+  for (const [level, { hash: sibling }] of siblings.entries())
+    hash = doubleSha256(isLeft(index, level) ? concat(hash, sibling) : concat(sibling, hash))
+  return { root: txidOfHash(hash), index }
+}
+
+/** The path of this transaction alone: what it does not need is left out. @throws ERR_MALFORMED as `rootOf` */
+export function branchOf(path: MerklePath, txid: Txid): MerklePath {
+  const { index, siblings } = climb(path, txid)
+  const levels = siblings.map(({ hash, isCopy }, level) => {
+    const at = Math.floor(index / 2 ** level)
+    const sibling: Node = { isTxid: false, ...(!isCopy && { hash }) }
+    return new Map([[at % 2 === 0 ? at + 1 : at - 1, sibling]])
+  })
+  const [leaves = new Map<number, Node>()] = levels
+  leaves.set(index, { hash: hashOfTxid(txid), isTxid: true })
+  return { height: path.height, levels: levels.length === 0 ? [leaves] : levels }
+}
+
+/** What stands beside the way from a leaf to the root, leaves first; `isCopy`: the last one of an odd row stands twice. */
+function climb(path: MerklePath, txid: Txid) {
+  const { levels } = path
+  const seen = seenOf(path)
+  const index = seen.leaves.get(txid)
+  if (index === undefined) throw malformed('the transaction is not on it')
   // A path whose last level has only its leaf is one of a block with a single transaction.
   const isAlone = levels.length === 1 && levels[0]!.size === 1 && index === 0
-  let hash = leaf
+  const siblings: { hash: Uint8Array; isCopy: boolean }[] = []
+  let hash = hashOfTxid(txid)
   for (let level = 0; level < (isAlone ? 0 : levels.length); level++) {
     const at = Math.floor(index / 2 ** level)
-    const sibling = nodeAt(levels, level, at % 2 === 0 ? at + 1 : at - 1, hash)
+    const offset = at % 2 === 0 ? at + 1 : at - 1
+    const isCopy = levels[level]!.has(offset) && levels[level]!.get(offset)!.hash === undefined
+    if (isCopy && at % 2 === 1) throw malformed('a copy stands before what it copies')
+    const sibling = isCopy ? hash : nodeAt(levels, level, offset, seen.computed)
+    siblings.push({ hash: sibling, isCopy })
     hash = doubleSha256(at % 2 === 0 ? concat(hash, sibling) : concat(sibling, hash))
   }
-  return { root: txidOfHash(hash), index }
+  return { index, siblings }
+}
+
+const isLeft = (index: number, level: number): boolean => Math.floor(index / 2 ** level) % 2 === 0
+
+/** Many transactions may share a path: what one of them needed is not computed again for the next. */
+interface Seen {
+  /** Where each transaction stands. */
+  readonly leaves: ReadonlyMap<Txid, number>
+  readonly computed: Map<string, Uint8Array>
+}
+const seen = new WeakMap<MerklePath, Seen>()
+
+function seenOf(path: MerklePath): Seen {
+  const known = seen.get(path)
+  if (known !== undefined) return known
+  const leaves = new Map<Txid, number>()
+  for (const [offset, { hash }] of path.levels[0] ?? [])
+    if (hash !== undefined) leaves.set(txidOfHash(hash), offset)
+  const made: Seen = { leaves, computed: new Map() }
+  seen.set(path, made)
+  return made
 }
 
 /** A path that serves several transactions leaves out what follows from its leaves. */
@@ -72,13 +120,20 @@ function nodeAt(
   levels: MerklePath['levels'],
   level: number,
   offset: number,
-  sibling: Uint8Array,
+  computed: Map<string, Uint8Array>,
 ): Uint8Array {
   const node = levels[level]?.get(offset)
-  if (node !== undefined) return node.hash ?? sibling
-  if (level === 0) throw malformed('a leaf is missing')
-  const left = nodeAt(levels, level - 1, 2 * offset, new Uint8Array(32))
-  return doubleSha256(concat(left, nodeAt(levels, level - 1, 2 * offset + 1, left)))
+  if (node?.hash !== undefined) return node.hash
+  const name = `${level} ${offset}`
+  const known = computed.get(name)
+  if (known !== undefined) return known
+  if (level === 0 || node !== undefined) throw malformed('a leaf is missing')
+  const left = nodeAt(levels, level - 1, 2 * offset, computed)
+  const right = levels[level - 1]?.get(2 * offset + 1)
+  const isCopy = right !== undefined && right.hash === undefined
+  const hash = doubleSha256(concat(left, isCopy ? left : nodeAt(levels, level - 1, 2 * offset + 1, computed)))
+  computed.set(name, hash)
+  return hash
 }
 
 /** @throws ERR_MALFORMED */
@@ -87,12 +142,13 @@ export function readPath(reader: Reader): MerklePath {
   const count = reader.uint8()
   if (count < 1 || count > mostLevels || height > 0xffffffff) throw malformed('its size')
   let left = mostNodes
-  const levels = Array.from({ length: count }, () => {
+  const levels = Array.from({ length: count }, (_, row) => {
     const level = new Map<number, Node>()
     for (let nodes = reader.count(2); nodes > 0; nodes--) {
       const offset = reader.compactSize()
       const flags = reader.uint8()
-      if (flags > 2 || level.has(offset) || left-- === 0) throw malformed('its nodes')
+      const isInside = offset < 2 ** (count - row)
+      if (flags > 2 || !isInside || level.has(offset) || left-- === 0) throw malformed('its nodes')
       level.set(offset, { isTxid: flags === 2, ...(flags !== 1 && { hash: reader.bytes(32) }) })
     }
     return level

@@ -7,7 +7,6 @@ export const op = {
   false: 0x00,
   pushData1: 0x4c,
   pushData2: 0x4d,
-  true: 0x51,
   return: 0x6a,
   dup: 0x76,
   equalVerify: 0x88,

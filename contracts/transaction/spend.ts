@@ -27,22 +27,37 @@ const version1Policy = ['NULLDUMMY', 'MINIMALDATA', 'CLEANSTACK']
 const policy = ['DISCOURAGE_UPGRADABLE_NOPS']
 
 /** Of the interpreter, for each script. */
-const memoryBytes = 8 << 20
+const memoryBytes = 1 << 20
+/** What the scripts of strangers may cost us, about 1 µs a unit: bytes that an operation may touch, and signatures. */
+const mostUnits = 2_000_000
+const unitsOfOperation = 2
+const unitsOfSignature = 3000
+const bytesOfUnit = 64
+
+/** Shared by all that one caller has checked at once. */
+export interface Budget {
+  left: number
+}
+export const newBudget = (): Budget => ({ left: mostUnits })
 
 /**
  * @param spent what each input spends, in their order
- * @throws ERR_TRANSACTION_REFUSED naming the input
+ * @throws ERR_TRANSACTION_REFUSED naming the input; also for scripts that cost more than the budget
  */
 export async function checkScripts(
   transaction: Transaction,
   spent: readonly Output[],
   rules: Rules = 'policy',
+  budget: Budget = newBudget(),
 ): Promise<void> {
   const shared = sharedHashes(transaction)
+  let interpreter: Interpreter | undefined
   for (const [index, output] of spent.entries()) {
-    const isGood =
-      spendsP2pkh(transaction, index, { spent: output, shared }) ??
-      (await interpret(transaction, index, { spent: output, rules }))
+    let isGood: boolean | string | undefined = spendsP2pkh(transaction, index, { spent: output, shared })
+    if (isGood === undefined) {
+      interpreter ??= await interpreterOf(transaction, rules, budget)
+      isGood = interpreter(index, output)
+    }
     if (isGood === true) continue
     const why = isGood === false ? 'the signature is not valid' : isGood
     throw refused(`input ${index} may not spend ${formatOutpoint(transaction.inputs[index]!)}: ${why}`) // as many as outputs
@@ -72,41 +87,59 @@ function spendsP2pkh(
   return verify(signature.subarray(0, -1), sighash(transaction, index, spent, { shared }), publicKey)
 }
 
-/** True, or what is wrong. */
-async function interpret(
-  transaction: Transaction,
-  index: number,
-  { spent, rules }: { spent: Output; rules: Rules },
-): Promise<true | string> {
-  const { Spend, LockingScript, Transaction: Sdk } = await loadSdk()
-  // Parsed anew each time: an object of the library that was changed may keep the bytes it had.
+/** Runs the scripts of an input: true, or what is wrong. */
+type Interpreter = (index: number, spent: Output) => true | string
+
+async function interpreterOf(transaction: Transaction, rules: Rules, budget: Budget): Promise<Interpreter> {
+  const { Spend, LockingScript, OP, Transaction: Sdk } = await loadSdk()
+  const signatures: readonly number[] = [
+    ...[OP.OP_CHECKSIG, OP.OP_CHECKSIGVERIFY, OP.OP_CHECKMULTISIG, OP.OP_CHECKMULTISIGVERIFY],
+  ]
+  /** What an operation costs is known before it is done: it touches no more than the stack, and makes no more. */
+  class Metered extends Spend {
+    override step(): boolean {
+      const script = this.context === 'UnlockingScript' ? this.unlockingScript : this.lockingScript
+      const { op } = script.chunks[this.programCounter] ?? {}
+      const checks = op !== undefined && signatures.includes(op) ? Math.max(1, this.stack.length) : 0
+      pay(unitsOfOperation + this.stackMem / bytesOfUnit + checks * unitsOfSignature)
+      return super.step()
+    }
+  }
+  const pay = (units: number): void => {
+    budget.left -= units
+    if (budget.left < 0) throw new Error('the scripts cost too much to be run')
+  }
+  // Never changed: an object of the library that is changed may keep the bytes it had.
   const parsed: SdkTransaction = Sdk.fromBinary([...serializeTransaction(transaction)])
-  const input = parsed.inputs[index]! // the bytes are ours
   const flags = [
     ...epochs,
     ...(isBound(transaction) ? version1 : []),
     ...(isBound(transaction) && rules === 'policy' ? version1Policy : []),
     ...(rules === 'policy' ? policy : []),
   ]
-  try {
-    const isGood = new Spend({
-      sourceTXID: transaction.inputs[index]!.txid,
-      sourceOutputIndex: input.sourceOutputIndex,
-      sourceSatoshis: spent.satoshis,
-      lockingScript: LockingScript.fromBinary([...spent.script]),
-      transactionVersion: transaction.version,
-      otherInputs: parsed.inputs.filter((_, at) => at !== index),
-      outputs: parsed.outputs,
-      unlockingScript: input.unlockingScript!, // parsed inputs have one
-      inputSequence: input.sequence ?? 0xffffffff,
-      inputIndex: index,
-      lockTime: transaction.lockTime,
-      memoryLimit: memoryBytes,
-      verifyFlags: flags,
-    }).validate()
-    return isGood || 'the script ends without success'
-  } catch (error) {
-    return (error as Error).message.split('\n')[0] ?? 'the script fails' // the interpreter throws Errors
+  return (index, spent) => {
+    const input = parsed.inputs[index]! // the bytes are ours
+    try {
+      pay(parsed.inputs.length + spent.script.length / bytesOfUnit)
+      const isGood = new Metered({
+        sourceTXID: transaction.inputs[index]!.txid,
+        sourceOutputIndex: input.sourceOutputIndex,
+        sourceSatoshis: spent.satoshis,
+        lockingScript: LockingScript.fromBinary([...spent.script]),
+        transactionVersion: transaction.version,
+        otherInputs: parsed.inputs.filter((_, at) => at !== index),
+        outputs: parsed.outputs,
+        unlockingScript: input.unlockingScript!, // parsed inputs have one
+        inputSequence: input.sequence ?? 0xffffffff,
+        inputIndex: index,
+        lockTime: transaction.lockTime,
+        memoryLimit: memoryBytes,
+        verifyFlags: flags,
+      }).validate()
+      return isGood || 'the script ends without success'
+    } catch (error) {
+      return (error as Error).message.split('\n')[0] ?? 'the script fails' // the interpreter throws Errors
+    }
   }
 }
 

@@ -34,6 +34,8 @@ export interface Transaction {
 }
 
 export const finalSequence = 0xffffffff
+/** Of nothing: what a coinbase spends, and what the first block stands on. */
+export const nullTxid: Txid = '0'.repeat(64)
 /** All the satoshi there will ever be. */
 export const allSatoshi = 21e14
 /** What one transaction may weigh here; nothing we make or buy comes near it. */

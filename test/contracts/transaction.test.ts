@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { type Member, makeBeef, parseBeef, verifyBeef } from '../../contracts/transaction/beef.ts'
 import {
+  branchOf,
   makePath,
   merkleRoot,
   parsePath,
@@ -13,6 +14,7 @@ import {
 } from '../../contracts/transaction/merkle-path.ts'
 import { push, unlockP2pkh } from '../../contracts/transaction/script.ts'
 import { preimage, sighash } from '../../contracts/transaction/sighash.ts'
+import { signAll } from '../../contracts/transaction/sign.ts'
 import { checkScripts, feeOf } from '../../contracts/transaction/spend.ts'
 import {
   parseTransaction,
@@ -23,7 +25,7 @@ import {
 import { concat, fromHex, toHex } from '../../market/bytes.ts'
 import { sha256, sha256Hex } from '../../market/hash.ts'
 import { sign } from '../../market/secp256k1.ts'
-import { draft, payee, signAll } from '../fixtures/transactions.ts'
+import { draft, payee } from '../fixtures/transactions.ts'
 
 const vectors = JSON.parse(readFileSync('test/fixtures/vectors/escrow.json', 'utf8'))
 const malformed = { code: 'ERR_MALFORMED' }
@@ -284,4 +286,51 @@ const longPush = (script: Uint8Array): Uint8Array => concat(Uint8Array.of(0x4c),
 
 t.test('a digest is 32 bytes of the preimage', async (t) => {
   t.strictSame(sighash(paid, 0, coin), sha256(sha256(preimage(paid, 0, coin))))
+})
+
+t.test(
+  'paths: places outside of the tree are refused; what a transaction does not need is left out',
+  async (t) => {
+    const txids = Array.from({ length: 6 }, (_, n) => sha256Hex(`branch ${n}`))
+    const path = makePath(9, txids, 1)
+    const outside = {
+      ...path,
+      levels: path.levels.map((level, at) =>
+        at === 0 ? new Map([...level, [8, [...level.values()][0]!]]) : level,
+      ),
+    }
+    t.throws(() => parsePath(serializePath(outside)), malformed)
+    const vast = concat(fromHex('09'), Uint8Array.of(33), ...Array(33).fill(Uint8Array.of(0)))
+    t.throws(() => parsePath(vast), malformed, 'more levels than any block has')
+
+    const compound = sdk.MerklePath.fromHex(toHex(serializePath(path)))
+    compound.combine(sdk.MerklePath.fromHex(toHex(serializePath(makePath(9, txids, 4)))))
+    const both = parsePath(Uint8Array.from(compound.toBinary()))
+    for (const index of [1, 4])
+      t.strictSame(serializePath(branchOf(both, txids[index]!)), serializePath(makePath(9, txids, index)))
+    const alone = makePath(9, txids.slice(0, 1), 0)
+    t.strictSame(branchOf(alone, txids[0]!), alone)
+  },
+)
+
+t.test('scripts of strangers cost a bounded time', async (t) => {
+  // A megabyte by doubling, hashed again and again: 343 bytes of script.
+  const doubling = concat(Uint8Array.of(1, 1), ...Array(19).fill(fromHex('767e')))
+  const script = concat(doubling, ...Array(100).fill(fromHex('76a875')), Uint8Array.of(0x51))
+  const many = Array.from({ length: 300 }, (_, vout) => ({ txid: sha256Hex('many'), vout }))
+  const anyone = { satoshis: 10, script: Uint8Array.of(0x51) }
+  for (const [inputs, spent] of [
+    [[outpoint], { satoshis: 1000, script }],
+    [many, anyone],
+  ] as const) {
+    const transaction = draft(inputs, [{ satoshis: 1, script: alice.script }])
+    const began = process.cpuUsage()
+    await checkScripts(
+      transaction,
+      inputs.map(() => spent),
+    ).catch((error) => t.match(error, refused))
+    const { user } = process.cpuUsage(began)
+    t.ok(user < 5_000_000, `${Math.round(user / 1000)} ms`)
+  }
+  await t.rejects(checkScripts(draft([outpoint], [coin]), [{ satoshis: 1000, script }]), refused)
 })
