@@ -5,8 +5,8 @@ import { serveDevnet } from '../contracts/chain/devnet/server.ts'
 import { parseAddress } from '../contracts/chain/http.ts'
 import { NodeChain } from '../contracts/chain/node.ts'
 import { readBlock } from '../contracts/transaction/block.ts'
-import { p2pkh, unlockP2pkh } from '../contracts/transaction/script.ts'
-import { sighash, sighashType } from '../contracts/transaction/sighash.ts'
+import { p2pkh } from '../contracts/transaction/script.ts'
+import { signAll, signerOf } from '../contracts/transaction/sign.ts'
 import {
   finalSequence,
   type Outpoint,
@@ -20,9 +20,7 @@ import { involvedIn } from '../contracts/wallet/sync/found.ts'
 import { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import { WalletSync } from '../contracts/wallet/sync/sync.ts'
 import { keyKinds, WatchedKeys } from '../contracts/wallet/sync/watched-keys.ts'
-import { concat } from '../market/bytes.ts'
 import { sha256 } from '../market/hash.ts'
-import { publicKeyOf, sign } from '../market/secp256k1.ts'
 import type { Bench, Figure, Part } from './figures.ts'
 import { withFolder } from './relay-process.ts'
 
@@ -32,9 +30,8 @@ const watchedKeys = 1000
 const fee = 50
 const satoshis = 10_000
 /** Somebody whose payments are none of ours. */
-const key = sha256('somebody else')
-const publicKey = publicKeyOf(key)
-const script = p2pkh(publicKey)
+const stranger = signerOf(sha256('somebody else'))
+const script = p2pkh(stranger.publicKey)
 
 export const chainParts: readonly Part[] = [
   { name: 'chain', about: 'reading blocks for what concerns a wallet', run: readChain },
@@ -115,8 +112,7 @@ interface Coin extends Outpoint, Output {}
 function spend(coin: Coin, outputs: readonly Output[]): Transaction {
   const input = { txid: coin.txid, vout: coin.vout, script: new Uint8Array(0), sequence: finalSequence }
   const unsigned: Transaction = { version: 1, inputs: [input], outputs, lockTime: 0 }
-  const signature = concat(sign(sighash(unsigned, 0, coin), key), Uint8Array.of(sighashType))
-  return { ...unsigned, inputs: [{ ...input, script: unlockP2pkh(signature, publicKey) }] }
+  return signAll(unsigned, [coin], stranger)
 }
 
 /** The same blocks from memory: parsed, hashed, and looked at. */

@@ -17,6 +17,7 @@ export function awayChain({ kind, address }: ChainChoice, network: Network, why:
     transaction: away,
     proof: away,
     isUnspent: away,
+    header: away,
     feeRate: away,
     block: away,
     mempool: away,

@@ -1,6 +1,6 @@
 /** What can be asked of coins, whoever keeps them. */
 import type { Network } from '../../contracts/chain/chain.ts'
-import { parseCoinAddress } from '../../contracts/wallet/coins/address.ts'
+import { parseCoinAddress } from '../../contracts/transaction/address.ts'
 import type { HistoryEntry } from '../../contracts/wallet/desk.ts'
 import type { Birthday, RecoveryProgress, RecoveryReport } from '../../contracts/wallet/backup/recover.ts'
 import { MarketError } from '../../market/errors.ts'

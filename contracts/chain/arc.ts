@@ -93,6 +93,10 @@ export class ArcChain implements Chain {
     return this.#headers.placeAt(height)
   }
 
+  header(height: number): Promise<Uint8Array | undefined> {
+    return this.#headers.header(height)
+  }
+
   isValidRootForHeight(root: Txid, height: number): Promise<boolean> {
     return this.#headers.isValidRootForHeight(root, height)
   }
@@ -133,8 +137,8 @@ export class ArcChain implements Chain {
     return await this.#facts('the bytes of transactions').transaction(txid)
   }
 
-  async isUnspent(outpoint: Outpoint): Promise<boolean> {
-    return await this.#facts('whether outputs are spent').isUnspent(outpoint)
+  async isUnspent(outpoint: Outpoint): Promise<boolean | undefined> {
+    return await this.#headers.facts?.isUnspent(outpoint)
   }
 
   async feeRate(): Promise<number> {

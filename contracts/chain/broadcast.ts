@@ -1,12 +1,7 @@
 /** Sending a transaction, and being sure of what became of it. */
 import { MarketError } from '../../market/errors.ts'
-import {
-  finalSequence,
-  parseTransaction,
-  type Transaction,
-  type Txid,
-  txidOf,
-} from '../transaction/transaction.ts'
+import { isFinal, isUnlocked } from '../transaction/lock-time.ts'
+import { parseTransaction, type Transaction, type Txid, txidOf } from '../transaction/transaction.ts'
 import type { Refusal, Tip, TransactionStatus } from './chain.ts'
 
 /** The network's word that it will not take a transaction as it is. */
@@ -28,15 +23,12 @@ export interface Way {
   tip(): Promise<Tip>
 }
 
-/** Below, locks are heights; from there on, unix seconds. */
-const lockTimeThreshold = 500_000_000
-
 /** As `Chain.broadcast` says. */
 export async function broadcast(bytes: Uint8Array, way: Way): Promise<Txid> {
   const transaction = parseTransaction(bytes)
   const txid = txidOf(bytes)
   // A node would answer with success, and park it where it is not mined, but keeps its inputs from being spent.
-  if (isLocked(transaction) && !isOpen(transaction, await way.tip()))
+  if (!isUnlocked(transaction) && !isOpen(transaction, await way.tip()))
     throw refused(way, 'non-final', `it is locked until ${transaction.lockTime}`)
   try {
     const sent = await way.send()
@@ -60,12 +52,9 @@ export async function broadcast(bytes: Uint8Array, way: Way): Promise<Txid> {
   }
 }
 
-const isLocked = ({ lockTime, inputs }: Transaction): boolean =>
-  lockTime !== 0 && inputs.some(({ sequence }) => sequence !== finalSequence)
-
 /** Whether the next block may have it. */
-const isOpen = ({ lockTime }: Transaction, { height, medianTime }: Tip): boolean =>
-  lockTime < (lockTime < lockTimeThreshold ? height + 1 : medianTime)
+const isOpen = (transaction: Transaction, { height, medianTime }: Tip): boolean =>
+  isFinal(transaction, { height: height + 1, medianTime })
 
 const refused = ({ shown }: Way, refusal: Refusal, reason: string): MarketError =>
   new MarketError('ERR_TRANSACTION_REFUSED', `${shown} refuses the transaction: ${reason}`, {

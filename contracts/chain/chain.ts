@@ -62,11 +62,14 @@ export interface Chain extends Headers {
   /** Undefined while it is not in a block, or not known; a path leads to the header of its block in the best chain. */
   proof(txid: Txid): Promise<MerklePath | undefined>
 
-  /** False also for an output that never was. Counts what the mempool spends. */
-  isUnspent(outpoint: Outpoint): Promise<boolean>
+  /** False also for an output that never was; undefined where this view cannot tell. Counts what the mempool spends. */
+  isUnspent(outpoint: Outpoint): Promise<boolean | undefined>
 
   /** In satoshi for 1000 bytes: what the network demands, or the least we pay, whichever is more. */
   feeRate(): Promise<number>
+
+  /** The 80 bytes of a header in the best chain, as they are hashed; undefined above its tip. */
+  header(height: number): Promise<Uint8Array | undefined>
 
   /** The block of a height in the best chain; undefined above its tip. Only where `canScan`, as the next. */
   block(height: number): Promise<BlockAt | undefined>

@@ -28,6 +28,7 @@ export function checkedChain(chain: Chain): Chain {
     proof: checked((txid) => chain.proof(txid)),
     isUnspent: checked((outpoint) => chain.isUnspent(outpoint)),
     feeRate: checked(() => chain.feeRate()),
+    header: checked((height) => chain.header(height)),
     block: checked((height) => chain.block(height)),
     mempool: checked(() => chain.mempool()),
     faucet: faucet && checked(faucet),

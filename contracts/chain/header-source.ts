@@ -10,6 +10,7 @@ export interface HeaderSource extends Headers {
   readonly shown: string
   tip(): Promise<Tip>
   placeAt(height: number): Promise<Place | undefined>
+  header(height: number): Promise<Uint8Array | undefined>
   /** Undefined where the service has headers only. */
   readonly facts?: Facts
   close(): void

@@ -68,17 +68,27 @@ export class BlockHeaders implements HeaderSource {
   }
 
   async placeAt(height: number): Promise<Place | undefined> {
-    for (const { hash } of await this.#byHeight(height, 1)) {
-      const found = this.#parse(HeaderState, await this.#get(`/chain/header/state/${hash}`))
-      // It hands out blocks that were mined in vain too.
-      if (found.state === 'LONGEST_CHAIN' && found.height === height && found.header.hash === hash)
-        return { height, hash }
-    }
-    return undefined
+    const header = await this.#headerAt(height)
+    return header && { height, hash: header.hash }
+  }
+
+  async header(height: number): Promise<Uint8Array | undefined> {
+    const header = await this.#headerAt(height)
+    return header && bytesOf(header)
   }
 
   close(): void {
     this.#server.close()
+  }
+
+  async #headerAt(height: number): Promise<ServedHeader | undefined> {
+    for (const header of await this.#byHeight(height, 1)) {
+      const found = this.#parse(HeaderState, await this.#get(`/chain/header/state/${header.hash}`))
+      // It hands out blocks that were mined in vain too.
+      if (found.state === 'LONGEST_CHAIN' && found.height === height && found.header.hash === header.hash)
+        return header
+    }
+    return undefined
   }
 
   async #byHeight(height: number, count: number): Promise<ServedHeader[]> {
@@ -90,15 +100,7 @@ export class BlockHeaders implements HeaderSource {
   }
 
   #check(header: ServedHeader): void {
-    const bytes = serializeHeader({
-      version: header.version,
-      previous: header.prevBlockHash,
-      root: header.merkleRoot,
-      time: header.creationTimestamp,
-      bits: header.difficultyTarget,
-      nonce: header.nonce,
-    })
-    if (blockHash(bytes) !== header.hash)
+    if (blockHash(bytesOf(header)) !== header.hash)
       throw this.#incredible(`what it sends is not the header of ${header.hash}`)
   }
 
@@ -128,3 +130,13 @@ export class BlockHeaders implements HeaderSource {
     return new MarketError('ERR_INTERNAL', `${this.shown}: ${sentence}`)
   }
 }
+
+const bytesOf = (header: ServedHeader): Uint8Array =>
+  serializeHeader({
+    version: header.version,
+    previous: header.prevBlockHash,
+    root: header.merkleRoot,
+    time: header.creationTimestamp,
+    bits: header.difficultyTarget,
+    nonce: header.nonce,
+  })

@@ -3,7 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { MarketError } from '../../market/errors.ts'
 
-export const httpLimits = {
+const httpLimits = {
   timeoutMs: 30_000,
   /** Of an answer that is not a block. */
   answerBytes: 64 << 20,
@@ -22,6 +22,7 @@ export interface Ask {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
   readonly answerBytes?: number
+  /** From asking to the end of the answer, its turn waited for and a second try included. */
   readonly timeoutMs?: number
   /** Whether it is asked once more when the connection breaks: for questions only. */
   readonly again: boolean
@@ -65,7 +66,7 @@ export class HttpServer {
   readonly shown: string
   readonly #timeoutMs: number
   readonly #agent: http.Agent
-  readonly #waiting: (() => void)[] = []
+  readonly #waiting = new Set<Waiter>()
   #underWay = 0
   #closed = false
 
@@ -80,19 +81,20 @@ export class HttpServer {
 
   /** @throws ERR_CHAIN_UNAVAILABLE without an answer in time, or when it is longer than agreed */
   async ask(ask: Ask): Promise<Answer> {
-    await this.#turn()
+    const timeoutMs = ask.timeoutMs ?? this.#timeoutMs
+    const within: Within = { timeoutMs, untilMs: performance.now() + timeoutMs }
+    await this.#turn(within)
     try {
-      return await this.#exchange(ask).catch((error: unknown) => {
+      return await this.#exchange(ask, within).catch((error: unknown) => {
         // A server may close an idle connection in the moment in which we use it.
-        if (ask.again && error instanceof Broken && !this.#closed) return this.#exchange(ask)
+        if (ask.again && error instanceof Broken && !this.#closed) return this.#exchange(ask, within)
         throw error
       })
     } catch (error) {
       if (error instanceof MarketError) throw error
       throw this.unavailable('does not answer', error)
     } finally {
-      this.#underWay--
-      this.#waiting.shift()?.()
+      this.#pass()
     }
   }
 
@@ -103,22 +105,50 @@ export class HttpServer {
 
   close(): void {
     this.#closed = true
+    for (const { reject } of this.#waiting) reject(this.#gone())
+    this.#waiting.clear()
     this.#agent.destroy()
   }
 
-  async #turn(): Promise<void> {
-    if (this.#closed) throw this.unavailable('is not asked any more: it was closed')
-    if (this.#underWay >= httpLimits.concurrent) {
-      if (this.#waiting.length >= httpLimits.waiting)
-        throw this.unavailable('has too many questions to answer')
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  /** A turn that is over goes to whoever waits longest; nobody who comes in between takes it. */
+  #pass(): void {
+    const [next] = this.#waiting
+    if (next === undefined) {
+      this.#underWay--
+      return
     }
-    this.#underWay++
+    this.#waiting.delete(next)
+    next.resolve()
   }
 
-  #exchange(ask: Ask): Promise<Answer> {
+  async #turn(within: Within): Promise<void> {
+    if (this.#closed) throw this.#gone()
+    if (this.#underWay < httpLimits.concurrent) {
+      this.#underWay++
+      return
+    }
+    if (this.#waiting.size >= httpLimits.waiting) throw this.unavailable('has too many questions to answer')
+    let waiter: Waiter | undefined
+    const timer = setTimeout(() => {
+      if (waiter !== undefined && this.#waiting.delete(waiter)) waiter.reject(this.#late(within))
+    }, within.timeoutMs)
+    const turn = new Promise<void>((resolve, reject) => {
+      waiter = { resolve, reject }
+      this.#waiting.add(waiter)
+    })
+    await turn.finally(() => clearTimeout(timer))
+  }
+
+  #gone(): MarketError {
+    return this.unavailable('is not asked any more: it was closed')
+  }
+
+  #late({ timeoutMs }: Within): MarketError {
+    return this.unavailable(`did not answer within ${timeoutMs} ms`)
+  }
+
+  #exchange(ask: Ask, within: Within): Promise<Answer> {
     const url = new URL(this.shown + ask.path)
-    const timeoutMs = ask.timeoutMs ?? this.#timeoutMs
     const headers = {
       accept: 'application/json',
       ...ask.headers,
@@ -129,9 +159,9 @@ export class HttpServer {
       const request = open(url, { method: ask.method, agent: this.#agent, headers })
       const timer = setTimeout(() => {
         // First the error, so that a body that is cut off by us is not taken for an answer, nor asked for again.
-        reject(this.unavailable(`did not answer within ${timeoutMs} ms`))
+        reject(this.#late(within))
         request.destroy()
-      }, timeoutMs)
+      }, within.untilMs - performance.now())
       request.on('close', () => clearTimeout(timer))
       request.on('error', (error) => reject(broken(error)))
       request.on('response', (response) => {
@@ -159,6 +189,16 @@ export class HttpServer {
     }
     return { status: response.statusCode ?? 0, body: Buffer.concat(parts, length) }
   }
+}
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: MarketError) => void
+}
+
+interface Within {
+  readonly timeoutMs: number
+  readonly untilMs: number
 }
 
 /** A connection that ended before the answer did. */

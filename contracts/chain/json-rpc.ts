@@ -2,28 +2,7 @@
 import { z } from 'zod'
 import { MarketError } from '../../market/errors.ts'
 import { type Address, HttpServer, parseJson, reasonOf } from './http.ts'
-
-/** An error the node itself reports: it has understood the question. */
-export class RpcError extends Error {
-  readonly rpcCode: number
-
-  constructor(rpcCode: number, message: string) {
-    super(message)
-    this.name = 'RpcError'
-    this.rpcCode = rpcCode
-  }
-}
-
-export const rpcCodes = {
-  misc: -1,
-  invalidAddressOrKey: -5,
-  invalidParameter: -8,
-  decodeFailed: -22,
-  transactionError: -25,
-  transactionRejected: -26,
-  alreadyInChain: -27,
-  methodNotFound: -32601,
-} as const
+import { RpcError } from './rpc-error.ts'
 
 const Reply = z.object({
   result: z.unknown(),

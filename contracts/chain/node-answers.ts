@@ -4,9 +4,9 @@ import { MarketError } from '../../market/errors.ts'
 import { Hash } from '../../market/units.ts'
 import { blockHash, headerBytes, readBlock, serializeHeader } from '../transaction/block.ts'
 import { merkleRoot } from '../transaction/merkle-path.ts'
-import { type RpcError, rpcCodes } from './json-rpc.ts'
+import { type RpcError, rpcCodes } from './rpc-error.ts'
 import type { Refusal } from './chain.ts'
-import type { Txid } from '../transaction/transaction.ts'
+import { nullTxid, type Txid } from '../transaction/transaction.ts'
 
 /** Decoded without a pattern: a block is too long for one. */
 export const Hex = z.string().transform((text, context) => {
@@ -40,18 +40,18 @@ export type TransactionInfo = z.infer<typeof TransactionInfo>
 /** Coins for 1000 bytes, as a decimal fraction. */
 export const Fee = z.number().min(0).max(1)
 
-/** A header that was sent in parts has the hash of the whole. */
-export const hashOfHeader = (info: HeaderInfo): Txid =>
-  blockHash(
-    serializeHeader({
-      version: info.version,
-      previous: info.previousblockhash || '0'.repeat(64),
-      root: info.merkleroot,
-      time: info.time,
-      bits: Number.parseInt(info.bits, 16),
-      nonce: info.nonce,
-    }),
-  )
+/** A header that was sent in parts, as it is hashed. */
+export const headerOf = (info: HeaderInfo): Uint8Array =>
+  serializeHeader({
+    version: info.version,
+    previous: info.previousblockhash || nullTxid,
+    root: info.merkleroot,
+    time: info.time,
+    bits: Number.parseInt(info.bits, 16),
+    nonce: info.nonce,
+  })
+/** It has the hash of the whole. */
+export const hashOfHeader = (info: HeaderInfo): Txid => blockHash(headerOf(info))
 
 /** Whether these are the header of that hash and the transactions of its root. */
 export function isBlock(bytes: Uint8Array, hash: Txid): boolean {
@@ -76,11 +76,10 @@ const passing = new Set([
 const refusals: Readonly<Record<number, Refusal>> = { 66: 'fee', 258: 'conflict' }
 
 /** Why a node does not take a transaction; undefined when it does not follow that it never will. */
-export function refusalOf({ rpcCode, message }: RpcError): Refusal | undefined {
-  if (rpcCode === rpcCodes.decodeFailed) return 'invalid'
-  if (rpcCode === rpcCodes.transactionError)
-    return /^missing inputs/i.test(message) ? 'missing-inputs' : undefined
-  if (rpcCode !== rpcCodes.transactionRejected) return undefined
-  const code = Number(/^(\d+):/.exec(message)?.[1] ?? 0)
-  return passing.has(code) ? undefined : (refusals[code] ?? 'invalid')
+export function refusalOf({ code, message }: RpcError): Refusal | undefined {
+  if (code === rpcCodes.deserializationError) return 'invalid'
+  if (code === rpcCodes.verifyError) return /^missing inputs/i.test(message) ? 'missing-inputs' : undefined
+  if (code !== rpcCodes.verifyRejected) return undefined
+  const reason = Number(/^(\d+):/.exec(message)?.[1] ?? 0)
+  return passing.has(reason) ? undefined : (refusals[reason] ?? 'invalid')
 }

@@ -16,11 +16,13 @@ import {
   type TransactionStatus,
 } from './chain.ts'
 import type { Address } from './http.ts'
-import { type CallOptions, JsonRpc, RpcError, rpcCodes } from './json-rpc.ts'
+import { type CallOptions, JsonRpc } from './json-rpc.ts'
+import { RpcError, rpcCodes } from './rpc-error.ts'
 import {
   BlockchainInfo,
   Fee,
   hashOfHeader,
+  headerOf,
   HeaderInfo,
   Hex,
   isBlock,
@@ -30,7 +32,7 @@ import {
 import { RootCache } from './root-cache.ts'
 import { leadsTo, pathOf, TscProof } from './tsc-proof.ts'
 
-export const nodeLimits = {
+const nodeLimits = {
   /** Of the largest block that is read; it travels as twice as many characters. */
   blockBytes: 192 << 20,
   blockTimeoutMs: 300_000,
@@ -133,6 +135,11 @@ export class NodeChain implements Chain {
     return Math.max(leastFeeRate, asked)
   }
 
+  async header(height: number): Promise<Uint8Array | undefined> {
+    const place = await this.placeAt(height)
+    return place && headerOf(await this.#header(place.hash))
+  }
+
   async block(height: number): Promise<BlockAt | undefined> {
     const place = await this.placeAt(height)
     if (place === undefined) return undefined
@@ -226,7 +233,7 @@ export class NodeChain implements Chain {
       return await this.#ask(method, params, schema)
     } catch (error) {
       const { cause } = error as Error // nothing else is thrown
-      if (cause instanceof RpcError && cause.rpcCode === absent) return undefined
+      if (cause instanceof RpcError && cause.code === absent) return undefined
       throw error
     }
   }

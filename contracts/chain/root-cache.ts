@@ -2,7 +2,7 @@
 import type { Txid } from '../transaction/transaction.ts'
 import type { Place } from './chain.ts'
 
-export const rootCacheLimits = {
+const rootCacheLimits = {
   roots: 4096,
   /** Blocks on top of one that is not asked about again when the tip changes. */
   settledDepth: 100,

@@ -63,17 +63,20 @@ export async function scan(
   let at = trail
   let forkedAt: Place | undefined
   for (let left = blocks; left > 0; left--) {
+    const block = await chain.block(headOf(at).height + 1)
+    // What stands on the head proves that the head still stands.
+    if (block !== undefined && (await visitBlock(block, headOf(at), visitor))) {
+      at = extend(at, placeOf(block))
+      continue
+    }
     const below = await standing(chain, at)
     if (below[0] !== at[0]) {
       at = below
       const place = headOf(at)
       forkedAt = forkedAt !== undefined && forkedAt.height < place.height ? forkedAt : place
       await visitor.fork?.(place)
-    }
-    const block = await chain.block(headOf(at).height + 1)
-    if (block === undefined) return stepOf(at, forkedAt, true)
-    // Between the two questions the chain has forked: the next round finds out where.
-    if (await visitBlock(block, headOf(at), visitor)) at = extend(at, placeOf(block))
+    } else if (block === undefined) return stepOf(at, forkedAt, true)
+    // Else the chain has forked and come back between the two questions: the next round asks again.
   }
   return stepOf(at, forkedAt, false)
 }

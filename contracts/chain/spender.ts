@@ -12,7 +12,7 @@ import {
 import type { Chain, Place, TransactionStatus } from './chain.ts'
 import { scan, type Step, type Trail } from './scan.ts'
 
-export const watchLimits = {
+const watchLimits = {
   /** Transactions of the mempool that are fetched in one step; the others come with the next. */
   mempool: 1000,
 } as const

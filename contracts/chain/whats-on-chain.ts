@@ -8,7 +8,7 @@ import { type Outpoint, parseTransaction, type Txid, txidOf, txidOfHash } from '
 import type { Place, Tip } from './chain.ts'
 import type { Facts, HeaderSource } from './header-source.ts'
 import { type Address, type Answer, HttpServer, parseJson } from './http.ts'
-import { BlockchainInfo, hashOfHeader, HeaderInfo, Hex } from './node-answers.ts'
+import { BlockchainInfo, hashOfHeader, HeaderInfo, headerOf, Hex } from './node-answers.ts'
 import { leadsTo, pathOf, TscProof } from './tsc-proof.ts'
 
 const Unspent = z.object({
@@ -43,6 +43,11 @@ export class WhatsOnChain implements HeaderSource, Facts {
   async placeAt(height: number): Promise<Place | undefined> {
     const header = await this.#headerAt(height)
     return header === undefined ? undefined : { height, hash: hashOfHeader(header) }
+  }
+
+  async header(height: number): Promise<Uint8Array | undefined> {
+    const header = await this.#headerAt(height)
+    return header && headerOf(header)
   }
 
   async isValidRootForHeight(root: Txid, height: number): Promise<boolean> {

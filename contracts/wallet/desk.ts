@@ -2,10 +2,11 @@
  * A wallet as programs keep it: coins that follow the chain, a backup that follows the coins, and what the commands of both
  * programs do with them.
  */
+import { resolve } from 'node:path'
 import { MarketError } from '../../market/errors.ts'
 import type { Chain, Network } from '../chain/chain.ts'
 import type { Txid } from '../transaction/transaction.ts'
-import { BackupFile, makeBackup, readBackup, readBackupFile } from './backup/backup.ts'
+import { BackupFile, makeBackup, newerThan, readBackup, readBackupFile } from './backup/backup.ts'
 import { EmbeddedWallet } from './embedded-wallet.ts'
 import type { KeyWallet } from './key-wallet.ts'
 import type { Balance } from './actions/lists.ts'
@@ -65,6 +66,8 @@ export class Desk {
   readonly #options: DeskOptions
   readonly #sync: WalletSync
   #backup: BackupFile | undefined
+  /** Of the last backup that was exported while none is kept. */
+  #exported = 0
 
   /** @throws as `EmbeddedWallet.open` and `BackupFile.open`; the chain stays open then */
   static async open(options: DeskOptions): Promise<Desk> {
@@ -135,7 +138,7 @@ export class Desk {
     return { network: this.network, txid, satoshis, fee, to: address }
   }
 
-  /** Newest first. */
+  /** Newest first, at most `limit`. @throws ERR_INTERNAL when the coins on disk are damaged */
   async history(limit: number): Promise<HistoryEntry[]> {
     const entries: HistoryEntry[] = []
     for (let offset = 0; ; offset += pageActions) {
@@ -147,19 +150,18 @@ export class Desk {
     }
   }
 
-  /** Once, besides the one that is kept. The file is a whole backup or, when this throws, what it was. */
+  /** Once, besides the one that is kept, or that one if it is named. The file is a whole backup or, when this throws, what it was. */
   async backup(path: string): Promise<void> {
+    if (resolve(path) === this.#backup?.path) return this.#backup.flushed()
     const file = await BackupFile.open(path, { ...this.#options, store: this.wallet.store })
     await file.close()
   }
 
   /** The backup of now as bytes. */
   export(): Promise<Uint8Array> {
-    // A backup is newer than all before it, whoever made them: the clock says so between programs that share none.
-    return (
-      this.#backup?.export() ??
-      makeBackup({ ...this.#options, store: this.wallet.store }, this.#options.now())
-    )
+    if (this.#backup !== undefined) return this.#backup.export()
+    this.#exported = newerThan(this.#exported, this.#options.now())
+    return makeBackup({ ...this.#options, store: this.wallet.store }, this.#exported)
   }
 
   /** @throws ERR_FORBIDDEN where coins are worth something */
@@ -185,7 +187,8 @@ export class Desk {
     const of = { keys: this.#options.keys, network: this.network }
     const backup =
       typeof from === 'string' ? await readBackupFile(from, of) : from && (await readBackup(from, of))
-    return recover({ ...this.#options, store: this.wallet.store, ...rest, ...(backup && { backup }) })
+    const parts = { ...this.#options, store: this.wallet.store, sync: this.#sync }
+    return recover({ ...parts, ...rest, ...(backup && { backup }) })
   }
 
   /** Writes the backup of the last change, then lets go of coins and chain. */

@@ -4,7 +4,6 @@ import { toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
 import type { Chain } from '../chain/chain.ts'
-import { headerBytes } from '../transaction/block.ts'
 import type { KeyWallet } from './key-wallet.ts'
 
 export type WalletMethods = Pick<
@@ -86,11 +85,10 @@ export class OwnMethods {
     return { height: await this.chain.currentHeight() }
   }
 
-  /** Only where blocks can be read. */
   async getHeaderForHeight({ height }: sdk.GetHeaderArgs): Promise<sdk.GetHeaderResult> {
-    const block = await this.chain.block(height)
-    if (block === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no block of height ${height}`)
-    return { header: toHex(block.bytes.subarray(0, headerBytes)) }
+    const header = await this.chain.header(height)
+    if (header === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no block of height ${height}`)
+    return { header: toHex(header) }
   }
 
   /** BRC-100 knows two networks; money is on one of them. */

@@ -6,7 +6,8 @@ import { findSpender, type Hit, verifySpender, Watch } from '../../contracts/cha
 import { p2pkhOfHash } from '../../contracts/transaction/script.ts'
 import { formatOutpoint } from '../../contracts/transaction/transaction.ts'
 import { toHex } from '../../market/bytes.ts'
-import { openDevnet, ownScript, spend } from '../fixtures/chain.ts'
+import { openDevnet, spend } from '../fixtures/chain.ts'
+import { ownScript } from '../fixtures/devnet-coins.ts'
 
 /** Scans to the tip; what was found is a list of what the visitor was told. */
 async function readAll(chain: Chain, from: Trail, blocks = 7): Promise<{ told: string[]; steps: Step[] }> {
@@ -27,13 +28,14 @@ t.test('every transaction is visited once, in its order, however the steps are c
     await coin()
     await node.mine(1)
   }
-  const start = await trailFrom(chain, 1)
   const { height, hash } = node.chain.tip
-  const expected = Array.from({ length: height }, (_, at) => node.chain.at(at + 1)!).flatMap(
+  const birthday = height - 14
+  const start = await trailFrom(chain, birthday)
+  const expected = Array.from({ length: 15 }, (_, at) => node.chain.at(birthday + at)!).flatMap(
     ({ height, members }) => members.map(({ txid }) => `${height} ${txid}`),
   )
 
-  for (const blocks of [1, 7, 50, 1000]) {
+  for (const blocks of [1, 7, 15, 1000]) {
     const { told, steps } = await readAll(chain, start, blocks)
     t.same(told, expected)
     t.same(steps.at(-1)?.trail[0], { height, hash })
@@ -45,7 +47,7 @@ t.test('every transaction is visited once, in its order, however the steps are c
 
 t.test('a fork is told before anything above it, and what follows is visited', async (t) => {
   const { chain, node, coin } = await openDevnet(t)
-  const first = await readAll(chain, await trailFrom(chain, 1))
+  const first = await readAll(chain, await trailFrom(chain, node.chain.tip.height - 10))
   const { trail } = first.steps.at(-1)!
   const { height } = node.chain.tip
   const paid = await coin()
@@ -93,16 +95,16 @@ t.test('a fork below all that a trail has is taken up further down', async (t) =
   const { height } = node.chain.tip
   const lost: Place = { height, hash: 'ab'.repeat(32) }
 
-  const { told } = await readAll(chain, [lost])
+  const forkOf = async (trail: Trail) =>
+    (await scan(chain, trail, { visit: () => undefined }, { blocks: 1 })).forkedAt?.height
 
-  t.equal(told[0], `fork ${Math.max(0, height - scanLimits.lostBlocks)}`)
-  const above = await readAll(chain, [{ height: height + 5000, hash: 'ab'.repeat(32) }])
-  t.equal(above.told[0], `fork ${height}`)
+  t.equal(await forkOf([lost]), Math.max(0, height - scanLimits.lostBlocks))
+  t.equal(await forkOf([{ height: height + 5000, hash: 'ab'.repeat(32) }]), height)
 })
 
 t.test('a trail stays small, is dense at its head and keeps its beginning', async (t) => {
   const { chain, node } = await openDevnet(t)
-  await node.mine(300)
+  await node.mine(60)
   const { steps } = await readAll(chain, await trailFrom(chain, 1), 40)
 
   const heights = steps.at(-1)!.trail.map(({ height }) => height)
@@ -128,7 +130,7 @@ t.test('a place on a real chain fits into a trail that is kept', async (t) => {
   const hashOf = (height: number) => height.toString(16).padStart(64, '0')
   const previous = (height: number) => Uint8Array.from(Buffer.from(hashOf(height - 1), 'hex')).reverse()
   const body = Buffer.concat([Buffer.alloc(4), Buffer.alloc(32), Buffer.alloc(44), Buffer.of(0)])
-  const last = 50_000
+  const last = 5000
   const chain = {
     ...{ canScan: true, name: 'a long chain' },
     placeAt: async (height: number) => (height > last ? undefined : { height, hash: hashOf(height) }),

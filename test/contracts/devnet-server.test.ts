@@ -188,11 +188,12 @@ t.test('it fails, waits and drops as often as it was told', async (t) => {
   t.equal(await result('getblockcount'), 105)
   t.ok(process.hrtime.bigint() - before >= 45_000_000n)
 
+  const closed = { cause: { code: 'UND_ERR_SOCKET' } }
   await result('devnet.fault', { method: 'sendrawtransaction', kind: 'refuse' })
-  await t.rejects(call('sendrawtransaction', toHex(bytes)))
+  await t.rejects(call('sendrawtransaction', toHex(bytes)), closed)
   t.equal(node.mempool.size, 0)
   await result('devnet.fault', { method: 'sendrawtransaction', kind: 'drop' })
-  await t.rejects(call('sendrawtransaction', toHex(bytes)))
+  await t.rejects(call('sendrawtransaction', toHex(bytes)), closed)
   t.equal(node.mempool.size, 1, 'it was taken, but nobody was told')
 
   await result('devnet.fault', { method: 'getblockcount', kind: 'fail', times: 100 })

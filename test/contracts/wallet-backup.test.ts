@@ -84,7 +84,7 @@ t.test('under 200 changes the file is whole at every moment, and has the last on
   const { header, rows } = await readBackupFile(path, of)
   t.equal(header.counts.receive, 200)
   t.same(rows, await rowsOf(parts.store))
-  t.ok(header.sequence < 200, 'changes that come together are written together')
+  t.ok(header.sequence - startMs < 200, 'changes that come together are written together')
   t.same(
     seen,
     seen.toSorted((a, b) => a - b),
@@ -139,4 +139,39 @@ t.test('a backup that cannot be written is reported, and made up for', async (t)
   writeFileSync(path, readFileSync(path).subarray(0, 60))
   await t.rejects(BackupFile.open(path, parts), { code: 'ERR_CONFLICT' })
   await t.rejects(readBackupFile(join(t.testdirName, 'none'), of), { code: 'ERR_NOT_FOUND' })
+})
+
+t.test('a backup that could not be begun is not written by later changes', async (t) => {
+  const folder = t.testdir()
+  const path = join(folder, 'none', 'wallet.backup')
+  const parts = await openStore(t)
+  await t.rejects(BackupFile.open(path, parts), { code: 'ERR_INTERNAL' })
+  let told = 0
+  const { exclusive } = parts.store
+  parts.store.exclusive = (run) => {
+    told++
+    return exclusive.call(parts.store, run) as ReturnType<typeof run>
+  }
+
+  await use(parts)
+
+  t.equal(told, 1, 'the change alone: no backup is read for it')
+})
+
+t.test('a later backup has the greater sequence, in whatever file it is', async (t) => {
+  const folder = t.testdir()
+  const store = await openStore(t)
+  let clock = startMs
+  const parts = { ...store, now: () => clock }
+  const first = await BackupFile.open(join(folder, 'first'), parts)
+  clock += 5
+  const second = await BackupFile.open(join(folder, 'second'), parts)
+
+  t.ok(second.sequence > first.sequence)
+  clock -= 1000
+  await use(store)
+  await first.flushed()
+  t.equal(first.sequence, startMs + 1, 'also when the clock goes back')
+  await first.close()
+  await second.close()
 })

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseAddress } from '../../contracts/chain/http.ts'
 import { NodeChain } from '../../contracts/chain/node.ts'
+import { readBackup, readBackupFile } from '../../contracts/wallet/backup/backup.ts'
 import { Desk } from '../../contracts/wallet/desk.ts'
+import { countedKey, ownScript } from '../../contracts/wallet/own-keys.ts'
 import { MarketError } from '../../market/errors.ts'
 import { openDevnet, startMs } from '../fixtures/chain.ts'
 import { keysOf, withMethods } from '../fixtures/wallet.ts'
@@ -104,7 +106,57 @@ t.test('a lost folder: from the backup, from the bytes of one, from the key alon
   t.match(report, { found: 1, satoshis: 7000 })
   t.ok(report.notFound.length > 0, 'and it is said what a key alone cannot find')
   const stranger = await open('eve')
-  await t.rejects(stranger.recover({ backup: await readFile(join(folder, 'dave.backup')), signal }))
+  await t.rejects(stranger.recover({ backup: await readFile(join(folder, 'dave.backup')), signal }), {
+    code: 'ERR_MALFORMED',
+  })
+})
+
+t.test('the backup that is kept is not written by a second writer', async (t) => {
+  const { folder, open } = await scene(t)
+  const desk = await open('dave', { backup: true })
+  const path = join(folder, 'dave.backup')
+  const of = { keys: keysOf('dave'), network: 'devnet' } as const
+  const before = (await readBackupFile(path, of)).header.sequence
+
+  await Promise.all([desk.backup(path), desk.backup(join(folder, '.', 'dave.backup')), desk.address()])
+  await desk.backup(path)
+
+  const { header } = await readBackupFile(path, of)
+  t.equal(header.counts.receive, 1)
+  t.ok(header.sequence > before)
+})
+
+t.test('exports have rising sequences, with a kept backup and without', async (t) => {
+  const { open } = await scene(t)
+  const of = { keys: keysOf('erin'), network: 'devnet' } as const
+  for (const backup of [false, true]) {
+    const desk = await open('erin', { backup })
+    const [first, second] = [await desk.export(), await desk.export()]
+    const headers = await Promise.all([first, second].map((bytes) => readBackup(bytes, of)))
+    t.ok(headers[1]!.header.sequence > headers[0]!.header.sequence)
+    await desk.close()
+  }
+})
+
+t.test('a recovery that was interrupted is gone on with by whoever follows the chain', async (t) => {
+  const { devnet, open } = await scene(t)
+  await devnet.node.pay(ownScript(keysOf('frank'), countedKey('receive', 0)), 7000)
+  await devnet.node.mine(120)
+  const desk = await open('frank')
+  await desk.follow()
+  t.match(await desk.balance(), { confirmed: 0 })
+  const controller = new AbortController()
+
+  await t.rejects(
+    desk.recover({
+      birthday: { height: 0 },
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+    }),
+    { code: 'ERR_BUSY' },
+  )
+
+  t.match(await desk.balance(), { confirmed: 7000 }, 'the blocks from the birthday on are read')
 })
 
 t.test('where coins are worth something, nobody gives them away', async (t) => {

@@ -9,7 +9,6 @@ import { type Database, openCoinDatabase } from '../../contracts/wallet/coins/da
 import { CoinStore } from '../../contracts/wallet/coins/store.ts'
 import { type RecoverOptions, recover } from '../../contracts/wallet/backup/recover.ts'
 import { syncLimits } from '../../contracts/wallet/sync/sync.ts'
-import { watchLimits } from '../../contracts/wallet/sync/watched-keys.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import { type Devnet, openDevnet, startMs } from '../fixtures/chain.ts'
@@ -19,6 +18,8 @@ const alice = keysOf('alice')
 const now = () => startMs
 const signal = new AbortController().signal
 const birthday = { height: 0 }
+/** Each key costs time; here none is farther ahead, but where it says so. */
+const recoveryAhead = 60
 
 async function emptyStore(t: Test, directory: string, database = openCoinDatabase) {
   const store = await CoinStore.open(directory, {
@@ -32,7 +33,7 @@ async function emptyStore(t: Test, directory: string, database = openCoinDatabas
 }
 
 const parts = (store: CoinStore, { chain }: Pick<Devnet, 'chain'>): RecoverOptions => ({
-  ...{ keys: alice, store, chain, now, signal },
+  ...{ keys: alice, store, chain, now, signal, recoveryAhead },
 })
 
 /** What a wallet may spend, as everybody sees it. */
@@ -68,6 +69,7 @@ t.test('by its key alone, after 120 keys with holes under the gap, paid in any o
 
   const report = await recover({
     ...parts(store, devnet),
+    recoveryAhead: 240,
     birthday,
     onProgress: ({ height }) => told.push(height),
   })
@@ -86,12 +88,12 @@ t.test('keys that came into view too late are looked for again from the birthday
   const devnet = await openDevnet(t)
   const purse = await openPurse(t, devnet.chain)
   // The farthest key is paid first, out of view; what leads there follows.
-  const far = watchLimits.recoveryAhead + 1000
+  const far = 2 * recoveryAhead
   await devnet.node.pay(purse.script(far), 7777)
   await devnet.node.mine(syncLimits.stepBlocks + 1)
-  await devnet.node.pay(purse.script(far - 40), 5555)
+  await devnet.node.pay(purse.script(far - 20), 5555)
   await devnet.node.mine(syncLimits.stepBlocks + 1)
-  await devnet.node.pay(purse.script(watchLimits.recoveryAhead - 10), 3333)
+  await devnet.node.pay(purse.script(recoveryAhead - 10), 3333)
   await devnet.node.mine(syncLimits.stepBlocks + 1)
   const store = await emptyStore(t, join(t.testdir(), 'found'))
 

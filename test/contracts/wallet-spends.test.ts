@@ -1,12 +1,13 @@
 import t, { type Test } from 'tap'
-import type { Chain } from '../../contracts/chain/chain.ts'
+import type { Chain, Refusal } from '../../contracts/chain/chain.ts'
 import { formatOutpoint, parseTransaction } from '../../contracts/transaction/transaction.ts'
 import { type Database, openCoinDatabase } from '../../contracts/wallet/coins/database.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
+import { sentRemittance } from '../../contracts/wallet/actions/payments.ts'
 import { payee } from '../fixtures/transactions.ts'
-import { openScene, withMethods } from '../fixtures/wallet.ts'
+import { keysOf, openScene, withMethods } from '../fixtures/wallet.ts'
 
 const lockingScript = toHex(payee('somebody').script)
 const pay = (wallet: EmbeddedWallet, satoshis: number, options = {}) =>
@@ -21,7 +22,7 @@ const sumOf = async (wallet: EmbeddedWallet): Promise<number> => {
 }
 const down = new MarketError('ERR_CHAIN_UNAVAILABLE', 'no route')
 
-t.test('fifty spends at once, of one coin and of many: none takes the coin of another', async (t) => {
+t.test('twenty spends at once, of one coin and of many: none takes the coin of another', async (t) => {
   for (const coins of [[200_000], Array.from({ length: 20 }, () => 10_000)]) {
     await t.test(`${coins.length} coins`, (t) => spendAtOnce(t, coins))
   }
@@ -33,7 +34,7 @@ async function spendAtOnce(t: Test, coins: number[]): Promise<void> {
   await scene.fund(alice, coins)
 
   // Most find all coins in use by others: they wait for the change of those before them.
-  const results = await Promise.all(Array.from({ length: 50 }, (_, at) => pay(alice, 1000 + at)))
+  const results = await Promise.all(Array.from({ length: 20 }, (_, at) => pay(alice, 1000 + at)))
 
   const spent = new Set<string>()
   let fees = 0
@@ -238,4 +239,112 @@ t.test('coins belong to one key and one network, and to one process at a time', 
     get: (target, name) => (name === 'network' ? 'main' : Reflect.get(target, name)),
   })
   await t.rejects(scene.open('alice', { chain: onMain }), { code: 'ERR_CONFLICT' })
+})
+
+const refusing = (chain: Chain, kinds: (Refusal | undefined)[]): Chain['broadcast'] => {
+  return async (bytes) => {
+    const refusal = kinds.shift()
+    if (refusal === undefined) return chain.broadcast(bytes)
+    throw new MarketError('ERR_TRANSACTION_REFUSED', 'not this one', { extras: { refusal } })
+  }
+}
+
+t.test('where nobody tells what is spent, a refusal is decided by its kind', async (t) => {
+  const scene = await openScene(t)
+  const { chain } = scene.devnet
+  const kinds: (Refusal | undefined)[] = []
+  const blind = withMethods(chain, {
+    isUnspent: async () => undefined,
+    broadcast: refusing(chain, kinds),
+  })
+  const alice = await scene.open('alice', { chain: blind })
+  await scene.fund(alice, [50_000])
+
+  kinds.push('fee')
+  await t.rejects(pay(alice, 7000), {
+    code: 'ERR_TRANSACTION_REFUSED',
+    sendWithResults: [{ status: 'failed' }],
+  })
+  t.match(await alice.balance(), { confirmed: 50_000, reserved: 0 })
+
+  for (const kind of ['conflict', 'missing-inputs'] as const) {
+    kinds.push(kind)
+    const error = await pay(alice, 7000).catch((error) => error)
+    t.match(error, { reviewActionResults: [{ status: 'doubleSpend' }] })
+    t.equal(await sumOf(alice), 0, 'the only input is what another transaction spent')
+    await scene.fund(alice, [50_000])
+  }
+  t.ok(await pay(alice, 7000))
+})
+
+t.test('what was handed out is not free by a refusal alone, and holds up nobody', async (t) => {
+  const scene = await openScene(t)
+  const { chain } = scene.devnet
+  const kinds: (Refusal | undefined)[] = []
+  const alice = await scene.open('alice', {
+    chain: withMethods(chain, { broadcast: refusing(chain, kinds) }),
+  })
+  await scene.fund(alice, [50_000, 60_000])
+  const held = await pay(alice, 7000, { noSend: true })
+
+  kinds.push('fee')
+  const sent = await alice.createAction({
+    description: 'sends what was held',
+    options: { sendWith: [held.txid!] },
+  })
+  t.match(sent.sendWithResults, [{ status: 'sending' }])
+  t.match(alice.store.actionOf(held.txid!), { state: 'sending', isHandedOut: true })
+
+  kinds.push('non-final')
+  const error = await pay(alice, 8000).catch((error) => error)
+  t.match(error, { code: 'ERR_CHAIN_UNAVAILABLE', sendWithResults: [{ status: 'sending' }] })
+  kinds.push('fee')
+  const results = await alice.resume()
+  t.match(results.get(held.txid!), { status: 'sending' })
+  t.match(results.get(error.txid), { status: 'unproven' }, 'it is sent behind one that is refused')
+
+  const input = parseTransaction(fromHex(alice.store.known(held.txid!)!.raw)).inputs[0]!
+  const rival = await scene.open('alice', { folder: 'rival' })
+  t.equal(rival.store.coin(formatOutpoint(input)), undefined)
+  await alice.resume()
+  t.match(alice.store.actionOf(held.txid!), { state: 'unproven' })
+})
+
+t.test('the remittance of a payment outlives a refusal to answer, and a crash', async (t) => {
+  const scene = await openScene(t)
+  const bob = await scene.open('bob')
+  let isDown = false
+  const { chain } = scene.devnet
+  const broadcast: Chain['broadcast'] = async (bytes) =>
+    isDown ? Promise.reject(down) : chain.broadcast(bytes)
+  const alice = await scene.open('alice', { chain: withMethods(chain, { broadcast }) })
+  await scene.fund(alice, [50_000])
+  isDown = true
+
+  const error = await alice.payTo({ identity: bob.identity, satoshis: 7000 }).catch((error) => error)
+  await alice.close()
+  isDown = false
+  const again = await scene.open('alice')
+  const sent = sentRemittance(again.store, error.txid)
+
+  t.match(error, { code: 'ERR_CHAIN_UNAVAILABLE', name: 'WERR_REVIEW_ACTIONS' })
+  t.same(sent?.remittance, error.remittance)
+  await bob.internalizeAction({
+    tx: error.tx,
+    description: 'from alice',
+    outputs: [
+      { outputIndex: sent!.outputIndex, protocol: 'wallet payment', paymentRemittance: error.remittance },
+    ],
+  })
+  t.equal((await bob.balance()).unconfirmed, 7000)
+  await again.close()
+
+  const dying = await scene.open('alice', { database: dyingAt(2, false) })
+  await scene.devnet.node.mine(1)
+  await t.rejects(dying.payTo({ identity: keysOf('bob').identity, satoshis: 900 }), /cannot write/)
+  await dying.close()
+  const risen = await scene.open('alice')
+  const { actions } = await risen.listActions({ labels: [] })
+  const lost = actions.find(({ txid }) => txid !== error.txid && sentRemittance(risen.store, txid))
+  t.match(lost, { isOutgoing: true })
 })

@@ -3,7 +3,9 @@ import t from 'tap'
 import { p2pkhOfHash } from '../../contracts/transaction/script.ts'
 import { WalletSync } from '../../contracts/wallet/sync/sync.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
 import { openDevnet, spend } from '../fixtures/chain.ts'
+import { withMethods } from '../fixtures/wallet.ts'
 import { keysOf, openPurse, prove, withoutBlocks } from '../fixtures/wallet-sync.ts'
 
 const elsewhere = p2pkhOfHash(new Uint8Array(20).fill(7))
@@ -106,10 +108,7 @@ t.test('what the new branch spends elsewhere fails, with what was made of it', a
     t.match(purse.wallet.store.actionOf(child.txid), { state: 'failed' })
     t.match(await purse.wallet.balance(), { confirmed: 0, unconfirmed: 0 })
 
-    await devnet.node.reorganize(4, [
-      paid.bytes,
-      fromHex(toHex(Uint8Array.from(child.tx)).slice(0, 0) || purse.wallet.store.known(child.txid)!.raw),
-    ])
+    await devnet.node.reorganize(4, [paid.bytes, fromHex(purse.wallet.store.known(child.txid)!.raw)])
     await purse.follow()
     t.match(
       await purse.coins(),
@@ -239,8 +238,14 @@ t.test('without an answer nothing changes, and that is reported', async (t) => {
     t.match(report, { isCurrent: false, unavailable: { code: 'ERR_CHAIN_UNAVAILABLE' } }, method)
     await devnet.call('devnet.fault')
   }
-  t.ok((await purse.coins()).every(({ state }) => state === 'mined'))
-  t.match(await purse.follow(), { unavailable: undefined, isCurrent: true })
+  t.strictSame(
+    (await purse.coins()).map(({ state }) => state),
+    ['mined'],
+    'its block was read when the mempool alone was mute',
+  )
+  const report = await purse.follow()
+  t.equal(report.unavailable, undefined)
+  t.equal(report.isCurrent, true)
   t.match(await purse.coins(), [{ state: 'mined', satoshis: 50_000 }])
 })
 
@@ -287,6 +292,7 @@ t.test(
     t.match(purse.wallet.store.actionOf(paid.txid), { state: 'mined' })
     await prove(purse, `${paid.txid}.0`)
     t.same(purse.wallet.store.place(), place, 'nobody read a block')
+    t.match((await purse.wallet.getHeaderForHeight({ height: 1 })).header, /^[0-9a-f]{160}$/)
 
     const copy = await openPurse(t, devnet.chain)
     const { height } = devnet.node.chain.tip
@@ -359,4 +365,37 @@ t.test('a spend in the mempool that is listed before the payment it spends is no
   while (!(await sync.pass()).isCurrent);
 
   t.same(await here.wallet.balance(), await there.wallet.balance())
+})
+
+t.test('an action about which the network does not answer holds up none behind it', async (t) => {
+  const devnet = await openDevnet(t)
+  let mute = ''
+  const chain = withMethods(devnet.chain, {
+    status: async (txid) =>
+      txid === mute
+        ? Promise.reject(new MarketError('ERR_CHAIN_UNAVAILABLE', 'no word of that one'))
+        : devnet.chain.status(txid),
+  })
+  const purse = await openPurse(t, devnet.chain)
+  await devnet.node.pay(purse.script(0), 50_000)
+  await devnet.node.pay(purse.script(1), 60_000)
+  await devnet.node.mine(1)
+  await purse.follow()
+  const first = await purse.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 100 })
+  const second = await purse.wallet.payTo({ identity: keysOf('bob').identity, satoshis: 100 })
+  await devnet.node.mine(1)
+
+  mute = first.txid
+  const sync = new WalletSync({
+    ...purse,
+    store: purse.wallet.store,
+    chain: withoutBlocks(chain),
+    now: () => 0,
+  })
+  const report = await sync.pass()
+
+  t.match(report, { proven: 1, isCurrent: false, unavailable: { code: 'ERR_CHAIN_UNAVAILABLE' } })
+  t.match(purse.wallet.store.actionOf(second.txid), { state: 'mined' })
+  mute = ''
+  t.match(await sync.pass(), { proven: 1, isCurrent: true })
 })

@@ -1,9 +1,11 @@
 /** Which transactions the next block has, in which order. */
+import { isFinal, type Next } from '../../transaction/lock-time.ts'
 import { type Transaction, type Txid, txidOf } from '../../transaction/transaction.ts'
 import { type Coin, Draft, type View } from './coins.ts'
 import type { Entry, Mempool } from './mempool.ts'
-import { RpcError, rejected, rpcCodes } from './rpc-error.ts'
-import { checkAmounts, checkForm, checkUnlocking, decode, isFinal, type Next } from './rules.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
+import { rejected } from './rejected.ts'
+import { checkAmounts, checkForm, checkUnlocking, decode } from './rules.ts'
 
 export interface Chosen {
   readonly txid: Txid
@@ -83,7 +85,7 @@ export function spentBy(txid: Txid, { inputs, outputs }: Transaction, view: View
   // As a real node: it knows a mined transaction only by an output that is still there.
   const isKnown = outputs.some((_, vout) => view.coin({ txid, vout }) !== undefined)
   if (isKnown) throw rejected('alreadyKnown', 'txn-already-known')
-  throw new RpcError(rpcCodes.verify, 'Missing inputs')
+  throw new RpcError(rpcCodes.verifyError, 'Missing inputs')
 }
 
 const areAll = (coins: readonly (Coin | undefined)[]): coins is readonly Coin[] => !coins.includes(undefined)

@@ -2,6 +2,7 @@
 import { concat } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
 import { serializeBlock, serializeHeader } from '../../transaction/block.ts'
+import { isFinal, type Next } from '../../transaction/lock-time.ts'
 import { merkleRoot } from '../../transaction/merkle-path.ts'
 import {
   compactSize,
@@ -17,17 +18,9 @@ import { blocksBeforeCut, cuts, faucetScript } from './faucet.ts'
 import { blockVersion, coinbaseOf, devnetBits, genesisBlock, subsidySatoshis, work } from './genesis.ts'
 import type { Journal } from './journal.ts'
 import { Mempool } from './mempool.ts'
-import { rejected, RpcError, rpcCodes } from './rpc-error.ts'
-import {
-  checkAmounts,
-  checkFee,
-  checkForm,
-  checkStandard,
-  checkUnlocking,
-  decode,
-  isFinal,
-  type Next,
-} from './rules.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
+import { rejected } from './rejected.ts'
+import { checkAmounts, checkFee, checkForm, checkStandard, checkUnlocking, decode } from './rules.ts'
 
 export interface MineOptions {
   /** Of the coinbase; the faucet's unless said. */
@@ -77,7 +70,8 @@ export class Engine {
     const transaction = decode(bytes)
     const txid = txidOf(bytes)
     const { next, view, mempool } = this
-    if (mempool.get(txid)) throw new RpcError(rpcCodes.alreadyKnown, 'Transaction already in the mempool')
+    if (mempool.get(txid))
+      throw new RpcError(rpcCodes.verifyAlreadyInChain, 'Transaction already in the mempool')
     checkForm(transaction, bytes.length)
     checkStandard(transaction)
     if (!isFinal(transaction, next)) throw rejected('nonStandard', 'non-final')
@@ -149,7 +143,7 @@ export class Engine {
         } catch (error) {
           if (!(error instanceof RpcError)) throw error
           // Its parent may come later in the list.
-          if (error.code === rpcCodes.verify) missing.push(candidate)
+          if (error.code === rpcCodes.verifyError) missing.push(candidate)
         }
       }
       open = missing
@@ -172,8 +166,8 @@ export class Engine {
 
   judge(hash: Txid, isValid: boolean): Switch {
     const block = this.chain.block(hash)
-    if (block === undefined) throw new RpcError(rpcCodes.unknown, 'Block not found')
-    if (block.height === 0) throw new RpcError(rpcCodes.verify, 'the first block stays')
+    if (block === undefined) throw new RpcError(rpcCodes.invalidAddressOrKey, 'Block not found')
+    if (block.height === 0) throw new RpcError(rpcCodes.verifyError, 'the first block stays')
     return isValid ? this.chain.reconsider(block) : this.chain.invalidate(hash)
   }
 

@@ -1,9 +1,8 @@
 /** Where the coins of a devnet come from: a key that everybody knows, which mines the first blocks and gives their coins away. */
 import { sha256 } from '../../../market/hash.ts'
-import { publicKeyOf, sign } from '../../../market/secp256k1.ts'
 import { coinbaseMaturity } from '../../transaction/beef.ts'
-import { p2pkh, unlockP2pkh, unlockP2pkhBytes } from '../../transaction/script.ts'
-import { sharedHashes, sighash, sighashType } from '../../transaction/sighash.ts'
+import { p2pkh, unlockP2pkhBytes } from '../../transaction/script.ts'
+import { signAll, signerOf } from '../../transaction/sign.ts'
 import {
   finalSequence,
   type Output,
@@ -14,11 +13,10 @@ import {
 import { feeFor, leastFeeRate } from '../chain.ts'
 import type { Coin, CoinKey, Coins } from './coins.ts'
 import type { Mempool } from './mempool.ts'
-import { RpcError } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 
-const key = sha256('the faucet of every devnet: these coins are worth nothing')
-const publicKey = publicKeyOf(key)
-export const faucetScript = p2pkh(publicKey)
+const faucet = signerOf(sha256('the faucet of every devnet: these coins are worth nothing'))
+export const faucetScript = p2pkh(faucet.publicKey)
 
 /** Coinbases that are cut up at the start. */
 const cutCoinbases = 4
@@ -30,7 +28,6 @@ const coinsOfCut = 250
 const fewCoins = 200
 /** In one payment. */
 const mostInputs = 500
-const insufficientFunds = -6
 
 const inputBytes = 36 + 1 + unlockP2pkhBytes + 4
 const outputBytes = (script: Uint8Array): number => 8 + 3 + script.length
@@ -63,7 +60,10 @@ export function payment(coins: Coins, mempool: Mempool, output: Output): Uint8Ar
     change += found[1].satoshis - feeFor(inputBytes, leastFeeRate)
   }
   if (change < 0)
-    throw new RpcError(insufficientFunds, 'the faucet of this devnet has not so many coins; mine a block')
+    throw new RpcError(
+      rpcCodes.walletInsufficientFunds,
+      'the faucet of this devnet has not so many coins; mine a block',
+    )
   return signed(chosen, [output, ...(change > 0 ? [{ satoshis: change, script: faucetScript }] : [])])
 }
 
@@ -77,10 +77,6 @@ function signed(spent: readonly [CoinKey, Coin][], outputs: readonly Output[]): 
     sequence: finalSequence,
   }))
   const unsigned: Transaction = { version: 1, inputs, outputs, lockTime: 0 }
-  const shared = sharedHashes(unsigned)
-  const unlocked = inputs.map((input, index) => {
-    const digest = sighash(unsigned, index, spent[index]![1], { shared }) // one for each input
-    return { ...input, script: unlockP2pkh(Uint8Array.of(...sign(digest, key), sighashType), publicKey) }
-  })
-  return serializeTransaction({ ...unsigned, inputs: unlocked })
+  const coins = spent.map(([, coin]) => coin)
+  return serializeTransaction(signAll(unsigned, coins, faucet))
 }

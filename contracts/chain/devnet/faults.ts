@@ -1,6 +1,6 @@
 /** Faults that are asked for: what a network does to a caller when it is not well. */
 import { z } from 'zod'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 
 const mostTimes = 1_000_000
 const mostDelayMs = 600_000
@@ -16,7 +16,7 @@ export const Fault = z.strictObject({
   kind: z.enum(['fail', 'delay', 'drop', 'refuse']),
   times: z.int().min(1).max(mostTimes).default(1),
   ms: z.int().min(0).max(mostDelayMs).default(0),
-  code: z.int().default(rpcCodes.misc),
+  code: z.int().default(rpcCodes.miscError),
   message: z.string().max(1000).default('a fault of this devnet that was asked for'),
 })
 export type Fault = z.infer<typeof Fault>
@@ -26,7 +26,7 @@ export class Faults {
 
   add(fault: Fault): void {
     if (this.#faults.length >= mostFaults)
-      throw new RpcError(rpcCodes.parameter, `at most ${mostFaults} faults`)
+      throw new RpcError(rpcCodes.invalidParameter, `at most ${mostFaults} faults`)
     this.#faults.push({ fault, left: fault.times })
   }
 

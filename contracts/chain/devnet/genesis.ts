@@ -3,7 +3,14 @@ import { concat, toUtf8 } from '../../../market/bytes.ts'
 import { blockHash, hasWork, type Header, serializeHeader } from '../../transaction/block.ts'
 import { merkleRoot } from '../../transaction/merkle-path.ts'
 import { op } from '../../transaction/script.ts'
-import { finalSequence, type Transaction, type Txid, txidOf, uint32 } from '../../transaction/transaction.ts'
+import {
+  finalSequence,
+  nullTxid,
+  type Transaction,
+  type Txid,
+  txidOf,
+  uint32,
+} from '../../transaction/transaction.ts'
 
 /** The hash of the first block: nothing else tells one network's money from another's. */
 export const devnetGenesis: Txid = '5327619d685d9b6809bb1b277518abbd57c7a978d2f85aab5a2b9fd315ea8c33'
@@ -11,7 +18,6 @@ export const devnetGenesis: Txid = '5327619d685d9b6809bb1b277518abbd57c7a978d2f8
 /** Every second header has this work. */
 export const devnetBits = 0x207fffff
 export const blockVersion = 0x20000000
-export const nullTxid: Txid = '0'.repeat(64)
 /** What a block may make of nothing, for all heights: there is no halving. */
 export const subsidySatoshis = 50e8
 

@@ -1,7 +1,7 @@
 /** The transactions that wait for a block, parents before children. */
 import type { Outpoint, Transaction, Txid } from '../../transaction/transaction.ts'
 import { type Coin, type CoinKey, coinKey, isData, type View } from './coins.ts'
-import { rejected } from './rpc-error.ts'
+import { rejected } from './rejected.ts'
 
 export interface Entry {
   readonly txid: Txid

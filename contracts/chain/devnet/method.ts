@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { allSatoshi, transactionBytes } from '../../transaction/transaction.ts'
 import type { DevnetNode } from './node.ts'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 
 export type Method = (node: DevnetNode, params: readonly unknown[]) => unknown
 
@@ -15,7 +15,10 @@ export function method<Params extends z.ZodType<unknown[]>>(
     const parsed = params.safeParse(given)
     if (parsed.success) return act(node, ...parsed.data)
     const [issue] = parsed.error.issues
-    throw new RpcError(rpcCodes.parameter, `parameter ${issue?.path.join('.') || 'list'}: ${issue?.message}`)
+    throw new RpcError(
+      rpcCodes.invalidParameter,
+      `parameter ${issue?.path.join('.') || 'list'}: ${issue?.message}`,
+    )
   }
 }
 

@@ -8,7 +8,7 @@ import { Engine, type MineOptions } from './engine.ts'
 import { blocksBeforeCut, cuts, payment } from './faucet.ts'
 import { Journal } from './journal.ts'
 import type { Mempool } from './mempool.ts'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 
 export { devnetGenesis } from './genesis.ts'
 
@@ -116,7 +116,7 @@ export class DevnetNode {
       const { tip } = this.chain
       const fork = this.chain.at(tip.height - depth)
       if (depth < 1 || depth > devnetLimits.reorganizedBlocks || fork === undefined)
-        throw new RpcError(rpcCodes.parameter, `cannot reorganize ${depth} blocks`)
+        throw new RpcError(rpcCodes.invalidParameter, `cannot reorganize ${depth} blocks`)
       const waiting = this.mempool.clear()
       const { dropped } = this.chain.activate(fork)
       try {
@@ -156,7 +156,7 @@ export class DevnetNode {
   /** One after the other: nothing changes while scripts are checked. */
   #inTurn<T>(act: () => Promise<T>): Promise<T> {
     if (this.#waiting >= devnetLimits.waiting)
-      return Promise.reject(new RpcError(rpcCodes.internal, 'Work queue depth exceeded'))
+      return Promise.reject(new RpcError(rpcCodes.internalError, 'Work queue depth exceeded'))
     this.#waiting++
     const done = this.#last.then(act).finally(() => this.#waiting--)
     this.#last = done.catch(() => undefined) // whoever asked hears of it

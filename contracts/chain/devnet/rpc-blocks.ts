@@ -7,7 +7,7 @@ import { type Txid, txidOfHash } from '../../transaction/transaction.ts'
 import { leastFeeRate } from '../chain.ts'
 import type { Block, ChainState, Place } from './chain-state.ts'
 import { coinsOf, count, flag, hash, type Method, none, reading } from './method.ts'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 import { describeTransaction } from './rpc-transactions.ts'
 
 export const blockMethods: Record<string, Method> = {
@@ -41,7 +41,7 @@ export const blockMethods: Record<string, Method> = {
   getbestblockhash: reading(none, ({ chain }) => chain.tip.hash),
   getblockhash: reading(z.tuple([count]), ({ chain }, height) => {
     const block = chain.at(height)
-    if (block === undefined) throw new RpcError(rpcCodes.parameter, 'Block height out of range')
+    if (block === undefined) throw new RpcError(rpcCodes.invalidParameter, 'Block height out of range')
     return block.hash
   }),
   getblockheader: reading(z.tuple([hash, flag.default(true)]), ({ chain }, id, isVerbose) => {
@@ -71,7 +71,7 @@ export const blockMethods: Record<string, Method> = {
     ]),
     ({ chain }, id, txid, isFull, targetType) => {
       const place = id === '' ? chain.placeOf(txid) : placeIn(blockOf(chain, id), txid)
-      if (place === undefined) throw new RpcError(rpcCodes.unknown, notInBlock)
+      if (place === undefined) throw new RpcError(rpcCodes.invalidAddressOrKey, notInBlock)
       const { block, index } = place
       const member = block.members[index]! // a place is one of a member
       return {
@@ -94,14 +94,15 @@ const chainWork = ({ height }: Block): string => (2 * (height + 1)).toString(16)
 
 function blockOf(chain: ChainState, id: Txid): Block {
   const block = chain.block(id)
-  if (block === undefined) throw new RpcError(rpcCodes.unknown, 'Block not found')
+  if (block === undefined) throw new RpcError(rpcCodes.invalidAddressOrKey, 'Block not found')
   return block
 }
 
 /** Also in a block that is no longer in the best chain. */
 function placeIn(block: Block, txid: Txid): Place {
   const index = block.members.findIndex((member) => member.txid === txid)
-  if (index < 0) throw new RpcError(rpcCodes.unknown, 'Transaction(s) not found in provided block')
+  if (index < 0)
+    throw new RpcError(rpcCodes.invalidAddressOrKey, 'Transaction(s) not found in provided block')
   return { block, index }
 }
 
@@ -136,7 +137,7 @@ const verbosities = ['RAW_BLOCK', 'DECODE_HEADER', 'DECODE_TRANSACTIONS', 'DECOD
 function verbosityOf(given: unknown): number {
   const level = typeof given === 'string' ? verbosities.indexOf(given) : Number(given ?? 1)
   if (level === 0 || level === 1 || level === 2 || level === 3) return level
-  throw new RpcError(rpcCodes.parameter, 'Verbosity value out of range')
+  throw new RpcError(rpcCodes.invalidParameter, 'Verbosity value out of range')
 }
 
 function targetOf({ hash, header, bytes }: Block, type: 'hash' | 'header' | 'merkleroot'): string {

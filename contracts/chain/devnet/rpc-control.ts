@@ -1,6 +1,6 @@
 /** What a test or a person may make a devnet do: mine, pay, forget blocks, fail. */
 import { z } from 'zod'
-import { Payee } from './address.ts'
+import { Payee } from './payee.ts'
 import { hash, hex, type Method, method, satoshis } from './method.ts'
 import { devnetLimits } from './node.ts'
 

@@ -2,13 +2,12 @@
 import { z } from 'zod'
 import { toHex } from '../../../market/bytes.ts'
 import { p2pkhHash } from '../../transaction/script.ts'
-import { type Output, parseTransaction, type Txid } from '../../transaction/transaction.ts'
+import { nullTxid, type Output, parseTransaction, type Txid } from '../../transaction/transaction.ts'
 import { leastFeeRate } from '../chain.ts'
-import { nullTxid } from './genesis.ts'
 import type { Entry } from './mempool.ts'
 import { coinsOf, count, flag, hash, hex, type Method, method, none, reading } from './method.ts'
 import type { DevnetNode } from './node.ts'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 
 export const transactionMethods: Record<string, Method> = {
   sendrawtransaction: method(
@@ -17,7 +16,7 @@ export const transactionMethods: Record<string, Method> = {
   ),
   getrawtransaction: reading(z.tuple([hash, flag.default(false)]), (node, txid, isVerbose) => {
     const found = find(node, txid)
-    if (found === undefined) throw new RpcError(rpcCodes.unknown, unknownTransaction)
+    if (found === undefined) throw new RpcError(rpcCodes.invalidAddressOrKey, unknownTransaction)
     if (!isVerbose) return toHex(found.bytes)
     return {
       ...describeTransaction(txid, found.bytes),
@@ -56,7 +55,7 @@ export const transactionMethods: Record<string, Method> = {
   })),
   getmempoolentry: reading(z.tuple([hash]), ({ mempool }, txid) => {
     const entry = mempool.get(txid)
-    if (entry === undefined) throw new RpcError(rpcCodes.unknown, 'Transaction not in mempool')
+    if (entry === undefined) throw new RpcError(rpcCodes.invalidAddressOrKey, 'Transaction not in mempool')
     return describeEntry(entry)
   }),
 }

@@ -7,7 +7,7 @@ import type { Method } from './method.ts'
 import type { DevnetNode } from './node.ts'
 import { blockMethods } from './rpc-blocks.ts'
 import { controlMethods } from './rpc-control.ts'
-import { RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
 import { transactionMethods } from './rpc-transactions.ts'
 
 const methods = new Map<string, Method>(
@@ -39,7 +39,10 @@ export async function answer(node: DevnetNode, faults: Faults, body: string): Pr
   if (request instanceof RpcError) return failure(request, null)
   if (!Array.isArray(request)) return answerOne(node, faults, request)
   if (request.length > mostCallsOfBatch)
-    return failure(new RpcError(rpcCodes.request, `a batch has at most ${mostCallsOfBatch} calls`), null)
+    return failure(
+      new RpcError(rpcCodes.invalidRequest, `a batch has at most ${mostCallsOfBatch} calls`),
+      null,
+    )
   const replies: Reply[] = []
   for (const call of request) {
     const reply = await answerOne(node, faults, call)
@@ -52,7 +55,7 @@ export async function answer(node: DevnetNode, faults: Faults, body: string): Pr
 async function answerOne(node: DevnetNode, faults: Faults, request: unknown): Promise<Reply | undefined> {
   const call = Call.safeParse(request)
   const id = (request as { id?: unknown } | null)?.id ?? null // any JSON value has or has not an id
-  if (!call.success) return failure(new RpcError(rpcCodes.request, 'Invalid Request object'), id)
+  if (!call.success) return failure(new RpcError(rpcCodes.invalidRequest, 'Invalid Request object'), id)
   const { method, params } = call.data
   try {
     if (method === 'devnet.fault') return { result: setFault(faults, params), error: null, id }
@@ -61,7 +64,7 @@ async function answerOne(node: DevnetNode, faults: Faults, request: unknown): Pr
     if (fault?.kind === 'fail') throw new RpcError(fault.code, fault.message)
     if (fault?.kind === 'delay') await wait(fault.ms, undefined, { ref: false })
     const act = methods.get(method)
-    if (act === undefined) throw new RpcError(rpcCodes.method, 'Method not found')
+    if (act === undefined) throw new RpcError(rpcCodes.methodNotFound, 'Method not found')
     const result = await act(node, params)
     return fault?.kind === 'drop' ? undefined : { result, error: null, id }
   } catch (error) {
@@ -76,7 +79,8 @@ function setFault(faults: Faults, [given]: readonly unknown[]): null {
     return null
   }
   const fault = Fault.safeParse(given)
-  if (!fault.success) throw new RpcError(rpcCodes.parameter, `a fault: ${fault.error.issues[0]?.message}`)
+  if (!fault.success)
+    throw new RpcError(rpcCodes.invalidParameter, `a fault: ${fault.error.issues[0]?.message}`)
   faults.add(fault.data)
   return null
 }
@@ -85,9 +89,9 @@ function parse(body: string): unknown {
   try {
     const value: unknown = JSON.parse(body)
     if (typeof value === 'object' && value !== null) return value
-    return new RpcError(rpcCodes.parse, 'Top-level object parse error')
+    return new RpcError(rpcCodes.parseError, 'Top-level object parse error')
   } catch {
-    return new RpcError(rpcCodes.parse, 'Parse error')
+    return new RpcError(rpcCodes.parseError, 'Parse error')
   }
 }
 
@@ -95,5 +99,5 @@ function failure(error: unknown, id: unknown): Reply {
   if (error instanceof RpcError)
     return { result: null, error: { code: error.code, message: error.message }, id }
   const message = error instanceof MarketError ? error.message : `internal error: ${String(error)}`
-  return { result: null, error: { code: rpcCodes.internal, message }, id }
+  return { result: null, error: { code: rpcCodes.internalError, message }, id }
 }

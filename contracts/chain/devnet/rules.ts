@@ -1,12 +1,13 @@
 /** What a transaction must obey: of the consensus to be in a block, and of policy besides to be taken by a node. */
 import { MarketError } from '../../../market/errors.ts'
 import { coinbaseMaturity } from '../../transaction/beef.ts'
+import type { Next } from '../../transaction/lock-time.ts'
 import { op } from '../../transaction/script.ts'
 import { checkScripts } from '../../transaction/spend.ts'
 import {
   allSatoshi,
-  finalSequence,
   formatOutpoint,
+  nullTxid,
   type Output,
   parseTransaction,
   type Transaction,
@@ -14,17 +15,9 @@ import {
 } from '../../transaction/transaction.ts'
 import { leastFeeRate } from '../chain.ts'
 import { type Coin, isData } from './coins.ts'
-import { nullTxid } from './genesis.ts'
-import { rejected, RpcError, rpcCodes } from './rpc-error.ts'
+import { RpcError, rpcCodes } from '../rpc-error.ts'
+import { rejected } from './rejected.ts'
 
-/** Where a transaction is to be mined: the next block, and the median time past of the one before it. */
-export interface Next {
-  readonly height: number
-  readonly medianTime: number
-}
-
-/** Below it a lock is a height, from it on unix seconds. */
-const lockTimeThreshold = 500_000_000
 /** A version is signed; above 1 a transaction is bound by fewer rules since Chronicle. */
 const leastVersion = 1
 
@@ -33,7 +26,7 @@ export function decode(bytes: Uint8Array): Transaction {
   try {
     return parseTransaction(bytes)
   } catch (error) {
-    if (error instanceof MarketError) throw new RpcError(rpcCodes.deserialization, 'TX decode failed')
+    if (error instanceof MarketError) throw new RpcError(rpcCodes.deserializationError, 'TX decode failed')
     throw error
   }
 }
@@ -54,12 +47,6 @@ export function checkStandard({ version, outputs }: Transaction): void {
   if ((version | 0) < leastVersion) throw rejected('nonStandard', 'version')
   if (outputs.some((output) => output.satoshis === 0 && !isData(output)))
     throw rejected('nonStandard', 'dust')
-}
-
-/** Whether it may be in that block: strictly later than its lock, or no input says that the lock counts. */
-export function isFinal({ lockTime, inputs }: Transaction, { height, medianTime }: Next): boolean {
-  if (lockTime < (lockTime < lockTimeThreshold ? height : medianTime)) return true
-  return inputs.every(({ sequence }) => sequence === finalSequence)
 }
 
 /** The fee in satoshi. @throws RpcError -26 for more out than in, or coins of a miner too soon */

@@ -6,7 +6,7 @@ import { sha256 } from '../../../market/hash.ts'
 import { transactionBytes } from '../../transaction/transaction.ts'
 import { Faults } from './faults.ts'
 import type { DevnetNode } from './node.ts'
-import { rpcCodes } from './rpc-error.ts'
+import { rpcCodes } from '../rpc-error.ts'
 import { answer, type Outcome } from './rpc.ts'
 
 export interface DevnetServerOptions {
@@ -122,8 +122,8 @@ function bodyOf(request: IncomingMessage): Promise<string | undefined> {
 /** As a node: an error is a status too, except in a batch. */
 function statusOf(outcome: NonNullable<Outcome>): number {
   if (!('error' in outcome) || outcome.error === null) return 200
-  if (outcome.error.code === rpcCodes.request) return 400
-  return outcome.error.code === rpcCodes.method ? 404 : 500
+  if (outcome.error.code === rpcCodes.invalidRequest) return 400
+  return outcome.error.code === rpcCodes.methodNotFound ? 404 : 500
 }
 
 function end(response: ServerResponse, status: number, text: string): void {

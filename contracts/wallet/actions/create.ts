@@ -179,7 +179,7 @@ const givenOutput = (output: CreateArgs['outputs'][number]): Planned => {
     facts: {
       description: output.outputDescription,
       ...(basket !== undefined && { basket, tags }),
-      ...(basket !== undefined && customInstructions !== undefined && { customInstructions }),
+      ...(customInstructions !== undefined && { customInstructions }),
     },
   }
 }

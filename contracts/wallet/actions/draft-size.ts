@@ -22,7 +22,7 @@ const p2pkhBytes = 25
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
 
 /** Never less than what it will have: a signature counts 72 bytes with its type, and has one or two less. */
-export function draftBytes({ unlocks, locks }: Pick<Shape, 'unlocks' | 'locks'>): number {
+function draftBytes({ unlocks, locks }: Pick<Shape, 'unlocks' | 'locks'>): number {
   return (
     8 +
     compactSize(unlocks.length).length +

@@ -43,14 +43,16 @@ export interface Review {
 }
 
 /** A transaction was made and kept, and did not reach the network: refused for good, or it will be sent again. */
-export const needsReview = (error: MarketError, review: Review) =>
-  refusal(
-    'WERR_REVIEW_ACTIONS',
-    { code: error.code, message: `the transaction ${review.txid} ${sentenceOf(error)}`, cause: error },
-    review,
-  )
-
-const sentenceOf = (error: MarketError): string =>
-  error.code === 'ERR_CHAIN_UNAVAILABLE'
-    ? `is kept and will be sent again; whether the network has it is not known: ${error.message}`
-    : `was refused: ${error.message}`
+export const needsReview = (
+  { status, error }: { status: 'sending' | 'failed'; error: MarketError },
+  review: Review,
+) => {
+  const isKept = status === 'sending'
+  // Whoever hears of a refusal pays anew: what is kept is not called one.
+  const code = isKept && error.code === 'ERR_TRANSACTION_REFUSED' ? 'ERR_CHAIN_UNAVAILABLE' : error.code
+  const became = isKept
+    ? 'is kept and will be sent again; whether the network has it, or takes it yet, is not known'
+    : 'was refused'
+  const message = `the transaction ${review.txid} ${became}: ${error.message}`
+  return refusal('WERR_REVIEW_ACTIONS', { code, message, cause: error }, review)
+}

@@ -1,17 +1,20 @@
 /** Paying people and being paid, over the calls of BRC-100. */
+import { strict as assert } from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import type * as sdk from '@bsv/sdk'
+import { z } from 'zod'
 import { equal, fromHex, toBase64, toHex } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
 import { hash160 } from '../../../market/hash.ts'
-import type { Key } from '../../../market/units.ts'
+import { Key } from '../../../market/units.ts'
 import type { Chain } from '../../chain/chain.ts'
 import { p2pkh } from '../../transaction/script.ts'
-import { parseTransaction } from '../../transaction/transaction.ts'
-import { formatCoinAddress, parseCoinAddress } from '../coins/address.ts'
+import { parseTransaction, type Txid } from '../../transaction/transaction.ts'
+import { formatCoinAddress, parseCoinAddress } from '../../transaction/address.ts'
 import type { CoinStore } from '../coins/store.ts'
 import { countedKey, ownScript, paymentKey } from '../own-keys.ts'
 import type { WalletParts } from '../wallet-parts.ts'
+import { WalletRefusal } from './errors.ts'
 
 export type PaymentOrder = {
   readonly satoshis: number
@@ -34,7 +37,10 @@ interface Payer extends Pick<sdk.WalletInterface, 'createAction' | 'getPublicKey
   readonly chain: Chain
 }
 
-/** @throws what createAction throws; a payment whose outcome is not known is kept and sent again */
+/**
+ * @throws what createAction throws; a payment whose outcome is not known is kept and sent again. Its remittance is on disk
+ * before it is signed (`sentRemittance`), and beside `txid` and `tx` in the WERR_REVIEW_ACTIONS that says so
+ */
 export async function payTo(wallet: Payer, order: PaymentOrder): Promise<Payment> {
   const { satoshis, description = 'payment', labels = [] } = order
   if (satoshis < 1) throw new MarketError('ERR_MALFORMED', 'a payment is of at least one satoshi')
@@ -43,17 +49,51 @@ export async function payTo(wallet: Payer, order: PaymentOrder): Promise<Payment
     'identity' in order && remittance !== undefined
       ? await paymentScript(wallet, remittance, order.identity)
       : parseCoinAddress('address' in order ? order.address : '', wallet.chain.network)
-  const { txid, tx } = await wallet.createAction({
-    description,
-    labels,
-    outputs: [{ lockingScript: toHex(script), satoshis, outputDescription: 'payment' }],
-    options: { acceptDelayedBroadcast: false },
-  })
-  if (txid === undefined || tx === undefined)
-    throw new Error('an action without inputs of others is complete')
+  const output = { lockingScript: toHex(script), satoshis, outputDescription: 'payment' }
+  // Without it nobody can derive the key of the receiver: it lasts as long as the action.
+  const customInstructions = remittance && JSON.stringify(remittance)
+  const { txid, tx } = await wallet
+    .createAction({
+      description,
+      labels,
+      outputs: [{ ...output, ...(customInstructions !== undefined && { customInstructions }) }],
+      options: { acceptDelayedBroadcast: false },
+    })
+    .catch((error: unknown) => {
+      const isKept = error instanceof WalletRefusal && error.name === 'WERR_REVIEW_ACTIONS'
+      throw isKept && remittance !== undefined ? Object.assign(error, { remittance }) : error
+    })
+  assert(txid !== undefined && tx !== undefined, 'an action without inputs of others is complete')
   const { outputs } = parseTransaction(fromHex(wallet.store.known(txid)!.raw)) // it was just made
   const outputIndex = outputs.findIndex((output) => equal(output.script, script))
   return { txid, tx: [...tx], outputIndex, ...(remittance && { remittance }) }
+}
+
+const Remittance = z.strictObject({
+  derivationPrefix: z.string(),
+  derivationSuffix: z.string(),
+  senderIdentityKey: Key,
+})
+
+/** Of a payment to an identity that was signed, whatever became of it since. @returns undefined for other transactions */
+export function sentRemittance(
+  store: Pick<CoinStore, 'actionOf'>,
+  txid: Txid,
+): { outputIndex: number; remittance: sdk.WalletPayment } | undefined {
+  for (const { vout, customInstructions } of store.actionOf(txid)?.outputs ?? []) {
+    const remittance = readRemittance(customInstructions)
+    if (remittance !== undefined) return { outputIndex: vout, remittance }
+  }
+  return undefined
+}
+
+function readRemittance(instructions = ''): sdk.WalletPayment | undefined {
+  try {
+    return Remittance.parse(JSON.parse(instructions))
+  } catch {
+    // Instructions are of whoever made the output, in any form.
+    return undefined
+  }
 }
 
 const newRemittance = (senderIdentityKey: Key): sdk.WalletPayment => ({

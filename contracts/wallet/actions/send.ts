@@ -1,18 +1,15 @@
 /** From a signed transaction that is on disk to one that the network has, or never will. */
 import { fromHex } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
-import {
-  formatOutpoint,
-  parseTransaction,
-  serializeTransaction,
-  type Txid,
-} from '../../transaction/transaction.ts'
+import { serializeTransaction, type Txid } from '../../transaction/transaction.ts'
 import { accept, fail } from '../coins/moves.ts'
+import { openLine } from '../sync/ancestry.ts'
 import type { WalletParts } from '../wallet-parts.ts'
+import { decideRefusal, isRefusal } from './refusal.ts'
 
 export type Sent =
   | { readonly status: 'unproven' }
-  /** Whether the network has it is not known; it is sent again by `resume`. */
+  /** Whether the network has it is not known, or it may take it later; it is sent again by `resume`. */
   | { readonly status: 'sending'; readonly error: MarketError }
   | { readonly status: 'failed'; readonly error: MarketError; readonly isDoubleSpend: boolean }
 
@@ -20,15 +17,14 @@ type Parts = Pick<WalletParts, 'store' | 'chain'>
 
 /** Sends an action in the state `sending`, or one that failed or was accepted before: harmless to repeat. */
 export async function send(parts: Parts, txid: Txid): Promise<Sent> {
-  const { store } = parts
   try {
     await broadcast(parts, txid)
   } catch (error) {
-    if (!(error instanceof MarketError)) throw error
-    if (error.code !== 'ERR_TRANSACTION_REFUSED') return { status: 'sending', error }
-    return refused(parts, txid, error)
+    if (isRefusal(error)) return refused(parts, txid, error)
+    if (error instanceof MarketError) return { status: 'sending', error }
+    throw error
   }
-  await store.change((batch) => accept(batch, txid))
+  await parts.store.change((batch) => accept(batch, txid))
   return { status: 'unproven' }
 }
 
@@ -38,54 +34,34 @@ async function broadcast({ store, chain }: Parts, txid: Txid): Promise<void> {
   try {
     await chain.broadcast(bytes)
   } catch (error) {
-    const ancestors = isRefusal(error) ? openAncestors(store, txid) : []
+    const ancestors = isRefusal(error) ? openLine(store, txid).slice(0, -1) : []
     if (ancestors.length === 0) throw error
-    for (const ancestor of ancestors)
-      await chain.broadcast(ancestor).catch((failure: unknown) => {
+    for (const { transaction } of ancestors)
+      await chain.broadcast(serializeTransaction(transaction)).catch((failure: unknown) => {
         if (!isRefusal(failure)) throw failure
       })
     await chain.broadcast(bytes)
   }
 }
 
-const isRefusal = (error: unknown): boolean =>
-  error instanceof MarketError && error.code === 'ERR_TRANSACTION_REFUSED'
-
-/** Those that are not in blocks yet, parents first. */
-function openAncestors(store: WalletParts['store'], txid: Txid): Uint8Array[] {
-  const found = new Map<Txid, Uint8Array>()
-  const visit = (of: Txid): void => {
-    for (const { txid: parent } of parseTransaction(fromHex(store.known(of)!.raw)).inputs) {
-      const known = store.known(parent)
-      if (known === undefined || known.path !== undefined || found.has(parent)) continue
-      visit(parent)
-      found.set(parent, fromHex(known.raw))
-    }
-  }
-  visit(txid)
-  return [...found.values()]
-}
-
-/** Its inputs are free again, but for those that the network says are spent. */
-async function refused({ store, chain }: Parts, txid: Txid, error: MarketError): Promise<Sent> {
-  const lost = new Set<string>()
+async function refused(parts: Parts, txid: Txid, error: MarketError): Promise<Sent> {
+  const { store } = parts
   try {
-    // A refusal as "known already" or "its inputs are spent" may be about this very transaction.
-    if ((await chain.status(txid)).state !== 'unknown') {
+    const verdict = await decideRefusal(parts, store.member(txid)!, error) // as above
+    if (verdict.kind === 'waiting') return { status: 'sending', error }
+    if (verdict.kind === 'taken') {
       await store.change((batch) => accept(batch, txid))
       return { status: 'unproven' }
     }
-    for (const input of parseTransaction(fromHex(store.known(txid)!.raw)).inputs)
-      if (!(await chain.isUnspent(input))) lost.add(formatOutpoint(input))
+    await store.change((batch) => {
+      const action = batch.actionOf(txid)
+      if (action !== undefined) fail(batch, action.number, verdict.why, verdict.lost)
+    })
+    return { status: 'failed', error, isDoubleSpend: verdict.lost.size > 0 }
   } catch (failure) {
-    if (!(failure instanceof MarketError)) throw failure
+    if (!(failure instanceof MarketError) || failure.code !== 'ERR_CHAIN_UNAVAILABLE') throw failure
     return { status: 'sending', error: failure }
   }
-  await store.change((batch) => {
-    const action = batch.actionOf(txid)
-    if (action !== undefined) fail(batch, action.number, error.message, lost)
-  })
-  return { status: 'failed', error, isDoubleSpend: lost.size > 0 }
 }
 
 /**
@@ -100,7 +76,7 @@ export async function resume(parts: Parts): Promise<ReadonlyMap<Txid, Sent>> {
   for (const txid of waiting) {
     const sent = await send(parts, txid)
     results.set(txid, sent)
-    if (sent.status === 'sending') break
+    if (sent.status === 'sending' && sent.error.code === 'ERR_CHAIN_UNAVAILABLE') break
   }
   return results
 }

@@ -1,10 +1,11 @@
 /** The second half of an action: unlocking scripts, checks, the disk, the network. */
 import type * as sdk from '@bsv/sdk'
-import { concat, equal, fromHex } from '../../../market/bytes.ts'
+import { equal, fromHex } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
 import { makeBeef, type Member } from '../../transaction/beef.ts'
-import { p2pkh, unlockP2pkh } from '../../transaction/script.ts'
-import { sharedHashes, sighash, sighashType } from '../../transaction/sighash.ts'
+import { p2pkh } from '../../transaction/script.ts'
+import { sharedHashes } from '../../transaction/sighash.ts'
+import { signP2pkh } from '../../transaction/sign.ts'
 import { checkScripts, feeOf } from '../../transaction/spend.ts'
 import { type Output, parseTransaction, type Transaction, txidOf } from '../../transaction/transaction.ts'
 import { fail, sign } from '../coins/moves.ts'
@@ -22,7 +23,8 @@ export const isWaiting = ({ inputs }: Action): boolean =>
 /**
  * Signs what is ours, proves that all may be spent, keeps it, sends it.
  * @throws WERR_REVIEW_ACTIONS with the code ERR_TRANSACTION_REFUSED when the network does not take it (its coins are free
- * again), and, unless delays are accepted, with ERR_CHAIN_UNAVAILABLE when that is not known (it is kept, and sent again)
+ * again), and, unless delays are accepted, with ERR_CHAIN_UNAVAILABLE when that is not known, or it may be taken later (it
+ * is kept, and sent again)
  */
 export async function finish(
   parts: WalletParts,
@@ -52,7 +54,7 @@ function review(sent: Sent, result: { txid: string; tx?: number[] }, isDelayAcce
   const { txid } = result
   const status = sent.status === 'sending' ? 'serviceError' : sent.isDoubleSpend ? 'doubleSpend' : 'invalidTx'
   const sendWithResults = [{ txid, status: sent.status }]
-  throw needsReview(sent.error, { ...result, reviewActionResults: [{ txid, status }], sendWithResults })
+  throw needsReview(sent, { ...result, reviewActionResults: [{ txid, status }], sendWithResults })
 }
 
 /** Sends actions that were made with `noSend`. @throws ERR_NOT_FOUND, before any is sent */
@@ -62,7 +64,7 @@ export async function sendWith(parts: WalletParts, txids: readonly string[]): Pr
       const action = batch.actionOf(txid)
       if (action === undefined || action.state === 'unsigned' || action.state === 'failed')
         throw new MarketError('ERR_NOT_FOUND', `there is no transaction ${txid} that could be sent`)
-      if (action.state === 'nosend') batch.putAction({ ...action, state: 'sending' })
+      if (action.state === 'nosend') batch.putAction({ ...action, state: 'sending', isHandedOut: true })
     }
   })
   const results: sdk.SendWithResult[] = []
@@ -131,8 +133,7 @@ function signOwn(keys: KeyWallet, action: Action, template: Transaction): Transa
     const own = keys.ownKey(source.key)
     if (!equal(p2pkh(own.publicKey), spent.script))
       throw new MarketError('ERR_INTERNAL', `the coin ${source.outpoint} is not locked to its key`)
-    const signature = concat(own.sign(sighash(template, at, spent, { shared })), Uint8Array.of(sighashType))
-    return { ...input, script: unlockP2pkh(signature, own.publicKey) }
+    return { ...input, script: signP2pkh(template, at, { spent, signer: own, shared }) }
   })
   return { ...template, inputs }
 }

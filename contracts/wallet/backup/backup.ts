@@ -2,8 +2,9 @@
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MarketError } from '../../../market/errors.ts'
-import { type BackupHeader, backupLimits, BackupText, type Counts, readBackup } from './format.ts'
+import { type BackupHeader, backupLimits, BackupText, Counts, readBackup } from './format.ts'
 import type { Rows } from '../coins/batch.ts'
+import { Counter } from '../coins/rows.ts'
 import type { CoinStore } from '../coins/store.ts'
 import type { KeyWallet } from '../key-wallet.ts'
 
@@ -14,6 +15,12 @@ export interface BackupParts {
   readonly store: CoinStore
   readonly now: () => number
 }
+
+/**
+ * The sequence of a backup after the one of `sequence`. It is newer than all before it, whoever made them: the clock says so
+ * between programs that share none.
+ */
+export const newerThan = (sequence: number, now: number): number => Math.max(sequence + 1, now)
 
 /** A backup of this moment, e.g. for a record to oneself. @param sequence greater than that of every one before */
 export async function makeBackup({ keys, store, now }: BackupParts, sequence: number): Promise<Uint8Array> {
@@ -60,15 +67,20 @@ export class BackupFile {
     const absolute = resolve(path)
     const before = await headerOf(absolute, parts)
     const counts = countsOf(parts.store)
-    const ahead = before && kinds.filter((kind) => before.counts[kind] > counts[kind])
+    const ahead = before && Counter.options.filter((kind) => before.counts[kind] > counts[kind])
     if (ahead !== undefined && ahead.length > 0)
       throw new MarketError(
         'ERR_CONFLICT',
         `the backup ${absolute} has more than the coins here: restore it first`,
       )
     const file = new BackupFile(absolute, parts, before?.sequence ?? 0)
-    await file.flushed()
-    return file
+    try {
+      await file.flushed()
+      return file
+    } catch (error) {
+      file.#stop()
+      throw error
+    }
   }
 
   private constructor(path: string, parts: BackupParts, sequence: number) {
@@ -99,13 +111,18 @@ export class BackupFile {
 
   /** The state of now as bytes, newer than every file before. */
   export(): Promise<Uint8Array> {
-    return makeBackup(this.#parts, ++this.#sequence)
+    return makeBackup(this.#parts, this.#next())
   }
 
   /** Writes what is not on disk, and stops. */
   async close(): Promise<void> {
     this.#stop()
     await this.flushed()
+  }
+
+  #next(): number {
+    this.#sequence = newerThan(this.#sequence, this.#parts.now())
+    return this.#sequence
   }
 
   #write(): Promise<void> {
@@ -120,8 +137,7 @@ export class BackupFile {
     while (this.#written < this.#changes) {
       const changes = this.#changes
       try {
-        const sequence = ++this.#sequence
-        await replace(this.path, await makeBackup(this.#parts, sequence))
+        await replace(this.path, await makeBackup(this.#parts, this.#next()))
       } catch (cause) {
         this.#failure = cause
         if (cause instanceof MarketError) throw cause
@@ -133,18 +149,8 @@ export class BackupFile {
   }
 }
 
-const kinds = ['receive', 'change', 'stake', 'action', 'coin'] as const
-
-function countsOf(rows: Pick<Rows, 'counter'>): Counts {
-  const [receive, change, stake, action, coin] = kinds.map((kind) => rows.counter(kind)) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-  ] // as many
-  return { receive, change, stake, action, coin }
-}
+const countsOf = (rows: Pick<Rows, 'counter'>): Counts =>
+  Counts.parse(Object.fromEntries(Counter.options.map((kind) => [kind, rows.counter(kind)])))
 
 /** Of the backup that is there. @throws ERR_CONFLICT for anything else that is there */
 async function headerOf(path: string, { keys, store }: BackupParts): Promise<BackupHeader | undefined> {

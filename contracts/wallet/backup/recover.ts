@@ -8,16 +8,17 @@ import type { Chain, Place } from '../../chain/chain.ts'
 import { readHeader } from '../../transaction/block.ts'
 import { Reader } from '../../transaction/transaction.ts'
 import type { Backup } from './backup.ts'
-import type { Recovery } from '../coins/rows.ts'
 import type { CoinStore } from '../coins/store.ts'
 import { syncLimits, type SyncReport, WalletSync } from '../sync/sync.ts'
 import type { SyncParts } from '../sync/parts.ts'
-import { keyKinds, watchLimits } from '../sync/watched-keys.ts'
+import { watchedAhead, watchLimits } from '../sync/watched-keys.ts'
 
 /** When the wallet was used first: a height, or unix seconds. What was paid before is not found. */
 export type Birthday = { readonly height: number } | { readonly time: number }
 
 export interface RecoverOptions extends SyncParts {
+  /** The one that follows this store already, if there is one: two would not know of each other's places. */
+  readonly sync?: WalletSync
   /** Not needed with a backup, which knows how far the wallet had read. */
   readonly birthday?: Birthday
   /** As `readBackup` gave it. */
@@ -60,18 +61,17 @@ const restoredAtOnce = 1000
  * backup where blocks cannot be read; ERR_BUSY when `signal` was aborted
  */
 export async function recover(options: RecoverOptions): Promise<RecoveryReport> {
-  const { store, chain, backup, signal, onProgress } = options
+  const { store, chain, backup, signal, onProgress, sync = new WalletSync(options) } = options
   if (!chain.canScan && backup === undefined)
     throw new MarketError(
       'ERR_CHAIN_UNAVAILABLE',
       `${chain.name} does not show its blocks: a key alone is recovered from a node`,
     )
   const under = store.recovery()
-  if (under === undefined) await begin(options)
+  if (under === undefined) await sync.restart(() => begin(options))
   else if (backup !== undefined && backup.header.sequence !== under.sequence)
     throw new MarketError('ERR_CONFLICT', 'a recovery with another backup, or without one, is under way')
   const from = store.recovery()?.from ?? 0
-  const sync = new WalletSync(options)
   let [coins, satoshis] = [0, 0]
   for (let report: SyncReport | undefined; report?.isCurrent !== true; ) {
     if (signal.aborted)
@@ -109,7 +109,7 @@ async function begin(options: RecoverOptions): Promise<void> {
       if (index % restoredAtOnce === 0) await setImmediate()
       batch.putRow(row)
     }
-    const watched = backup?.header.recovery?.watched ?? aheadOf(batch)
+    const watched = backup?.header.recovery?.watched ?? watchedAhead(batch, options)
     const sequence = backup?.header.sequence
     batch.putRecovery({ from, watched, ...(sequence !== undefined && { sequence }) })
     if (place !== undefined && chain.canScan) batch.putPlace(place)
@@ -131,11 +131,6 @@ async function startOf({
     : await heightOf(chain, birthday)
   const place = await chain.placeAt(Math.max(0, from - 1))
   return { from, ...(place && { place }) }
-}
-
-const aheadOf = (counters: Pick<CoinStore, 'counter'>): Recovery['watched'] => {
-  const [receive, change, stake] = keyKinds.map((kind) => counters.counter(kind) + watchLimits.recoveryAhead)
-  return { receive: receive!, change: change!, stake: stake! } // as many
 }
 
 async function worthOf(store: CoinStore): Promise<{ found: number; satoshis: number }> {
@@ -166,6 +161,6 @@ async function heightOf(chain: Chain, birthday: Birthday | undefined): Promise<n
 
 /** Unix seconds; those of a block that is gone meanwhile are later than everything. */
 async function timeOf(chain: Chain, height: number): Promise<number> {
-  const block = await chain.block(height)
-  return block === undefined ? Number.POSITIVE_INFINITY : readHeader(new Reader(block.bytes)).time
+  const header = await chain.header(height)
+  return header === undefined ? Number.POSITIVE_INFINITY : readHeader(new Reader(header)).time
 }

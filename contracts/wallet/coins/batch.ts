@@ -7,7 +7,7 @@ import type { Member } from '../../transaction/beef.ts'
 import { type MerklePath, serializePath } from '../../transaction/merkle-path.ts'
 import { serializeTransaction, type Txid } from '../../transaction/transaction.ts'
 import type { Change } from './database.ts'
-import { Action, Coin, type Counter, fundsBasket, keys, Known, parseRow, Recovery } from './rows.ts'
+import { Action, Coin, Counter, fundsBasket, keys, Known, parseRow, Recovery } from './rows.ts'
 
 /** Reads of rows, by key. A batch answers as if it were written already. */
 export class Rows {
@@ -186,7 +186,7 @@ export const Row = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('known'), txid: z.string(), known: Known }),
   z.strictObject({
     kind: z.literal('counter'),
-    counter: z.enum(['receive', 'change', 'stake', 'action', 'coin']),
+    counter: Counter,
     count: z.int().min(0),
   }),
   z.strictObject({ kind: z.literal('place'), place: Place }),

@@ -34,7 +34,7 @@ export interface OpenOptions {
   readonly waitMs?: number
 }
 
-export const openDefaults = { waitMs: 10_000 } as const
+const openDefaults = { waitMs: 10_000 } as const
 const retryMs = 40
 
 /** @throws ERR_BUSY when another process has it open for longer than that; ERR_INTERNAL when it is damaged or cannot be opened */

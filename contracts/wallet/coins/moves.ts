@@ -142,8 +142,7 @@ function free(batch: Batch, outpoint: string, { of, isLost }: { of: number; isLo
   const coin = batch.coin(outpoint)
   if (coin === undefined) return
   const { reserved, spent, ...rest } = coin
-  if (reserved?.action === of) batch.putCoin(isLost ? { ...rest, spent: {} } : rest)
-  else if (spent?.action === of) batch.putCoin(isLost ? { ...rest, spent: {} } : rest)
+  if (reserved?.action === of || spent?.action === of) batch.putCoin(isLost ? { ...rest, spent: {} } : rest)
 }
 
 /** What failed and exists after all spends its inputs, whatever was made of them meanwhile. */

@@ -47,19 +47,21 @@ export const Meta = z.strictObject({
 })
 export type Meta = z.infer<typeof Meta>
 
+/** Own keys that are counted: found again by whoever has the private key, without any backup. */
+export const KeyKind = z.enum(['receive', 'change', 'stake'])
+export type KeyKind = z.infer<typeof KeyKind>
+/** What is counted: numbers of these are given out once. */
+export const Counter = z.enum([...KeyKind.options, 'action', 'coin'])
+export type Counter = z.infer<typeof Counter>
+
 /** Until all blocks `from` that height were read with so many keys of each kind in view. */
 export const Recovery = z.strictObject({
   from: Count,
-  watched: z.strictObject({ receive: Count, change: Count, stake: Count }),
+  watched: z.record(KeyKind, Count),
   /** Of the backup that it began with. */
   sequence: Count.optional(),
 })
 export type Recovery = z.infer<typeof Recovery>
-
-/** Own keys that are counted: found again by whoever has the private key, without any backup. */
-export const KeyKind = z.enum(['receive', 'change', 'stake'])
-export type KeyKind = z.infer<typeof KeyKind>
-export type Counter = KeyKind | 'action' | 'coin'
 
 /** A key of ours, as BRC-43 names it; it is ours in the view of `forSelf`. */
 export const OwnKey = z.strictObject({
@@ -87,10 +89,11 @@ export type ActionInput = z.infer<typeof ActionInput>
 export const ActionOutput = z.strictObject({
   vout: Count,
   description: z.string(),
-  /** Present where a coin is kept of it, as the next four. */
+  /** What whoever is paid needs to find or to spend it. */
+  customInstructions: z.string().optional(),
+  /** Present where a coin is kept of it, as the next two. */
   basket: z.string().optional(),
   tags: z.array(z.string()).optional(),
-  customInstructions: z.string().optional(),
   key: OwnKey.optional(),
 })
 export type ActionOutput = z.infer<typeof ActionOutput>
@@ -110,6 +113,8 @@ export const Action = z.strictObject({
   labels: z.array(z.string()),
   created: Milliseconds,
   isOutgoing: z.boolean(),
+  /** It was made with `noSend`: others may have it and send it, so that no refusal alone frees its coins. */
+  isHandedOut: z.literal(true).optional(),
   /** What all coins together gained or lost by it. */
   satoshis: z.int(),
   inputs: z.array(ActionInput),

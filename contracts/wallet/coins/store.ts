@@ -15,7 +15,18 @@ import { parsePath } from '../../transaction/merkle-path.ts'
 import { parseTransaction, type Txid, uint64 } from '../../transaction/transaction.ts'
 import { Batch, type Row, Rows } from './batch.ts'
 import { type Database, type OpenOptions, openCoinDatabase } from './database.ts'
-import { Action, type ActionState, Coin, keys, Known, Meta, OutpointText, parseRow, within } from './rows.ts'
+import {
+  Action,
+  type ActionState,
+  Coin,
+  Counter,
+  keys,
+  Known,
+  Meta,
+  OutpointText,
+  parseRow,
+  within,
+} from './rows.ts'
 
 export interface StoreOptions extends OpenOptions {
   readonly identity: Key
@@ -173,7 +184,7 @@ export class CoinStore extends Rows {
 
   /** All rows but the indexes, as they are at one moment when called through `exclusive`. `putRow` takes them back. */
   async *rows(): AsyncIterable<Row> {
-    for (const counter of counters) yield { kind: 'counter', counter, count: this.counter(counter) }
+    for (const counter of Counter.options) yield { kind: 'counter', counter, count: this.counter(counter) }
     const place = this.place()
     if (place !== undefined) yield { kind: 'place', place: { ...place } }
     for await (const [key, value] of this.#database.scan(within('t!')))
@@ -192,8 +203,6 @@ export class CoinStore extends Rows {
     return rows.flatMap(([, outpoint]) => this.coin(OutpointText.parse(JSON.parse(outpoint))) ?? [])
   }
 }
-
-const counters = ['receive', 'change', 'stake', 'action', 'coin'] as const
 
 interface FreeCoins {
   readonly from?: number

@@ -6,7 +6,7 @@ import { parseTransaction, type Transaction, type Txid } from '../../transaction
 import type { Rows } from '../coins/batch.ts'
 import type { CoinStore } from '../coins/store.ts'
 
-export const ancestryLimits = {
+const ancestryLimits = {
   /** Not in blocks yet, of one transaction: those with more are worth something once they are mined. */
   ancestors: 500,
 } as const

@@ -10,7 +10,7 @@ import { countedKey } from '../own-keys.ts'
 import type { Counted, WatchedKeys } from './watched-keys.ts'
 
 /** Where coins go that were mined straight to a key: nobody may spend them for a hundred blocks, so they are not selected. */
-export const minedBasket = 'coinbase'
+const minedBasket = 'coinbase'
 
 export interface Payment extends Counted {
   readonly vout: number

@@ -4,7 +4,10 @@ import type { Place } from '../../chain/chain.ts'
 import type { Txid } from '../../transaction/transaction.ts'
 import type { WalletParts } from '../wallet-parts.ts'
 
-export type SyncParts = Pick<WalletParts, 'keys' | 'store' | 'chain' | 'now'>
+export type SyncParts = Pick<WalletParts, 'keys' | 'store' | 'chain' | 'now'> & {
+  /** `watchLimits.recoveryAhead` unless said. */
+  readonly recoveryAhead?: number
+}
 
 export const syncLimits = {
   /** Blocks read by one pass. */
@@ -15,6 +18,8 @@ export const syncLimits = {
   mempool: 1000,
   /** Actions that one pass asks about; the next goes on behind them. */
   actions: 500,
+  /** Actions without an answer after which a pass stops: a network that is away is not asked about all of them. */
+  unanswered: 3,
   /** Questions to the chain at a time. */
   concurrent: 8,
   /** A wallet without a past begins so many blocks below the tip. */

@@ -76,7 +76,7 @@ export class OpenSpends {
       const by = coin.spent?.by
       const state = by === undefined ? 'unknown' : (await chain.status(by)).state
       if (state === 'mined') this.#open.delete(outpoint)
-      if (state !== 'unknown' || !(await chain.isUnspent(parseOutpoint(outpoint)))) continue
+      if (state !== 'unknown' || (await chain.isUnspent(parseOutpoint(outpoint))) !== true) continue
       await store.change((batch) => {
         if (batch.coin(outpoint)?.spent?.by === by) unspend(batch, outpoint)
       })

@@ -39,11 +39,11 @@ export class Scanner {
   }
 
   /** @returns whether blocks of before were taken back */
-  async pass(tally: Tally, blocks: number = syncLimits.blocks): Promise<boolean> {
+  async pass(tally: Tally): Promise<boolean> {
     await this.#watchMore()
     let isForked = await this.#begin()
     let isAtTip = false
-    for (let left = blocks; left > 0 && !isAtTip; left -= syncLimits.stepBlocks) {
+    for (let left: number = syncLimits.blocks; left > 0 && !isAtTip; left -= syncLimits.stepBlocks) {
       const step = await this.#step(tally, Math.min(left, syncLimits.stepBlocks))
       isForked ||= step.forkedAt !== undefined
       isAtTip = step.isAtTip
@@ -94,9 +94,9 @@ export class Scanner {
 
   /** @returns whether keys came into view that were not looked for */
   async #watchMore(): Promise<boolean> {
-    const { store } = this.#parts
+    const { store, recoveryAhead = watchLimits.recoveryAhead } = this.#parts
     const recovery = store.recovery()
-    const ahead = recovery === undefined ? watchLimits.gap : watchLimits.recoveryAhead
+    const ahead = recovery === undefined ? watchLimits.gap : recoveryAhead
     let isMore = false
     for (const kind of keyKinds) {
       const count = Math.max(store.counter(kind) + ahead, recovery?.watched[kind] ?? 0)
@@ -124,7 +124,8 @@ export class Scanner {
         const coins = await this.#look({ txid, transaction: parseTransaction(raw) }, tally)
         // What spends a coin may have been looked at before the coin was known.
         for (const outpoint of coins)
-          if (this.#seen.size > 0 && !(await chain.isUnspent(parseOutpoint(outpoint)))) this.#seen.clear()
+          if (this.#seen.size > 0 && (await chain.isUnspent(parseOutpoint(outpoint))) === false)
+            this.#seen.clear()
       }
     }
     return !(await this.#watchMore()) && fresh.every((txid) => this.#seen.has(txid))

@@ -1,8 +1,9 @@
 /** What became of our transactions: proven, waiting, forgotten by the network and sent again, or never to be. */
 import { MarketError } from '../../../market/errors.ts'
-import type { Refusal, TransactionStatus } from '../../chain/chain.ts'
+import type { TransactionStatus } from '../../chain/chain.ts'
 import type { Member } from '../../transaction/beef.ts'
-import { formatOutpoint, serializeTransaction, type Txid } from '../../transaction/transaction.ts'
+import { serializeTransaction, type Txid } from '../../transaction/transaction.ts'
+import { decideRefusal, isRefusal } from '../actions/refusal.ts'
 import { missingAncestors, openLine } from './ancestry.ts'
 import { accept, fail, prove } from '../coins/moves.ts'
 import type { Action } from '../coins/rows.ts'
@@ -31,11 +32,20 @@ export class Settler {
     const first = open.findIndex(({ number }) => number > this.#after)
     const from = Math.max(0, first)
     const some = open.slice(from, from + syncLimits.actions)
-    for (let at = 0; at < some.length; at += syncLimits.concurrent)
-      await this.#settle(some.slice(at, at + syncLimits.concurrent), tally)
-    const isAll = from + some.length === open.length
-    this.#after = isAll ? -1 : (some.at(-1)?.number ?? -1)
-    return isAll
+    const unanswered: unknown[] = []
+    let done = 0
+    try {
+      while (done < some.length && unanswered.length < syncLimits.unanswered) {
+        const group = some.slice(done, done + syncLimits.concurrent)
+        done += group.length
+        unanswered.push(...(await this.#settle(group, tally)))
+      }
+    } finally {
+      // Also behind one that cannot be settled: the others do not wait for it.
+      this.#after = from + done === open.length ? -1 : (some[done - 1]?.number ?? -1)
+    }
+    if (unanswered.length > 0) throw unanswered[0]
+    return this.#after === -1
   }
 
   /** Failed ones that the network has after all: a fork may have decided for them. */
@@ -65,9 +75,23 @@ export class Settler {
     }
   }
 
-  async #settle(actions: readonly Signed[], tally: Tally): Promise<void> {
-    const statuses = await Promise.all(actions.map(({ txid }) => this.#parts.chain.status(txid)))
-    for (const [at, action] of actions.entries()) await this.#follow(action, statuses[at]!, tally) // as many
+  /** @returns the errors of those about which the network did not answer */
+  async #settle(actions: readonly Signed[], tally: Tally): Promise<unknown[]> {
+    const asked = await Promise.allSettled(actions.map(({ txid }) => this.#parts.chain.status(txid)))
+    const unanswered: unknown[] = []
+    for (const [at, action] of actions.entries()) {
+      const answer = asked[at]! // as many
+      try {
+        if (answer.status === 'rejected') throw answer.reason
+        await this.#follow(action, answer.value, tally)
+      } catch (error) {
+        if (!(error instanceof MarketError)) throw error
+        if (error.code === 'ERR_TOO_LARGE') tally.waiting.push(action.txid)
+        else if (error.code === 'ERR_CHAIN_UNAVAILABLE') unanswered.push(error)
+        else throw error
+      }
+    }
+    return unanswered
   }
 
   async #follow(action: Signed, status: TransactionStatus, tally: Tally): Promise<void> {
@@ -108,41 +132,25 @@ export class Settler {
     }
   }
 
-  /**
-   * A refusal may pass: what it spends is on its way, the fee that is asked for falls. What another transaction on the
-   * network spends is gone, and what was never taken by anybody need not wait.
-   * @returns whether to stop
-   */
+  /** @returns whether to stop: what depends on this one is not taken either */
   async #refused(
     subject: Txid,
-    { txid, transaction }: Member,
+    member: Member,
     { error, tally }: { error: MarketError; tally: Tally },
   ): Promise<boolean> {
-    const { store, chain } = this.#parts
-    const lost = new Set<string>()
-    for (const input of transaction.inputs) {
-      if (await chain.isUnspent(input)) continue
-      // Also what never was is not unspent.
-      if ((await chain.status(input.txid)).state !== 'unknown') lost.add(formatOutpoint(input))
-    }
-    // What spends them may be this very transaction, which arrived meanwhile.
-    if ((await chain.status(txid)).state !== 'unknown') return false
-    const refusal = error.extras.refusal as Refusal | undefined // that of broadcast, as the port says
-    const action = store.actionOf(txid)
-    const isNew = action?.state === 'sending' && refusal !== 'missing-inputs' && refusal !== 'non-final'
-    if (lost.size === 0 && !isNew) {
-      if (txid !== subject) return false
+    const { store } = this.#parts
+    const verdict = await decideRefusal(this.#parts, member, error)
+    if (verdict.kind === 'taken') return false
+    if (verdict.kind === 'waiting') {
+      if (member.txid !== subject) return false
       tally.waiting.push(subject)
       return true
     }
+    const action = store.actionOf(member.txid)
     // An ancestor that is no action of ours takes with it what depends on it.
     const failed = action === undefined || action.state === 'failed' ? store.actionOf(subject) : action
-    const why =
-      lost.size === 0
-        ? error.message
-        : `another transaction spent ${[...lost].join(', ')}, which ${txid} spends`
     if (failed !== undefined) {
-      await store.change((batch) => fail(batch, failed.number, why, lost))
+      await store.change((batch) => fail(batch, failed.number, verdict.why, verdict.lost))
       tally.failed++
     }
     return true
@@ -150,6 +158,3 @@ export class Settler {
 }
 
 const isSigned = (action: Action): action is Signed => action.txid !== undefined
-
-const isRefusal = (error: unknown): error is MarketError =>
-  error instanceof MarketError && error.code === 'ERR_TRANSACTION_REFUSED'

@@ -8,16 +8,11 @@ import type { Tip } from '../../chain/chain.ts'
 import { expire } from '../actions/create.ts'
 import { checkProofs, OpenSpends } from './reorganisation.ts'
 import { Settler } from './settle.ts'
-import { newTally, syncLimits, type SyncParts, type SyncReport, type Tally } from './parts.ts'
+import { newTally, type SyncParts, type SyncReport, type Tally } from './parts.ts'
 import { Scanner } from './scan.ts'
-import { keyKinds, watchLimits, WatchedKeys } from './watched-keys.ts'
+import { keyKinds, watchedAhead, watchLimits, WatchedKeys } from './watched-keys.ts'
 
 export { syncLimits, type SyncParts, type SyncReport } from './parts.ts'
-
-export interface PassOptions {
-  /** Blocks read at most. */
-  readonly blocks?: number
-}
 
 export class WalletSync {
   readonly #parts: SyncParts
@@ -27,6 +22,8 @@ export class WalletSync {
   /** Of the last pass that came to its end. */
   #tip: Tip | undefined
   #running: Promise<SyncReport> | undefined
+  /** The last restart, over or not. */
+  #restarted: Promise<unknown> = Promise.resolve()
 
   /** One for each store. An embedded wallet has all the parts. */
   constructor(parts: SyncParts) {
@@ -41,14 +38,27 @@ export class WalletSync {
    * @returns what it did; without an answer of the network `unavailable`, and nothing is lost by that
    * @throws ERR_INTERNAL when the store cannot be written, or the network says what cannot be
    */
-  pass(options: PassOptions = {}): Promise<SyncReport> {
-    this.#running ??= this.#pass(options).finally(() => {
-      this.#running = undefined
-    })
+  pass(): Promise<SyncReport> {
+    this.#running ??= this.#restarted
+      .then(() => this.#pass())
+      .finally(() => {
+        this.#running = undefined
+      })
     return this.#running
   }
 
-  async #pass({ blocks = syncLimits.blocks }: PassOptions): Promise<SyncReport> {
+  /** Between two passes: for a change of where to read from, which the next one heeds. @throws what `change` throws */
+  restart(change: () => Promise<void>): Promise<void> {
+    const before = Promise.allSettled([this.#restarted, this.#running])
+    const done = before.then(change).then(() => {
+      this.#scanner.reset()
+      this.#tip = undefined
+    })
+    this.#restarted = done.catch(() => undefined)
+    return done
+  }
+
+  async #pass(): Promise<SyncReport> {
     const tally = newTally()
     const tip = await heard(tally, () => this.#parts.chain.tip())
     tally.released = await this.#release()
@@ -56,7 +66,7 @@ export class WalletSync {
     tally.tip = { height: tip.height, hash: tip.hash }
     const isNewTip = tip.hash !== this.#tip?.hash
     // Reading may be impossible where asking is not, so one does not wait for the other.
-    const isForked = (await heard(tally, () => this.#read(tally, { tip, isNewTip, blocks }))) ?? false
+    const isForked = (await heard(tally, () => this.#read(tally, { tip, isNewTip }))) ?? false
     const isSettled = await heard(tally, () => this.#ask(tally, { isNewTip, isForked }))
     if (tally.unavailable !== undefined || isSettled !== true) tally.isCurrent = false
     if (tally.unavailable === undefined) this.#tip = tip
@@ -74,10 +84,7 @@ export class WalletSync {
   }
 
   /** Proofs and blocks. @returns whether the chain has forked since the last pass */
-  async #read(
-    tally: Tally,
-    { tip, isNewTip, blocks }: { tip: Tip; isNewTip: boolean; blocks: number },
-  ): Promise<boolean> {
+  async #read(tally: Tally, { tip, isNewTip }: { tip: Tip; isNewTip: boolean }): Promise<boolean> {
     const { chain } = this.#parts
     const last = this.#tip
     let isForked = false
@@ -89,7 +96,7 @@ export class WalletSync {
       tally.isCurrent = true
       return isForked
     }
-    isForked = (await this.#scanner.pass(tally, blocks)) || isForked
+    isForked = (await this.#scanner.pass(tally)) || isForked
     if (tally.isCurrent) await this.#endRecovery(tally)
     return isForked
   }
@@ -115,8 +122,7 @@ export class WalletSync {
     if (isDone) return store.change((batch) => batch.putRecovery(undefined))
     const place = await chain.placeAt(Math.max(0, recovery.from - 1))
     if (place === undefined) return
-    const ahead = (kind: (typeof keyKinds)[number]) => store.counter(kind) + watchLimits.recoveryAhead
-    const watched = { receive: ahead('receive'), change: ahead('change'), stake: ahead('stake') }
+    const watched = watchedAhead(store, this.#parts)
     await store.change((batch) => {
       batch.putRecovery({ ...recovery, watched })
       batch.putPlace(place)

@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { toHex } from '../../../market/bytes.ts'
 import { hash160 } from '../../../market/hash.ts'
 import { p2pkhHash } from '../../transaction/script.ts'
+import type { Rows } from '../coins/batch.ts'
 import { KeyKind } from '../coins/rows.ts'
 import type { KeyWallet } from '../key-wallet.ts'
 import { countedKey } from '../own-keys.ts'
@@ -19,6 +20,15 @@ export const watchLimits = {
 } as const
 
 export const keyKinds = KeyKind.options
+
+/** How far of each kind a recovery looks from here on. */
+export function watchedAhead(
+  counters: Pick<Rows, 'counter'>,
+  { recoveryAhead = watchLimits.recoveryAhead }: { readonly recoveryAhead?: number },
+): Record<KeyKind, number> {
+  const ahead = (kind: KeyKind) => counters.counter(kind) + recoveryAhead
+  return { receive: ahead('receive'), change: ahead('change'), stake: ahead('stake') }
+}
 
 export interface Counted {
   readonly kind: KeyKind
