@@ -18,7 +18,8 @@ import {
   type RecoverOptions,
 } from './money/coins.ts'
 import { ConnectedCoins } from './money/connected.ts'
-import { type CoinOptions, type OpenCoins, openCoins } from './money/wallet.ts'
+import { checkNeeded, checkSource } from './money/recovery.ts'
+import { type CoinOptions, networkOf, type OpenCoins, openCoins } from './money/wallet.ts'
 
 /**
  * Every call may throw ERR_USAGE when no chain was ever named, ERR_CONFLICT for coins of another key or network, and
@@ -29,7 +30,7 @@ export interface Coins {
   balance(): Promise<CoinBalance>
   /** Where anybody can pay to: the same until something arrived there. */
   address(): Promise<{ address: string; network: Network }>
-  /** What is wrong with an address or amount is said before anything is asked of the user. @throws as `send` */
+  /** What is wrong with an address or amount is said before anything is asked of the user, without opening the coins. @throws as `send` */
   check(address: string, satoshis: number): Promise<{ network: Network }>
   /**
    * @throws ERR_MALFORMED, ERR_CONFLICT for the address of another network; ERR_INSUFFICIENT_FUNDS;
@@ -100,9 +101,9 @@ class HomeCoins implements Coins {
   }
 
   async check(address: string, satoshis: number) {
-    const { desk } = await this.#opened()
-    checkPayment(address, { satoshis, network: desk.network })
-    return { network: desk.network }
+    const network = await networkOf(this.#ctx, this.#options)
+    checkPayment(address, { satoshis, network })
+    return { network }
   }
 
   async send(address: string, satoshis: number): Promise<CoinPayment> {
@@ -133,8 +134,13 @@ class HomeCoins implements Coins {
     const { desk, away } = await this.#open
     if (away !== undefined) throw away
     const { network } = desk
-    const { backup, source } = await this.#sourceOf(options)
     const { birthday, signal, onProgress } = options
+    await checkNeeded(options, {
+      desk,
+      isOnlyFound: await isOnlyFound(desk.wallet.store),
+      home: this.#ctx.home,
+    })
+    const { backup, source } = await this.#sourceOf(options)
     const from = {
       ...(birthday && { birthday }),
       ...(backup !== undefined && { backup }),
@@ -195,11 +201,7 @@ class HomeCoins implements Coins {
           failures[0].error,
         )
     }
-    if (birthday === undefined)
-      throw new ClientError(
-        'ERR_USAGE',
-        'there is no backup on your relays: name --backup FILE, or --birthday HEIGHT|DATE to look with the key alone',
-      )
+    checkSource({ birthday, isKeyOnly })
     return { source: 'key' }
   }
 

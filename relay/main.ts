@@ -32,7 +32,7 @@ ${Object.values(commands)
 
   All but devnet take --data DIR (or RELAYD_DATA) and print tables on a terminal or with --human, JSON lines when piped or with --json.
   Exit codes: 0 ok, 1 failed, 2 usage, 3 no relay is running or the chain does not answer,
-  5 not found, 7 the books do not agree.
+  5 not found, 6 more than the coins there are, 7 the books do not agree.
 `
 
 const isHelp = (word: string): boolean => word === '--help' || word === '-h'
@@ -108,6 +108,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   } catch (error) {
     process.stderr.write(`relayd: ${(error as Error).message}\n`) // everything thrown here is an Error
     if (error instanceof MarketError && error.code === 'ERR_CHAIN_UNAVAILABLE') return exitCodes.unreachable
+    if (error instanceof MarketError && error.code === 'ERR_INSUFFICIENT_FUNDS') return exitCodes.payment
     if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND')
       return error.extras.reason === 'not running' ? exitCodes.unreachable : exitCodes.notFound
     const usage = error instanceof UsageError

@@ -64,7 +64,8 @@ function parse(args: readonly string[], options: ParseArgsOptionsConfig) {
   try {
     return parseArgs({ args: joined(args, options), options, allowPositionals: true })
   } catch (error) {
-    throw usageError(parseFault(error as Error & { code?: string }))
+    const negative = args.find((arg) => /^-[0-9]/.test(arg))
+    throw usageError(parseFault(error as Error & { code?: string }, negative))
   }
 }
 
@@ -81,8 +82,10 @@ function joined(args: readonly string[], options: ParseArgsOptionsConfig): strin
 }
 
 /** What node:util found, in a sentence of ours. */
-function parseFault({ code, message }: Error & { code?: string }): string {
+function parseFault({ code, message }: Error & { code?: string }, negative: string | undefined): string {
   const option = /'(?:-\w, )?(--?[^' =]+)/.exec(message)?.[1] ?? ''
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' && negative?.startsWith(option))
+    return `${negative} is not a whole number above 0`
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `there is no option ${option}`
   if (code !== 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') return message
   return message.includes('does not take') ? `${option} takes no value` : `${option} needs a value`

@@ -20,17 +20,11 @@ export type ChainSettings = z.infer<typeof ChainSettings>
 export type GivenSettings = { readonly [name in keyof ChainSettings]?: string | undefined }
 
 /**
- * What is given, else what was remembered; what is new is remembered. A chain that is named replaces network and headers too:
- * they belong to it. Undefined when no chain was ever named.
+ * What is given, else what was remembered. A chain that is named replaces network and headers too: they belong to it.
+ * Undefined when no chain was ever named. Nothing is remembered yet: what does not work out should not stand there the next
+ * time.
  * @throws ERR_MALFORMED for what is no chain, or options that need one
  */
-export async function chainSettings(file: string, given: GivenSettings): Promise<ChainSettings | undefined> {
-  const settings = await settingsOf(file, given)
-  if (settings !== undefined) await rememberSettings(file, settings)
-  return settings
-}
-
-/** The same, but nothing is remembered: what does not work out should not stand there the next time. */
 export async function settingsOf(file: string, given: GivenSettings): Promise<ChainSettings | undefined> {
   const before = await read(file)
   const { chain, network, headers, backup } = pruned(given)
@@ -44,6 +38,7 @@ export async function settingsOf(file: string, given: GivenSettings): Promise<Ch
   return ChainSettings.parse(pruned({ ...base, ...pruned({ network, headers, backup }) }))
 }
 
+/** For the next time, once they worked. */
 export async function rememberSettings(file: string, settings: ChainSettings): Promise<void> {
   const before = await read(file)
   if (JSON.stringify(settings) !== JSON.stringify(before)) await write(file, settings)

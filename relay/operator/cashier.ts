@@ -3,8 +3,9 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { MarketError } from '../../market/errors.ts'
 import { mostSatoshi } from '../../market/units.ts'
+import type { Balance } from '../../contracts/wallet/actions/lists.ts'
 import type { RecoveryProgress } from '../../contracts/wallet/backup/recover.ts'
-import { exists, walletBackup } from '../data-directory.ts'
+import { exists, walletBackup, walletDirectory } from '../data-directory.ts'
 import type { Treasury } from '../treasury.ts'
 import { executeOrder } from './execute.ts'
 
@@ -59,7 +60,7 @@ export class Cashier {
   async 'wallet-balance'(_order: WalletOrderOf<'wallet-balance'>) {
     const balance = await this.#treasury.desk.balance()
     await this.#treasury.note(balance)
-    return balance
+    return { satoshis: sumOf(balance), ...balance }
   }
 
   async 'wallet-address'(_order: WalletOrderOf<'wallet-address'>) {
@@ -71,7 +72,7 @@ export class Cashier {
     const { desk } = this.#treasury
     const sending = await desk.send(address, satoshis)
     await this.#treasury.note()
-    return { ...sending, left: await desk.wallet.balance() }
+    return { ...sending, left: sumOf(await desk.wallet.balance()) }
   }
 
   /** Newest first, and how far it agrees with the chain. */
@@ -96,8 +97,35 @@ export class Cashier {
     if (isServing) throw new MarketError('ERR_CONFLICT', 'stop the relay first: it uses these coins')
     const treasury = this.#treasury
     const { birthday } = order
+    const { desk } = treasury
+    const { store } = desk.wallet
+    const isUsed = store.counter('action') > 0 || store.counter('coin') > 0
+    const isUnderWay = store.recovery() !== undefined
+    if (order.backup === undefined && birthday === undefined && isUsed && !isUnderWay)
+      throw new MarketError(
+        'ERR_CONFLICT',
+        'these coins are in use and follow the chain: there is nothing to recover; --birthday HEIGHT or DATE looks through the chain again',
+      )
+    if (birthday !== undefined && 'height' in birthday) {
+      const { height } = await desk.wallet.getHeight()
+      if (birthday.height > height)
+        throw new MarketError(
+          'ERR_MALFORMED',
+          `--birthday is in the future: the newest block has height ${height}`,
+        )
+    }
     const backup = order.backup ?? (birthday === undefined ? await backupOf(treasury, data) : undefined)
-    const report = await treasury.desk.recover({
+    if (backup !== undefined && (isUsed || store.place() !== undefined) && !isUnderWay)
+      throw new MarketError(
+        'ERR_CONFLICT',
+        `these coins are in use, and no backup is merged with them: move the folder ${walletDirectory(data)} away first`,
+      )
+    if (backup === undefined && birthday === undefined && !isUnderWay)
+      throw new MarketError(
+        'ERR_MALFORMED',
+        'there is no backup here: name --backup FILE, or --birthday HEIGHT or DATE to look with the key alone',
+      )
+    const report = await desk.recover({
       signal,
       ...(birthday && { birthday }),
       ...(backup !== undefined && { backup: resolve(backup) }),
@@ -124,6 +152,9 @@ export class Cashier {
     )
   }
 }
+
+/** All there is. */
+const sumOf = ({ confirmed, unconfirmed, reserved }: Balance): number => confirmed + unconfirmed + reserved
 
 async function backupOf({ backupFile }: Treasury, data: string): Promise<string | undefined> {
   const restored = walletBackup(data)

@@ -5,8 +5,16 @@ import { reach } from './reach.ts'
 import { type Reached, reachRunning } from './reach-running.ts'
 import { parseWords, UsageError } from './usage.ts'
 
-/** 3: no relay runs, or the chain does not answer. 5 and 7: what was asked for is not there; the books do not agree. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 5, mismatch: 7 } as const
+/** 3: no relay runs, or the chain does not answer. 5, 6 and 7: what was asked for is not there; more than the coins; the books do not agree. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  notFound: 5,
+  payment: 6,
+  mismatch: 7,
+} as const
 
 /** The world of one run of the program. */
 export interface Io {

@@ -2,13 +2,13 @@
 import { resolve } from 'node:path'
 import { chainOptions, checkChain } from '../config.ts'
 import { MarketError } from '../../market/errors.ts'
+import { mostSatoshi } from '../../market/units.ts'
 import { Network } from '../../contracts/chain/chain.ts'
 import type { GivenSettings } from '../../contracts/chain/settings.ts'
 import type { Birthday } from '../../contracts/wallet/backup/recover.ts'
-import type { Balance } from '../../contracts/wallet/actions/lists.ts'
 import type { AsOf } from '../../contracts/wallet/desk.ts'
-import { mostHistory } from './cashier.ts'
-import { command, type Given, passphraseOf, satoshiOf, table } from './command.ts'
+import { mostHistory, type WalletResultOf } from './cashier.ts'
+import { command, type Given, passphraseOf, table } from './command.ts'
 import { type ReachedWallet, reachWallet } from './reach-wallet.ts'
 import { UsageError } from './usage.ts'
 
@@ -38,7 +38,7 @@ const verbs: Record<
     words: [0, 0],
     async run({ print }, coins) {
       const balance = await coins.send('wallet-balance', {})
-      print(balance, () => [...sums(balance, balance.network), ...asOfLines(balance)])
+      print(balance, () => balanceLines(balance))
     },
   },
   address: {
@@ -50,24 +50,18 @@ const verbs: Record<
   },
   send: {
     words: [2, 2],
-    async run({ io, values, print }, coins, [address = '', amount = '']) {
-      const satoshis = satoshiOf(amount)
-      if (values.yes !== true && io.ask !== undefined) {
-        const balance = await coins.send('wallet-balance', {})
-        const have = balance.confirmed + balance.unconfirmed
-        const question = `send ${money(satoshis, balance.network)} and the fee to ${address}? There are ${have}.`
-        if (!(await io.ask(question))) throw new MarketError('ERR_BUSY', 'nothing was sent')
-      }
+    async run({ print }, coins, [address = '', amount = '']) {
+      const satoshis = satoshiWord(amount)
       const sent = await coins.send('wallet-send', { address, satoshis })
       print(sent, ({ txid, fee, left, network }) => [
-        `sent ${money(satoshis, network)} to ${address}; the fee was ${fee}, ${left.confirmed + left.unconfirmed} are left`,
+        `sent ${money(satoshis, network)} to ${address}; the fee was ${fee}, ${left} are left`,
         txid,
       ])
     },
   },
   history: {
     words: [0, 0],
-    async run({ values: { limit = '20' }, print, remark }, coins) {
+    async run({ values: { limit = '50' }, print, remark }, coins) {
       if (!/^[1-9][0-9]{0,3}$/.test(limit) || Number(limit) > mostHistory)
         throw new UsageError(`--limit takes a number up to ${mostHistory}`)
       const { entries, ...asOf } = await coins.send('wallet-history', { limit: Number(limit) })
@@ -75,12 +69,13 @@ const verbs: Record<
       if (entries.length === 0) remark(`no transactions yet on ${named(network)}`)
       const rows = entries.map(({ txid, status, satoshis, description }) => [
         txid,
-        status,
         satoshis,
+        status,
+        network,
         description,
       ])
       print({ network, unavailable: asOf.unavailable, entries }, () => [
-        ...(rows.length === 0 ? [] : table(['transaction', 'status', `satoshi on ${network}`, 'what'], rows)),
+        ...(rows.length === 0 ? [] : table(['txid', 'satoshis', 'status', 'network', 'description'], rows)),
         ...asOfLines(asOf),
       ])
     },
@@ -102,7 +97,7 @@ const verbs: Record<
         ...(backup !== undefined && { backup: resolve(backup) }),
       })
       print(report, ({ found, satoshis, network, from, to, notFound }) => [
-        `${found} coins, ${money(satoshis, network)}; blocks ${from} to ${to} were read`,
+        `${found} coins, ${money(satoshis, network)}; ${from > to ? 'no further blocks' : `blocks ${from} to ${to} were read`}`,
         ...notFound.map((what) => `not found by a key alone: ${what}`),
       ])
     },
@@ -110,7 +105,7 @@ const verbs: Record<
   faucet: {
     words: [0, 1],
     async run({ print }, coins, [amount = defaultFaucet]) {
-      const result = await coins.send('wallet-faucet', { satoshis: satoshiOf(amount) })
+      const result = await coins.send('wallet-faucet', { satoshis: satoshiWord(amount) })
       print(result, ({ satoshis, txid, network }) => [`got ${money(satoshis, network)}`, txid])
     },
   },
@@ -130,18 +125,23 @@ export const wallet = command({
         'a relay’s wallet is that of its own key, which signs its receipts: no other can be connected',
       )
     const found = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined
+    if (found === undefined && verb !== '')
+      throw new UsageError(`there is no wallet command ${verb}: ${Object.keys(verbs).join(', ')}`)
     if (found === undefined || more.length < found.words[0] || more.length > found.words[1])
       throw new UsageError(`usage: relayd ${usage}`)
     let said = 0
-    const coins = await reachWallet({
-      ...{ data, signal: io.signal, passphrase: passphraseOf(io), given: settingsOf(values) },
-      isRecovering: verb === 'recover',
-      onProgress: ({ height, tip, coins: seen }) => {
-        if (performance.now() - said < progressEveryMs) return
-        said = performance.now()
-        remark(`block ${height} of ${tip}: ${seen} coins`)
-      },
-    })
+    const open = () =>
+      reachWallet({
+        ...{ data, signal: io.signal, passphrase: passphraseOf(io), given: settingsOf(values) },
+        isRecovering: verb === 'recover',
+        onProgress: ({ height, tip, coins: seen }) => {
+          if (performance.now() - said < progressEveryMs) return
+          said = performance.now()
+          remark(`block ${height} of ${tip}: ${seen} coins`)
+        },
+      })
+    if (verb === 'send') await askFirst(given, more, open)
+    const coins = await open()
     try {
       await found.run(given, coins, more)
     } finally {
@@ -150,6 +150,21 @@ export const wallet = command({
     return undefined
   },
 })
+
+/** Nobody keeps the coins from others while somebody thinks. @throws ERR_BUSY for a no */
+async function askFirst(
+  { io, values }: Wallet,
+  [address = '', amount = '']: readonly string[],
+  open: () => Promise<ReachedWallet>,
+): Promise<void> {
+  const satoshis = satoshiWord(amount)
+  if (values.yes === true || io.ask === undefined) return
+  const coins = await open()
+  const balance = await coins.send('wallet-balance', {}).finally(() => coins.close())
+  const have = balance.confirmed + balance.unconfirmed
+  const question = `send ${money(satoshis, balance.network)} and the fee to ${address}? There are ${have}.`
+  if (!(await io.ask(question))) throw new MarketError('ERR_BUSY', 'nothing was sent')
+}
 
 /** Options only: the variables are those of `start`, which remembers them. @throws UsageError */
 function settingsOf({ chain, network, headers, backup }: Wallet['values']): GivenSettings {
@@ -165,22 +180,39 @@ function birthdayOf(text: string): Birthday {
   const ms = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(text) : Number.NaN
   if (!Number.isFinite(ms) || ms < 0)
     throw new UsageError('--birthday takes a height or a date as 2026-11-01')
+  if (ms > Date.now()) throw new UsageError('--birthday is in the future')
   return { time: ms / 1000 }
 }
 
-const named = (network: Network): string => (network === 'devnet' ? 'devnet, worth nothing' : network)
+const named = (network: Network): string => (network === 'main' ? network : `${network}, worth nothing`)
 const money = (satoshis: number, network: Network): string =>
-  `${satoshis} satoshi on ${network}${network === 'devnet' ? ' (worth nothing)' : ''}`
+  `${satoshis} satoshi on ${network}${network === 'main' ? '' : ' (worth nothing)'}`
 
-const sums = ({ confirmed, unconfirmed, reserved }: Balance, network: Network): string[] => [
-  money(confirmed + unconfirmed, network),
-  ...(unconfirmed > 0 ? [`${unconfirmed} of them are not in blocks yet`] : []),
-  ...(reserved > 0 ? [`${reserved} more are set aside for what is being made`] : []),
-]
+/** SATOSHI, as typed. @throws UsageError */
+function satoshiWord(text: string): number {
+  if (!/^[1-9][0-9]*$/.test(text)) throw new UsageError('SATOSHI takes a whole number of satoshi above 0')
+  if (Number(text) > mostSatoshi) throw new UsageError('SATOSHI is more than all coins there are')
+  return Number(text)
+}
+
+function balanceLines(balance: WalletResultOf<'wallet-balance'>): string[] {
+  const { satoshis, confirmed, unconfirmed, reserved, network, chain, height } = balance
+  const parts = [
+    `${confirmed} confirmed`,
+    ...(unconfirmed > 0 ? [`${unconfirmed} not in a block yet`] : []),
+    ...(reserved > 0 ? [`${reserved} set aside for what waits to be signed`] : []),
+  ]
+  const asOf = balance.isCurrent
+    ? [`as of ${height === null ? 'now' : `block ${height}`}, ${chain}`]
+    : asOfLines(balance, satoshis === 0)
+  return [money(satoshis, network), ...[parts.join(', '), ...asOf].map((line) => `  ${line}`)]
+}
 
 /** What keeps this from being the last word. */
-function asOfLines({ isCurrent, height, unavailable }: AsOf): string[] {
+function asOfLines({ isCurrent, network, tip, height, unavailable }: AsOf, isNothing = false): string[] {
   if (isCurrent) return []
-  const upTo = height === null ? 'as it was known before' : `as of block ${height}`
-  return [`${upTo}: ${unavailable ?? 'the chain is still being read'}`]
+  const known = isNothing && tip === null ? 'nothing is known yet' : 'as it was known last'
+  const upTo = height === null ? known : `as of block ${height}`
+  const help = network === 'devnet' ? ': start one with relayd devnet, or relayd start --chain devnet' : ''
+  return [`${upTo}: ${unavailable === null ? 'the chain is still being read' : `${unavailable}${help}`}`]
 }

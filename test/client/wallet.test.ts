@@ -1,5 +1,5 @@
 /** The coins of a home as their owner meets them: real relays, a devnet behind a socket, stores on disk. */
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Client } from '../../client/index.ts'
@@ -114,7 +114,23 @@ t.test('what cannot be done is said, with what is missing', async (t) => {
   t.match(foreign, { code: exit.failed, stderr: /ERR_CONFLICT/ })
   t.match(foreign.stderr, /not of the network devnet/)
   t.match(await alice(['send', `${own}x`, '1000']), { code: exit.failed, stderr: /ERR_MALFORMED/ })
-  t.match(await alice(['send', own, '0']), { code: exit.failed, stderr: /ERR_MALFORMED/ })
+  for (const [amount, words] of [
+    ['0', /SATOSHI takes a whole number of satoshi above 0/],
+    ['1.5', /SATOSHI takes a whole number of satoshi above 0/],
+    ['2100000000000001', /SATOSHI is more than all coins there are/],
+    ['-500', /-500 is not a whole number above 0/],
+  ] as const) {
+    const wrong = await alice(['send', own, amount])
+    t.match(wrong, { code: exit.usage, stderr: words }, amount)
+    t.notMatch(wrong.stderr, /--SATOSHI/)
+  }
+  t.match((await alice(['sned'])).stderr, /there is no wallet command sned: balance, address, send, /)
+  t.match((await alice(['recover', '--key-only'])).stderr, /--key-only needs --birthday HEIGHT or DATE/)
+  for (const future of ['9999999', '2999-01-01'])
+    t.match(await alice(['recover', '--birthday', future]), {
+      code: exit.usage,
+      stderr: /--birthday is in the future/,
+    })
   for (const args of [
     [],
     ['fly'],
@@ -129,6 +145,8 @@ t.test('what cannot be done is said, with what is missing', async (t) => {
   const client = await Client.open(home('alice'))
   const held = client.wallet()
   await held.balance()
+  const asked = await alice(['send', own, '5'], { tty: true, stdin: 'n\n' })
+  t.match(asked.stderr, /\[y\/N\].*not sent/s, 'who is asked keeps the coins from nobody, nor waits for them')
   const second = (await Client.open(home('alice'))).wallet({ waitMs: 50 })
   await t.rejects(second.balance(), { code: 'ERR_BUSY', message: /in use by another process/ })
   await second.close()
@@ -140,6 +158,52 @@ t.test('what cannot be done is said, with what is missing', async (t) => {
   t.match(faucet, { code: exit.failed, stderr: /only a devnet gives coins away, and this is main/ })
   const wrong = await alice(['balance', '--chain', `node:${devnet.url}`, '--network', 'regtest'])
   t.match(wrong, { code: exit.failed, stderr: /is on devnet, not on regtest/ })
+})
+
+t.test('an option that was refused is not remembered', async (t) => {
+  const { devnet, home, run, alice } = await setUp(t)
+  const plain = run('alice')
+  const remembered = () => JSON.parse(readFileSync(join(home('alice'), 'chain.json'), 'utf8'))
+  t.match(await plain(['wallet', 'balance', '--chain', 'arc:http://127.0.0.1:1']), { code: exit.failed })
+  t.match(await plain(['wallet', 'balance', '--chain', 'devnet:http://127.0.0.1:1']), { code: exit.ok })
+  const missing = home('none/x.bak')
+  const refused = await alice(['balance', '--backup', missing])
+  t.match(refused, { code: exit.usage, stderr: /cannot be written to .*there is no such folder/ })
+  t.notMatch(refused.stderr, /ERR_INTERNAL/)
+  t.notOk(existsSync(join(home('alice'), 'chain.json')))
+
+  t.match(await alice(['balance']), { code: exit.ok })
+  const chain = `devnet:${devnet.url}`
+  t.same(remembered(), { chain })
+  for (const wrong of [
+    ['--chain', `node:${devnet.url}`, '--network', 'regtest'],
+    ['--chain', 'arc:http://127.0.0.1:1'],
+    ['--backup', missing],
+  ])
+    t.not((await plain(['wallet', 'balance', ...wrong])).code, exit.ok)
+  t.same(remembered(), { chain })
+  t.match(await plain(['wallet', 'balance']), { code: exit.ok })
+
+  const folder = join(home('alice'), 'safe')
+  mkdirSync(folder)
+  await plain(['wallet', 'balance', '--backup', join(folder, 'a.bak')])
+  t.same(remembered(), { chain, backup: join(folder, 'a.bak') })
+  rmSync(folder, { recursive: true })
+  const gone = await plain(['wallet', 'balance'])
+  t.match(gone, { code: exit.usage, stderr: /to keep none, remove .*chain\.json and name the --chain again/ })
+  rmSync(join(home('alice'), 'chain.json'))
+  t.match(await alice(['balance']), { code: exit.ok })
+})
+
+t.test('a chain that was never heard: nothing is known, and how to start one is said', async (t) => {
+  const { run } = await setUp(t)
+  const env = { RELAY_CHAIN: 'devnet:http://127.0.0.1:1' }
+  const balance = (tty: boolean) => run('alice')(['wallet', 'balance'], { env, tty })
+  t.match((await balance(false)).rows, [{ satoshis: 0, height: null, tip: null, isCurrent: false }])
+  t.match(
+    (await balance(true)).stdout,
+    /nothing is known yet: .*start one with relayd devnet, or relayd start/,
+  )
 })
 
 t.test('a chain that does not answer: what is known is told, what needs it is exit code 3', async (t) => {
@@ -187,16 +251,22 @@ t.test(
     const back = await bob(['recover'], { tty: true })
     t.match(back, {
       code: exit.ok,
-      stdout: /^2 coins, 7500 satoshi on devnet \(worth nothing\), from the backup on http/,
+      stdout:
+        /^2 coins, 7500 satoshi on devnet \(worth nothing\), from the backup on http.*; (?:no further blocks|blocks (\d+) to )/,
     })
     t.match((await bob(['balance'])).rows, [{ confirmed: 7500 }])
     const { address } = (await bob(['address'])).rows[0]
     await bob(['send', address, '1000'])
-    t.equal(
-      (await bob(['recover'])).code,
-      exit.usage,
+    t.match(
+      await bob(['recover']),
+      { code: exit.usage, stderr: /in use and have all .*nothing to recover/ },
       'where a payment was made there is nothing to be merged',
     )
+    await bob(['backup', home('bob.copy')])
+    t.match(await bob(['recover', '--backup', home('bob.copy')]), {
+      code: exit.failed,
+      stderr: /move the folder .*wallet away first/,
+    })
 
     loseAllBut('bob')
     const key = await bob(['recover', '--key-only', '--birthday', '0'])

@@ -106,7 +106,7 @@ t.test('a wallet while the relay runs and while it does not, and what is remembe
     satoshis: 20_000,
     to: freshAddress,
     network: 'devnet',
-    left: { unconfirmed: 30_000 - sent.fee },
+    left: 30_000 - sent.fee,
   })
   t.match((await wallet(data, 'history')).entries, [{ satoshis: -20_000 - sent.fee }, { satoshis: 50_000 }])
   const copy = join(folder, 'copy')
@@ -124,16 +124,36 @@ t.test('a wallet while the relay runs and while it does not, and what is remembe
   const left = 30_000 - sent.fee
   t.match(await wallet(data, 'balance'), { confirmed: left, isCurrent: true }, 'without options, by itself')
   const human = await relayd(data, ['wallet', 'balance', '--human'])
-  t.same(human.lines, [`${left} satoshi on devnet (worth nothing)`])
+  t.match(human.lines[0]!.split('\n'), [
+    `${left} satoshi on devnet (worth nothing)`,
+    `  ${left} confirmed`,
+    /^ {2}as of block \d+, devnet /,
+  ])
+  const listed = await relayd(data, ['wallet', 'history', '--human'])
+  t.match(listed.lines[0], /^TXID +SATOSHIS +STATUS +NETWORK +DESCRIPTION\n/)
+  for (const [words, message] of [
+    [['sned'], /there is no wallet command sned: balance, /],
+    [['send', freshAddress, '0'], 'SATOSHI takes a whole number of satoshi above 0'],
+    [['send', freshAddress, '2100000000000001'], 'SATOSHI is more than all coins there are'],
+    [['send', freshAddress, '-5'], /-5 is not a whole number above 0/],
+    [['recover', '--birthday', '2999-01-01'], '--birthday is in the future'],
+    [['recover', '--birthday', '9999999'], /--birthday is in the future: the newest block/],
+    [['recover'], /in use and follow the chain: there is nothing to recover/],
+    [['recover', '--backup', copy], /move the folder .*wallet away first/],
+  ] as const)
+    await t.rejects(relayd(data, ['wallet', ...words]), { message }, words.join(' '))
 
   const asked: string[] = []
+  const free: Promise<unknown>[] = []
   const ask = (yes: boolean) => (question: string) => {
     asked.push(question)
+    free.push(wallet(data, 'address'))
     return Promise.resolve(yes)
   }
   await t.rejects(relayd(data, ['wallet', 'send', freshAddress, '10'], { ask: ask(false) }), {
     message: 'nothing was sent',
   })
+  t.match(await Promise.all(free), [{ network: 'devnet' }], 'who is asked keeps the coins from nobody')
   t.match(asked, [
     `send 10 satoshi on devnet (worth nothing) and the fee to ${freshAddress}? There are ${left}.`,
   ])

@@ -26,7 +26,8 @@ export async function recoverCoins({ session, coins, values }: Job): Promise<num
 function foundText({ found, satoshis, network, source, from, to }: Recovered): string {
   const by = { key: 'with the key alone', earlier: 'going on where it stopped' }[source]
   const text = by ?? `from the backup ${source.includes('#') ? 'on' : 'in'} ${oneLine(source)}`
-  return `${found} coins, ${amount(satoshis, network)}, ${text}; blocks ${from} to ${to} were read`
+  const read = from > to ? 'no further blocks' : `blocks ${from} to ${to} were read`
+  return `${found} coins, ${amount(satoshis, network)}, ${text}; ${read}`
 }
 
 /** A height, or the first moment of a day. */
@@ -34,5 +35,6 @@ function birthdayOf(text: string): Birthday {
   if (/^(?:0|[1-9][0-9]{0,8})$/.test(text)) return { height: Number(text) }
   const ms = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN
   if (Number.isNaN(ms)) throw usageError('--birthday takes the height of a block, or a date like 2026-11-01')
+  if (ms > Date.now()) throw usageError('--birthday is in the future')
   return { time: ms / 1000 }
 }

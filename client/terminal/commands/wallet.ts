@@ -1,11 +1,11 @@
 import { createInterface } from 'node:readline/promises'
 import type { Coins } from '../../coins.ts'
 import { connectWallet } from '../../open.ts'
-import { command, exitCodes, positiveInteger, satoshis, usageError } from '../command.ts'
+import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
 import { recoverCoins } from './wallet-recover.ts'
-import { amount, asOfText, balanceLines, worth } from './wallet-text.ts'
+import { amount, asOfText, balanceLines, satoshiWord, worth } from './wallet-text.ts'
 
 /** What the faucet of a devnet gives unless said otherwise. */
 const faucetSatoshis = 100_000
@@ -46,6 +46,8 @@ export const walletCommand = command({
   positionals: [1, 3],
   async run(session, values, [action = '', ...args]) {
     const todo = Object.hasOwn(actions, action) ? actions[action as keyof typeof actions] : undefined
+    if (todo === undefined && action !== '')
+      throw usageError(`there is no wallet command ${oneLine(action)}: ${Object.keys(actions).join(', ')}`)
     if (todo === undefined || args.length < todo.arguments[0] || args.length > todo.arguments[1])
       throw usageError(`usage: relay wallet ${walletCommand.usage}`)
     refuseOthers(action, values)
@@ -115,7 +117,7 @@ async function address({ session, coins }: Job): Promise<number> {
 
 async function send({ session, coins, args, values }: Job): Promise<number> {
   const [to = '', text = ''] = args
-  const wanted = satoshis(text, 'SATOSHI')
+  const wanted = satoshiWord(text)
   const { network } = await coins.check(to, wanted)
   if (!values.yes && !(await isAgreed(session, `send ${amount(wanted, network)} to ${to}?`))) {
     session.say('not sent')
@@ -161,7 +163,7 @@ async function backup({ session, coins, args }: Job): Promise<number> {
 
 async function faucet({ session, coins, args }: Job): Promise<number> {
   const [text] = args
-  const wanted = text === undefined ? faucetSatoshis : satoshis(text, 'SATOSHI')
+  const wanted = text === undefined ? faucetSatoshis : satoshiWord(text)
   const given = await coins.faucet(wanted)
   session.print(
     { ...given, satoshis: wanted },
