@@ -15,7 +15,7 @@ import { fail, reserve } from '../coins/moves.ts'
 import { type Action, type ActionInput, type ActionOutput, fundsBasket } from '../coins/rows.ts'
 import { newReference } from '../coins/store.ts'
 import { mostWaits } from './flights.ts'
-import { changeAmounts, changeLimits, type Shape } from './draft-size.ts'
+import { changeAmounts, changeLimits, mostPaidFeeRate, type Shape } from './draft-size.ts'
 import { countedKey, ownScript } from '../own-keys.ts'
 import { selectCoins } from './select.ts'
 import type { CreateArgs } from './args.ts'
@@ -41,7 +41,8 @@ export async function draft(parts: WalletParts, args: CreateArgs): Promise<Draft
   await parts.store.change((batch) => expire(parts, batch))
   for (let waits = 0; ; waits++) {
     try {
-      return await reserveCoins(parts, args, { beef, feeRate: await chain.feeRate() })
+      const feeRate = Math.min(await chain.feeRate(), mostPaidFeeRate)
+      return await reserveCoins(parts, args, { beef, feeRate })
     } catch (error) {
       const isPoor = error instanceof MarketError && error.code === 'ERR_INSUFFICIENT_FUNDS'
       if (!isPoor || waits >= mostWaits || !(await parts.flights.next())) throw error

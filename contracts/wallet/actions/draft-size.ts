@@ -1,7 +1,13 @@
 /** What a transaction weighs before it is signed, and what is left of its money. */
-import { feeFor } from '../../chain/chain.ts'
+import { feeFor, leastFeeRate } from '../../chain/chain.ts'
 import { unlockP2pkhBytes } from '../../transaction/script.ts'
 import { compactSize } from '../../transaction/transaction.ts'
+
+/**
+ * The wallet pays no higher rate, whatever a node says that it demands: a lie would cost money that nobody sees. Where the
+ * network really demands more, it refuses what is sent.
+ */
+export const mostPaidFeeRate = 10 * leastFeeRate
 
 /** Everything about a transaction but the coins that will pay for it. */
 export interface Shape {

@@ -3,13 +3,15 @@
  * amounts and proofs are checked and the network has the transaction before anything is credited.
  */
 import { equal } from '../../../market/bytes.ts'
-import { type Member, parseBeef, verifyBeef } from '../../transaction/beef.ts'
+import { MarketError } from '../../../market/errors.ts'
+import { coinbaseMaturity, isCoinbase, type Member, parseBeef, verifyBeef } from '../../transaction/beef.ts'
 import { formatOutpoint, type Transaction } from '../../transaction/transaction.ts'
 import type { Batch } from '../coins/batch.ts'
 import { accept, addCoins, prove, spendElsewhere } from '../coins/moves.ts'
 import { type Action, type ActionOutput, type Coin, fundsBasket } from '../coins/rows.ts'
 import { newReference } from '../coins/store.ts'
 import { ownScript, paymentKey } from '../own-keys.ts'
+import { lineage } from '../sync/ancestry.ts'
 import { sendMembers } from './send.ts'
 import type { InternalizeArgs } from './args.ts'
 import { invalidParameter } from './errors.ts'
@@ -17,7 +19,8 @@ import type { WalletParts } from '../wallet-parts.ts'
 
 /**
  * Resolves when all outputs are coins of this wallet, on disk; again for what was brought before.
- * @throws ERR_MALFORMED, ERR_TRANSACTION_REFUSED; ERR_CHAIN_UNAVAILABLE, after which it may be repeated
+ * @throws ERR_MALFORMED, ERR_TRANSACTION_REFUSED; ERR_CONFLICT for what is spent already; ERR_CHAIN_UNAVAILABLE, after which
+ * it may be repeated
  */
 export async function internalize(parts: WalletParts, args: InternalizeArgs): Promise<void> {
   const { store, chain } = parts
@@ -27,10 +30,14 @@ export async function internalize(parts: WalletParts, args: InternalizeArgs): Pr
   if (new Set(outputs.map(({ vout }) => vout)).size !== outputs.length)
     throw invalidParameter('outputs', 'about different outputs')
   if (outputs.every(({ vout }) => isCredited(store.coin(`${subject.txid}.${vout}`)))) return
-  await verifyBeef(beef, chain)
-  await sendMembers(parts, subject.path === undefined ? beef.members.values() : [])
+  // What else is in it is neither kept nor sent: it has nothing to do with what is credited.
+  const members = lineage(beef)
+  await verifyBeef({ members, subject }, chain)
+  await checkMature(parts, subject, outputs)
+  await sendMembers(parts, members.values())
+  await checkUnspent(parts, subject, outputs)
   await store.change((batch) => {
-    for (const member of beef.members.values()) {
+    for (const member of members.values()) {
       batch.putMember(member)
       // What was waiting for a block may have found one in what others bring.
       if (member.path !== undefined && batch.actionOf(member.txid) !== undefined)
@@ -41,6 +48,39 @@ export async function internalize(parts: WalletParts, args: InternalizeArgs): Pr
 }
 
 const isCredited = (coin: Coin | undefined): boolean => coin?.state === 'mined' || coin?.state === 'unproven'
+
+/** @throws ERR_TRANSACTION_REFUSED for money of a coinbase that nobody may spend yet, and that a fork may still take away */
+async function checkMature(
+  { chain }: WalletParts,
+  { txid, transaction, path }: Member,
+  outputs: readonly ActionOutput[],
+): Promise<void> {
+  if (path === undefined || !isCoinbase(transaction) || outputs.every(({ key }) => key === undefined)) return
+  const depth = (await chain.currentHeight()) - path.height + 1
+  if (depth < coinbaseMaturity)
+    throw new MarketError(
+      'ERR_TRANSACTION_REFUSED',
+      `${txid} was mined too recently: it is credited ${coinbaseMaturity} blocks deep, and is ${depth} deep`,
+    )
+}
+
+/**
+ * What is in a block may be spent already, however well it is proven; where nobody can tell, it is credited.
+ * @throws ERR_CONFLICT
+ */
+async function checkUnspent(
+  { store, chain }: WalletParts,
+  { txid, path }: Member,
+  outputs: readonly ActionOutput[],
+): Promise<void> {
+  // A view of the mempool may be late, and then it does not know the output yet.
+  if (path === undefined && (await chain.status(txid)).state !== 'mined') return
+  for (const { vout } of outputs) {
+    if (store.coin(`${txid}.${vout}`) !== undefined) continue
+    if ((await chain.isUnspent({ txid, vout })) === false)
+      throw new MarketError('ERR_CONFLICT', `${txid}.${vout} is spent already`)
+  }
+}
 
 /** @throws WERR_INVALID_PARAMETER when the output is not there, or is not what the remittance says */
 function planned(

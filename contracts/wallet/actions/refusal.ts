@@ -1,7 +1,7 @@
 /** What a refusal by the network means for the coins of a transaction: the one place where that is decided. */
 import { MarketError } from '../../../market/errors.ts'
 import type { Refusal } from '../../chain/chain.ts'
-import type { Member } from '../../transaction/beef.ts'
+import { isCoinbase, type Member } from '../../transaction/beef.ts'
 import { rootOf } from '../../transaction/merkle-path.ts'
 import { formatOutpoint, type Txid } from '../../transaction/transaction.ts'
 import type { WalletParts } from '../wallet-parts.ts'
@@ -26,6 +26,11 @@ export async function decideRefusal(
   { txid, transaction }: Pick<Member, 'txid' | 'transaction'>,
   error: MarketError,
 ): Promise<Verdict> {
+  if (isCoinbase(transaction)) {
+    // There is no other block for it: where its own is back in the chain, it is found there again.
+    if ((await parts.chain.status(txid)).state !== 'unknown') return { kind: 'taken' }
+    return { kind: 'failed', lost: new Set(), why: `the block that ${txid} was mined in left the chain` }
+  }
   const lost = new Set<string>()
   const untold: string[] = []
   let isAllThere = true

@@ -74,6 +74,36 @@ export function accept(batch: Batch, txid: Txid): void {
   become(batch, action, 'unproven')
 }
 
+/**
+ * The network has the same payment under another id, which anyone on its way can give it: the action and its coins go on
+ * under that. What spends these coins by their old names will never be.
+ */
+export function rename(
+  batch: Batch,
+  number: number,
+  { txid, transaction }: { txid: Txid; transaction: Transaction },
+): void {
+  const before = batch.action(number)
+  if (before?.txid === undefined || before.state === 'mined' || batch.actionOf(txid) !== undefined) return
+  for (const { outpoint, spent, reserved } of batch.coinsOf(before)) {
+    const child = spent?.action ?? reserved?.action
+    if (child !== undefined) fail(batch, child, `${outpoint} is an output of ${txid} now`)
+  }
+  const coins = batch.coinsOf(before)
+  batch.putMember({ txid, transaction })
+  batch.putAction({ ...before, txid })
+  for (const { spent: _, reserved: __, ...coin } of coins) {
+    batch.putCoin({ ...coin, state: 'failed' })
+    const outpoint = `${txid}.${coin.outpoint.slice(txid.length + 1)}`
+    batch.putCoin({ ...coin, outpoint, number: batch.next('coin') })
+  }
+  for (const { outpoint } of before.inputs) {
+    const coin = batch.coin(outpoint)
+    if (coin?.spent?.action === number) batch.putCoin({ ...coin, spent: { by: txid, action: number } })
+  }
+  accept(batch, txid)
+}
+
 /** It is in a block of the best chain. Also for ancestors that are no actions, so that a BEEF grows no longer than it must. */
 export function prove(batch: Batch, txid: Txid, path: MerklePath): void {
   batch.putProof(txid, path)

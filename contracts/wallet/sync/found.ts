@@ -1,5 +1,6 @@
 /** What a transaction of others means for our coins, and writing that down: payments to counted keys, spends of coins. */
 import { isCoinbase, type Member } from '../../transaction/beef.ts'
+import { feeFor, leastFeeRate } from '../../chain/chain.ts'
 import type { MerklePath } from '../../transaction/merkle-path.ts'
 import { formatOutpoint, type Transaction, type Txid } from '../../transaction/transaction.ts'
 import type { Batch, Rows } from '../coins/batch.ts'
@@ -11,6 +12,12 @@ import type { Counted, WatchedKeys } from './watched-keys.ts'
 
 /** Where coins go that were mined straight to a key: nobody may spend them for a hundred blocks, so they are not selected. */
 const minedBasket = 'coinbase'
+
+/**
+ * Satoshi: what it costs at least to spend an output of a counted key, 148 bytes. Outputs of less are nobody's coins: they
+ * are worth nothing, and anyone can send thousands of them.
+ */
+const leastWorth = feeFor(148, leastFeeRate)
 
 export interface Payment extends Counted {
   readonly vout: number
@@ -28,7 +35,7 @@ export function involvedIn(
 ): Involved | undefined {
   const spends = inputs.flatMap((input) => rows.coin(formatOutpoint(input)) ?? [])
   const pays = outputs.flatMap(({ script, satoshis }, vout) => {
-    const counted = satoshis > 0 ? keys.find(script) : undefined
+    const counted = satoshis >= leastWorth ? keys.find(script) : undefined
     return counted === undefined ? [] : [{ ...counted, vout }]
   })
   return spends.length + pays.length === 0 ? undefined : { spends, pays }

@@ -16,6 +16,10 @@ export const syncLimits = {
   stepBlocks: 10,
   /** Transactions of the mempool fetched by one pass; the others come with the next. */
   mempool: 1000,
+  /** New coins of the mempool that one pass asks about; what spends the others is found when it is in a block. */
+  asked: 200,
+  /** Failed actions, the newest, that may turn out to be on the network under another id. */
+  twins: 1000,
   /** Actions that one pass asks about; the next goes on behind them. */
   actions: 500,
   /** Actions without an answer after which a pass stops: a network that is away is not asked about all of them. */

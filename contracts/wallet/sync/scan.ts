@@ -1,16 +1,13 @@
 /** Reading blocks and the mempool for what concerns our coins, in steps whose end is kept on disk. */
 import { MarketError } from '../../../market/errors.ts'
 import type { Place } from '../../chain/chain.ts'
+import { rename } from '../coins/moves.ts'
 import { type Found, scan, type Step, type Trail, trailFrom } from '../../chain/scan.ts'
-import {
-  parseOutpoint,
-  parseTransaction,
-  type Transaction,
-  type Txid,
-} from '../../transaction/transaction.ts'
-import { missingAncestors } from './ancestry.ts'
+import { parseOutpoint, type Transaction, type Txid } from '../../transaction/transaction.ts'
+import { missingAncestors, readable } from './ancestry.ts'
 import { type Involved, involvedIn, record } from './found.ts'
 import { syncLimits, type SyncParts, type Tally } from './parts.ts'
+import { Twins } from './twins.ts'
 import { keyKinds, type WatchedKeys, watchLimits } from './watched-keys.ts'
 
 /** A transaction where it was seen: in a block, or without `place` in the mempool. */
@@ -23,6 +20,7 @@ interface Sighting {
 export class Scanner {
   readonly #parts: SyncParts
   readonly #keys: WatchedKeys
+  readonly #twins: Twins
   #trail: Trail | undefined
   /** Of the mempool as it was last: what was looked at already. */
   #seen = new Set<Txid>()
@@ -30,6 +28,7 @@ export class Scanner {
   constructor(parts: SyncParts, keys: WatchedKeys) {
     this.#parts = parts
     this.#keys = keys
+    this.#twins = new Twins(parts.store)
   }
 
   /** Begins anew from the place in the store: for whoever set it back. */
@@ -41,6 +40,7 @@ export class Scanner {
   /** @returns whether blocks of before were taken back */
   async pass(tally: Tally): Promise<boolean> {
     await this.#watchMore()
+    await this.#twins.load()
     let isForked = await this.#begin()
     let isAtTip = false
     for (let left: number = syncLimits.blocks; left > 0 && !isAtTip; left -= syncLimits.stepBlocks) {
@@ -113,6 +113,7 @@ export class Scanner {
     this.#seen = new Set(all.filter((txid) => this.#seen.has(txid)))
     const fresh = all.filter((txid) => !this.#seen.has(txid))
     const now = fresh.slice(0, syncLimits.mempool)
+    const coins: string[] = []
     for (let at = 0; at < now.length; at += syncLimits.concurrent) {
       const some = now.slice(at, at + syncLimits.concurrent)
       const bytes = await Promise.all(some.map((txid) => chain.transaction(txid)))
@@ -120,20 +121,32 @@ export class Scanner {
         const raw = bytes[index]
         this.#seen.add(txid)
         // Without bytes it has left in the meantime: it is in the next block, or nowhere.
-        if (raw === undefined) continue
-        const coins = await this.#look({ txid, transaction: parseTransaction(raw) }, tally)
-        // What spends a coin may have been looked at before the coin was known.
-        for (const outpoint of coins)
-          if (this.#seen.size > 0 && (await chain.isUnspent(parseOutpoint(outpoint))) === false)
-            this.#seen.clear()
+        const transaction = raw && readable(raw)
+        if (transaction === undefined) continue
+        const found = await this.#look({ txid, transaction }, tally)
+        coins.push(...found.slice(0, syncLimits.asked - coins.length))
       }
     }
+    if (await this.#areSpent(coins)) this.#seen.clear()
     return !(await this.#watchMore()) && fresh.every((txid) => this.#seen.has(txid))
+  }
+
+  /** Whether the network says that of one: what spends a coin may have been looked at before the coin was known. */
+  async #areSpent(coins: readonly string[]): Promise<boolean> {
+    const { chain } = this.#parts
+    for (let at = 0; at < coins.length; at += syncLimits.concurrent) {
+      const some = coins.slice(at, at + syncLimits.concurrent)
+      const answers = await Promise.all(some.map((outpoint) => chain.isUnspent(parseOutpoint(outpoint))))
+      if (answers.includes(false)) return true
+    }
+    return false
   }
 
   /** @returns outpoints of coins that it brought */
   async #look({ txid, transaction, place }: Sighting, tally: Tally): Promise<readonly string[]> {
     const { store, chain, now } = this.#parts
+    const twin = this.#twins.find(txid, transaction)
+    if (twin !== undefined) await store.change((batch) => rename(batch, twin, { txid, transaction }))
     const involved = involvedIn(transaction, { rows: store, keys: this.#keys })
     if (involved === undefined || this.#isKnown({ txid, place }, involved)) return []
     const path = place === undefined ? undefined : await chain.proof(txid)
