@@ -7,7 +7,7 @@ import { type Item, Acknowledged, listAll, makeItems, placeOf, sealRead } from '
 import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
 import { sendAll, sendBatch, type Told } from '../fixtures/storm.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 const program = compileRelay(t.testdir())
 
 /** Sends everything at once and kills the relay as soon as it has given `answers` answers. */

@@ -11,7 +11,7 @@ import { NodeChain } from '../../contracts/chain/node.ts'
 import { compileRelay } from '../fixtures/compiled.ts'
 import { spawnRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(280_000)
 const program = compileRelay(join(t.testdirName, 'compiled'))
 const env = { ...process.env, RELAYD_DATA: join(t.testdirName, 'not-this') }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { runLedger } from '../fixtures/ledger-life/run.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(280_000)
 
 const lanes = 4
 const stepsOfLane = 25_000

@@ -16,7 +16,7 @@ import { actor, ask, askSigned, post, postSigned, replyTo, sealFor, sealRecord }
 const tls = (name: string) => new URL(`../fixtures/tls/${name}.pem`, import.meta.url).pathname
 
 // Seven programs are started, each of which is compiled first.
-t.setTimeout(180_000)
+t.setTimeout(280_000)
 
 /** Runs `relayd` to its end. */
 async function relayd(args: readonly string[], env: Record<string, string> = {}) {

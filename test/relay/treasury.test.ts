@@ -10,7 +10,7 @@ import { control } from '../../relay/operator/control.ts'
 import { startRelay } from '../../relay/relay.ts'
 import { openDevnet, serve } from '../fixtures/chain.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(280_000)
 
 /** Starts a relay in this process that has a chain, and hears its log. */
 async function start(t: Test, data: string, args: readonly string[], options: { devnetUrl?: string } = {}) {
