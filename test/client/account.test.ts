@@ -18,7 +18,7 @@ import { identityOf } from '../fixtures/keys.ts'
 import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, payment: 6 }
 const prices = { storageGBDay: 4_000_000, egressGB: 10_000_000, ingressGB: 1_000_000 }

@@ -23,7 +23,7 @@ import { type Question, sealReply, startLyingRelay, startProxy } from '../fixtur
 import { befriend, type Person, person, relayCommand, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(280_000)
 
 async function two(t: Test, relay: RelayAddress): Promise<{ alice: Person; bob: Person }> {
   const alice = await person(join(t.testdirName, 'alice'), 'Alice', [relay])

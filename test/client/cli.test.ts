@@ -12,7 +12,7 @@ import { sealReply, startLyingRelay } from '../fixtures/lying-relay.ts'
 import { relayCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 const exit = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, notFound: 5, payment: 6 }
 

@@ -10,7 +10,7 @@ import { startTestRelay } from '../fixtures/relay.ts'
 import { keysOf } from '../fixtures/wallet.ts'
 import { serveJson } from '../fixtures/wallet-server.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 async function setUp(t: Test) {
   t.testdir()

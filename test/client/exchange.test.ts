@@ -18,7 +18,7 @@ import { startLyingRelay, startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, type Person, person, reopen, texts } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 /** A relay that lives as long as the test, counting what it is asked to read. */
 async function counted(t: Test, name: string): Promise<RelayAddress & { reads: () => number }> {

@@ -18,7 +18,7 @@ import { startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, compileClient, person, reopen, spawnCommand, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 t.test('two processes that pull at once spend one pull and show one message', async (t) => {
   t.testdir()

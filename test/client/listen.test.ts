@@ -17,7 +17,7 @@ import { ask, infoOf, sealReply } from '../fixtures/lying-relay.ts'
 import { befriend, compileClient, type Person, person, spawnCommand } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 async function two(t: Test, relays: RelayAddress[]): Promise<{ alice: Person; bob: Person }> {
   const people = {

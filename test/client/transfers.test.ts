@@ -13,7 +13,7 @@ import { startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, compileClient, type Person, person, spawnCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(280_000)
 
 const program = compileClient(t.testdir())
 

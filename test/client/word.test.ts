@@ -8,7 +8,7 @@ import { type Greed, sealReply, startGreedyRelay, startLyingRelay } from '../fix
 import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 const exit = { ok: 0, failed: 1, payment: 6 }
 const cheap = { storageGBDay: 1, egressGB: 1, ingressGB: 0 }

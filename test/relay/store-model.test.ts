@@ -10,7 +10,7 @@ import { identityOf } from '../fixtures/keys.ts'
 import { type Kept, Model } from '../fixtures/store-model.ts'
 import { clock, makeDelete, makeRead, makeRecord, termsOf } from '../fixtures/records.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 const owners = ['ann', 'ben'].map((name) => identityOf(name))
 const receivers = ['rae', 'sam'].map((name) => identityOf(name).identity)

@@ -10,7 +10,7 @@ import { countersKey, headKey, metaKey } from '../../relay/store/keys.ts'
 import { Store } from '../../relay/store/store.ts'
 import { makeRead, makeRecord, openStore, pathOf, start, termsOf } from '../fixtures/records.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(280_000)
 
 const open = (directory: string) => Store.open({ directory, now: () => start })
 
