@@ -116,12 +116,12 @@ export class NodeChain implements Chain {
   async isValidRootForHeight(root: Txid, height: number): Promise<boolean> {
     const tip = await this.tip()
     if (!Number.isSafeInteger(height) || height < 0 || height > tip.height) return false
-    const known = this.#roots.get(height, tip)
+    const known = this.#roots.get(height, tip.hash)
     if (known !== undefined) return known === root
     const place = await this.placeAt(height)
     if (place === undefined) return false
     const header = await this.#header(place.hash)
-    this.#roots.set({ height, root: header.merkleroot }, tip)
+    this.#roots.set({ height, root: header.merkleroot }, tip.hash)
     return header.merkleroot === root
   }
 

@@ -1,32 +1,26 @@
-/** The roots of headers that were asked for, as long as no block could have taken their place. */
+/** The roots of headers that were asked for under one tip: with another one, any of them may be of a branch that lost. */
 import type { Txid } from '../transaction/transaction.ts'
-import type { Place } from './chain.ts'
 
-const rootCacheLimits = {
-  roots: 4096,
-  /** Blocks on top of one that is not asked about again when the tip changes. */
-  settledDepth: 100,
-} as const
+const mostRoots = 4096
 
 export class RootCache {
   readonly #roots = new Map<number, Txid>()
   #tip: Txid | undefined
 
-  /** @param tip of now: when it is another than before, what is not settled is forgotten */
-  get(height: number, tip: Place): Txid | undefined {
-    if (this.#tip !== tip.hash) {
-      for (const known of this.#roots.keys())
-        if (known > tip.height - rootCacheLimits.settledDepth) this.#roots.delete(known)
-      this.#tip = tip.hash
+  /** @param tip the hash of the newest block of now */
+  get(height: number, tip: Txid): Txid | undefined {
+    if (this.#tip !== tip) {
+      this.#roots.clear()
+      this.#tip = tip
     }
     return this.#roots.get(height)
   }
 
   /** @param tip the one before `root` was asked for: when it has changed since, the answer may be one of before */
-  set({ height, root }: { height: number; root: Txid }, tip: Place): void {
-    if (this.#tip !== tip.hash) return
+  set({ height, root }: { height: number; root: Txid }, tip: Txid): void {
+    if (this.#tip !== tip) return
     const [oldest] = this.#roots.keys()
-    if (this.#roots.size >= rootCacheLimits.roots && oldest !== undefined) this.#roots.delete(oldest)
+    if (this.#roots.size >= mostRoots && oldest !== undefined) this.#roots.delete(oldest)
     this.#roots.set(height, root)
   }
 }

@@ -55,6 +55,23 @@ t.test(
   },
 )
 
+t.test('a root is of the best chain, however deep it was replaced', async (t) => {
+  const { chain, node } = await openDevnet(t)
+  const depth = 100
+  const { height } = node.chain.tip
+  const heights = [height - depth + 1, height - depth / 2, height]
+  const rootAt = (at: number) => readBlock(node.chain.at(at)!.bytes).header.root
+  const before = heights.map(rootAt)
+  for (const [index, at] of heights.entries()) t.ok(await chain.isValidRootForHeight(before[index]!, at))
+
+  await node.reorganize(depth)
+
+  for (const [index, at] of heights.entries()) {
+    t.notOk(await chain.isValidRootForHeight(before[index]!, at), `${height - at} below the tip of before`)
+    t.ok(await chain.isValidRootForHeight(rootAt(at), at))
+  }
+})
+
 t.test('paths of every place in blocks of every small size are those of the blocks', async (t) => {
   const { chain, node, coin } = await openDevnet(t)
   for (let size = 1; size <= 6; size++) {
