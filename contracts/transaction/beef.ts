@@ -139,6 +139,19 @@ function serializeBeef(members: readonly Member[]): Uint8Array {
   )
 }
 
+/** Of what a BEEF contains, these transactions and what they descend from, up to what is in blocks; nothing else proves them. */
+export function lineage(members: Beef['members'], subjects: readonly Txid[]): Beef['members'] {
+  const wanted = new Set<Txid>()
+  const open = [...subjects]
+  for (let txid = open.pop(); txid !== undefined; txid = open.pop()) {
+    const member = members.get(txid)
+    if (member === undefined || wanted.has(txid)) continue
+    wanted.add(txid)
+    if (member.path === undefined) for (const input of member.transaction.inputs) open.push(input.txid)
+  }
+  return new Map([...members].filter(([txid]) => wanted.has(txid)))
+}
+
 /**
  * Everything that can be known without the network: each member is in a block of the best chain, or final, of version 1,
  * signed under the rules of nodes, and spends once, and no more than there is, outputs of members.

@@ -39,6 +39,29 @@ t.test('of a BEEF only what the subject descends from is kept and sent', async (
   t.equal((await wallet.balance()).unconfirmed, 500)
 })
 
+t.test('of an inputBEEF only what the inputs descend from is kept', async (t) => {
+  const { devnet, open } = await openScene(t)
+  const wallet = await open('alice')
+  const { txid, args } = await bill(devnet, wallet, 5000)
+  await wallet.internalizeAction({ ...args, tx: await beefOf(devnet.chain, txid) })
+  const surplus = await devnet.node.pay(elsewhere, 1000)
+  const given = await devnet.node.pay(elsewhere, 2000)
+  const inputBEEF = await makeBeefOf([given, surplus, txid], (id) => memberOf(devnet.chain, id))
+  const { transaction } = (await memberOf(devnet.chain, given))!
+  const vout = transaction.outputs.findIndex(({ satoshis }) => satoshis === 2000)
+
+  const { signableTransaction } = await wallet.createAction({
+    description: 'spends what another signs for',
+    inputBEEF: [...inputBEEF],
+    inputs: [{ outpoint: `${given}.${vout}`, unlockingScriptLength: 108, inputDescription: 'of another' }],
+    outputs: [],
+  })
+
+  t.ok(signableTransaction)
+  t.ok(wallet.store.known(given))
+  t.equal(wallet.store.known(surplus), undefined)
+})
+
 t.test('a coinbase is money when it is mature', async (t) => {
   const { devnet, open } = await openScene(t)
   const wallet = await open('alice')

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { fromHex, toHex } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
-import { type Beef, parseBeef, verifyBeef } from '../../transaction/beef.ts'
+import { type Beef, lineage, parseBeef, verifyBeef } from '../../transaction/beef.ts'
 import {
   finalSequence,
   type Output,
@@ -34,7 +34,7 @@ export interface Draft {
  */
 export async function draft(parts: WalletParts, args: CreateArgs): Promise<Draft> {
   const { chain } = parts
-  const beef = args.inputBEEF === undefined ? undefined : parseBeef(args.inputBEEF)
+  const beef = args.inputBEEF === undefined ? undefined : ofInputs(parseBeef(args.inputBEEF), args)
   if (beef !== undefined) await verifyBeef(beef, chain)
   if (new Set(args.inputs.map(({ outpoint }) => outpoint)).size !== args.inputs.length)
     throw invalidParameter('inputs', 'outputs that differ: none is spent twice')
@@ -49,6 +49,15 @@ export async function draft(parts: WalletParts, args: CreateArgs): Promise<Draft
     }
   }
 }
+
+/** Without what the inputs do not descend from: it would be kept for ever. */
+const ofInputs = ({ members, subject }: Beef, { inputs }: CreateArgs): Beef => ({
+  members: lineage(
+    members,
+    inputs.map(({ outpoint }) => parseOutpoint(outpoint).txid),
+  ),
+  subject,
+})
 
 async function reserveCoins(
   parts: WalletParts,

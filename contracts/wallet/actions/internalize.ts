@@ -4,14 +4,20 @@
  */
 import { equal } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
-import { coinbaseMaturity, isCoinbase, type Member, parseBeef, verifyBeef } from '../../transaction/beef.ts'
+import {
+  coinbaseMaturity,
+  isCoinbase,
+  lineage,
+  type Member,
+  parseBeef,
+  verifyBeef,
+} from '../../transaction/beef.ts'
 import { formatOutpoint, type Transaction } from '../../transaction/transaction.ts'
 import type { Batch } from '../coins/batch.ts'
 import { accept, addCoins, prove, spendElsewhere } from '../coins/moves.ts'
 import { type Action, type ActionOutput, type Coin, fundsBasket } from '../coins/rows.ts'
 import { newReference } from '../coins/store.ts'
 import { ownScript, paymentKey } from '../own-keys.ts'
-import { lineage } from '../sync/ancestry.ts'
 import { sendMembers } from './send.ts'
 import type { InternalizeArgs } from './args.ts'
 import { invalidParameter } from './errors.ts'
@@ -31,7 +37,7 @@ export async function internalize(parts: WalletParts, args: InternalizeArgs): Pr
     throw invalidParameter('outputs', 'about different outputs')
   if (outputs.every(({ vout }) => isCredited(store.coin(`${subject.txid}.${vout}`)))) return
   // What else is in it is neither kept nor sent: it has nothing to do with what is credited.
-  const members = lineage(beef)
+  const members = lineage(beef.members, [beef.subject.txid])
   await verifyBeef({ members, subject }, chain)
   await checkMature(parts, subject, outputs)
   await sendMembers(parts, members.values())

@@ -1,7 +1,7 @@
 /** What a BEEF needs besides its subject: ancestors down to those that are in blocks, from the store and from the chain. */
 import { MarketError } from '../../../market/errors.ts'
 import type { Chain } from '../../chain/chain.ts'
-import type { Beef, Member } from '../../transaction/beef.ts'
+import type { Member } from '../../transaction/beef.ts'
 import { parseTransaction, type Transaction, type Txid } from '../../transaction/transaction.ts'
 import type { Rows } from '../coins/batch.ts'
 import type { CoinStore } from '../coins/store.ts'
@@ -51,19 +51,6 @@ export function readable(bytes: Uint8Array): Transaction | undefined {
     if (error instanceof MarketError && error.code === 'ERR_MALFORMED') return undefined
     throw error
   }
-}
-
-/** Of what is in a BEEF, its subject and what that descends from, up to what is in blocks; parents before children. */
-export function lineage({ members, subject }: Beef): Map<Txid, Member> {
-  const wanted = new Set<Txid>()
-  const open: Txid[] = [subject.txid]
-  for (let txid = open.pop(); txid !== undefined; txid = open.pop()) {
-    const member = members.get(txid)
-    if (member === undefined || wanted.has(txid)) continue
-    wanted.add(txid)
-    if (member.path === undefined) open.push(...parentsOf(member.transaction))
-  }
-  return new Map([...members].filter(([txid]) => wanted.has(txid)))
 }
 
 /**
