@@ -13,9 +13,9 @@ export const Quote = z.object({
 export type Quote = z.infer<typeof Quote>
 
 /** A contract id is the longest name there is. */
-const PurseName = z.string().min(1).max(64)
+export const PurseName = z.string().min(1).max(64)
 /** Far beyond all bytes times milliseconds that a relay can ever have kept. */
-const Count = z.string().regex(/^[0-9]{1,40}$/, 'not a decimal number')
+export const Count = z.string().regex(/^[0-9]{1,40}$/, 'not a decimal number')
 const noteLength = 256
 /** More than a page of entries, or the contracts of one owner, ever are. */
 const mostRows = 10_000
@@ -52,7 +52,7 @@ export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'ret
 export const LedgerEntry = z.object({
   at: Milliseconds,
   purse: PurseName,
-  what: z.enum(['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid']),
+  what: z.enum(['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid', 'bought']),
   recordId: RecordId.optional(),
   /** Where the credit came from or went. */
   note: z.string().max(noteLength).optional(),

@@ -3,9 +3,11 @@ import { z } from 'zod'
 import { messageSchema } from '../market/envelope.ts'
 import { type Code, isCode } from '../market/errors.ts'
 import { Path, RecordEnvelope, RecordId, Write } from '../market/record.ts'
-import { Hash, Key, Milliseconds, protocolLimits, Tag } from '../market/units.ts'
-import { Account, Quote } from './account.ts'
+import { Hash, Key, Milliseconds, protocolLimits, Satoshis, Tag } from '../market/units.ts'
+import { Account, PurseName, Quote } from './account.ts'
+import { Withdrawal } from './payment.ts'
 import { DeleteReceipt, Receipt } from './receipt.ts'
+import { UsageReport } from './usage.ts'
 
 export const protocolVersion = 1
 
@@ -61,6 +63,20 @@ export const AccountRequest = z.strictObject({
   limit: z.int().min(1).optional(),
 })
 
+/** The pulls of one purse, oldest first; `cursor` goes on to later ones (§4.10). With `evidence`, the signed reads too. */
+export const RequestUsage = z.strictObject({
+  type: z.literal('RequestUsage'),
+  account: PurseName,
+  afterTs: Milliseconds.optional(),
+  beforeTs: Milliseconds.optional(),
+  cursor: Cursor.optional(),
+  limit: z.int().min(1).optional(),
+  evidence: z.boolean().optional(),
+})
+
+/** Pays prepaid credit back: so much of it, or all there is (§4.9). */
+export const WithdrawRequest = z.strictObject({ type: z.literal('withdraw'), satoshis: Satoshis.optional() })
+
 /** A request to a relay other than a bare record. */
 export const Request = z.discriminatedUnion('type', [
   Store,
@@ -71,6 +87,8 @@ export const Request = z.discriminatedUnion('type', [
   Prove,
   QuoteRequest,
   AccountRequest,
+  RequestUsage,
+  WithdrawRequest,
 ])
 export type Request = z.infer<typeof Request>
 export const RequestEnvelope = messageSchema(Request)
@@ -111,6 +129,8 @@ export const replies = {
   prove: z.object({ result: Proof }),
   quote: z.object({ result: Quote }),
   account: z.object({ result: Account, ...page }),
+  RequestUsage: z.object({ result: UsageReport, ...page }),
+  withdraw: z.object({ result: Withdrawal }),
 } as const satisfies Record<RequestType, z.ZodType>
 export type ReplyOf<T extends RequestType> = z.infer<(typeof replies)[T]>
 
@@ -179,8 +199,11 @@ export const features = [
   'owner',
   'detail',
   'maxPulls',
+  'bilateralPulls',
+  'RequestUsage',
+  'withdraw',
 ] as const
-export type Feature = (typeof features)[number] | 'bilateralPulls'
+export type Feature = (typeof features)[number]
 
 /** What a relay's `features` must list before it may be sent this (§4.2). */
 export function featuresOf(request: Request | Write): Feature[] {
@@ -198,6 +221,8 @@ export function featuresOf(request: Request | Write): Feature[] {
     case 'prove':
     case 'quote':
     case 'account':
+    case 'RequestUsage':
+    case 'withdraw':
       return [request.type]
     case 'read':
     case 'delete':
