@@ -95,7 +95,7 @@ t.test('imports point towards market only, and relay and client never meet', asy
       const target = normalize(join(dirname(path), from))
       const version = target.endsWith('package.json') && !['market', 'contracts'].includes(layerOf(path))
       if (!version && !allowed[layerOf(path)].includes(layerOf(target))) wrong.push(`${path}: ${from}`)
-      if (!/\.(?:ts|json)$/.test(from)) wrong.push(`${path}: ${from} has no extension`)
+      if (!/\.(?:ts|cjs|json)$/.test(from)) wrong.push(`${path}: ${from} has no extension`)
     }
   }
   t.same(wrong, [])

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { commands } from '../../client/terminal/commands/index.ts'
 import { Session } from '../../client/terminal/session.ts'
 import { bytesText, jsonLine, manyLines, oneLine, table } from '../../client/terminal/show.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { sealReply, startLyingRelay } from '../fixtures/lying-relay.ts'
 import { relayCommand } from '../fixtures/people.ts'
@@ -389,11 +390,9 @@ t.test('help and version, everywhere', async (t) => {
 
 t.test('the program is the command, in a process of its own', (t) => {
   const run = (...args: string[]) =>
-    spawnSync(
-      process.execPath,
-      [...process.execArgv, 'client/main.ts', '--home', join(t.testdir(), 'h'), ...args],
-      { encoding: 'utf8' },
-    )
+    spawnSync(process.execPath, [compiled('client/main.ts'), '--home', join(t.testdir(), 'h'), ...args], {
+      encoding: 'utf8',
+    })
 
   const made = run('init', '--label', 'Process')
   const wrong = run('fly')

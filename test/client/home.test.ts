@@ -15,14 +15,13 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { z } from 'zod'
 import { alice } from '../fixtures/keys.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, compileClient, person, reopen, spawnCommand, texts } from '../fixtures/people.ts'
+import { befriend, person, reopen, spawnCommand, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
 
 t.test('two processes that pull at once spend one pull and show one message', async (t) => {
   t.testdir()
-  const program = compileClient(join(t.testdirName, 'program'))
   const real = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => real.close())
   let reads = 0
@@ -42,7 +41,7 @@ t.test('two processes that pull at once spend one pull and show one message', as
   await befriend(alice, bob)
   await alice.client.send(await alice.client.friend('Bob'), 'for one', { maxPulls: 1 })
 
-  const runs = await Promise.all([1, 2].map(() => spawnCommand(program, bob.home, ['pull']).ended))
+  const runs = await Promise.all([1, 2].map(() => spawnCommand(bob.home, ['pull']).ended))
 
   t.same(
     runs.map(({ code }) => code),
@@ -54,7 +53,6 @@ t.test('two processes that pull at once spend one pull and show one message', as
 
 t.test('a kill between the answer and the inbox does not cost the only pull', async (t) => {
   t.testdir()
-  const program = compileClient(join(t.testdirName, 'program'))
   const real = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => real.close())
   const answered = withResolvers()
@@ -69,7 +67,7 @@ t.test('a kill between the answer and the inbox does not cost the only pull', as
   const bob = await person(join(t.testdirName, 'bob'), 'Bob', [relay])
   await befriend(alice, bob)
   await alice.client.send(await alice.client.friend('Bob'), 'only once', { maxPulls: 1 })
-  const killed = spawnCommand(program, bob.home, ['pull'])
+  const killed = spawnCommand(bob.home, ['pull'])
   await answered.promise
   killed.child.kill('SIGKILL')
   await killed.ended

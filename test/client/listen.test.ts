@@ -14,7 +14,7 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { alice, bob, relay } from '../fixtures/keys.ts'
 import { ask, infoOf, sealReply } from '../fixtures/lying-relay.ts'
-import { befriend, compileClient, type Person, person, spawnCommand } from '../fixtures/people.ts'
+import { befriend, type Person, person, spawnCommand } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
@@ -122,18 +122,17 @@ t.test('a relay killed and restarted loses nothing and repeats nothing', async (
 
 t.test('the command listens until it has heard enough, and leaves nothing unacknowledged', async (t) => {
   t.testdir()
-  const program = compileClient(join(t.testdirName, 'program'))
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
   const { alice, bob } = await two(t, [relay])
   const to = await alice.client.friend('Bob')
 
-  const counted = spawnCommand(program, bob.home, ['listen', '--count', '2'])
+  const counted = spawnCommand(bob.home, ['listen', '--count', '2'])
   await counted.seen('live on')
   await alice.client.send(to, 'one')
   await alice.client.send(to, 'two')
   const first = await counted.ended
-  const interrupted = spawnCommand(program, bob.home, ['listen'])
+  const interrupted = spawnCommand(bob.home, ['listen'])
   await interrupted.seen('live on')
   await alice.client.send(to, 'three')
   await interrupted.seen('three')

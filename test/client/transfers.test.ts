@@ -10,12 +10,10 @@ import { sendFile } from '../../client/files/uploads.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { encodePayload, type Payload } from '../../market/payload.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, compileClient, type Person, person, spawnCommand } from '../fixtures/people.ts'
+import { befriend, type Person, person, spawnCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
-
-const program = compileClient(t.testdir())
 
 /** A relay that stops answering, without failing, at the `nth` message that contains `what`. */
 async function stalling(t: Test, options: { what: string; nth: number; args?: string[] }) {
@@ -61,14 +59,14 @@ t.test('an upload killed in the middle goes on where it was, and seals nothing t
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 5 })
   const { alice, bob } = await two(t, relay.address)
   const { path, content } = source(t, 3_000_000)
-  const killed = spawnCommand(program, alice.home, ['send', 'Bob', '--file', path])
+  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
   await relay.reached
   killed.child.kill('SIGKILL')
   await killed.ended
   const [sending] = await alice.client.outbox()
   relay.resume()
 
-  const resumed = spawnCommand(program, alice.home, ['send', 'Bob', '--file', path])
+  const resumed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
   const { code, rows } = await resumed.ended
   await bob.client.pull()
   const { files } = await bob.client.finish()
@@ -87,7 +85,7 @@ t.test('a sending that a kill interrupted is finished by any later flush', async
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 2 })
   const { alice, bob } = await two(t, relay.address)
   const { path, content } = source(t, 1_000_000)
-  const killed = spawnCommand(program, alice.home, ['send', 'Bob', '--file', path])
+  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
   await relay.reached
   killed.child.kill('SIGKILL')
   await killed.ended
@@ -106,13 +104,13 @@ t.test('a download killed in the middle goes on where it was', async (t) => {
   const { alice, bob } = await two(t, relay.address)
   const { path, content } = source(t, 3_000_000)
   await alice.client.sendFile(await alice.client.friend('Bob'), path)
-  const killed = spawnCommand(program, bob.home, ['pull'])
+  const killed = spawnCommand(bob.home, ['pull'])
   await relay.reached
   killed.child.kill('SIGKILL')
   await killed.ended
   relay.resume()
 
-  const { code, rows } = await spawnCommand(program, bob.home, ['pull']).ended
+  const { code, rows } = await spawnCommand(bob.home, ['pull']).ended
 
   t.equal(code, 0)
   t.match(rows, [{ event: 'file', state: 'saved', size: 3_000_000 }])
@@ -125,7 +123,7 @@ t.test('a source that changed meanwhile is refused until its sending is given up
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 1 })
   const { alice } = await two(t, relay.address)
   const { path } = source(t, 500_000)
-  const killed = spawnCommand(program, alice.home, ['send', 'Bob', '--file', path])
+  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
   await relay.reached
   killed.child.kill('SIGKILL')
   await killed.ended

@@ -12,6 +12,7 @@ import { syncLimits } from '../../contracts/wallet/sync/sync.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import { type Devnet, openDevnet, startMs } from '../fixtures/chain.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { keysOf, openPurse, type Purse, prove } from '../fixtures/wallet-sync.ts'
 
 const alice = keysOf('alice')
@@ -272,13 +273,7 @@ t.test('killed in the middle, it goes on where it was', async (t) => {
   await devnet.node.mine(3 * syncLimits.blocks)
   await payAll(devnet, purse, [['receive', 60]])
   const directory = join(t.testdir(), 'killed')
-  const args = [
-    ...process.execArgv,
-    'test/fixtures/wallet-sync-child.ts',
-    toHex(sha256('alice')),
-    directory,
-    devnet.url,
-  ]
+  const args = [compiled('test/fixtures/wallet-sync-child.ts'), toHex(sha256('alice')), directory, devnet.url]
 
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(child.stdout, 'data')

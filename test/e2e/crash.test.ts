@@ -2,13 +2,11 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
 import type { Sealed } from '../../market/envelope.ts'
-import { compileRelay } from '../fixtures/compiled.ts'
 import { type Item, Acknowledged, listAll, makeItems, placeOf, sealRead } from '../fixtures/acknowledged.ts'
 import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
 import { sendAll, sendBatch, type Told } from '../fixtures/storm.ts'
 
 t.setTimeout(280_000)
-const program = compileRelay(t.testdir())
 
 /** Sends everything at once and kills the relay as soon as it has given `answers` answers. */
 async function killAfter(
@@ -68,7 +66,7 @@ t.test(
   async (t) => {
     const data = t.testdir()
     const ledger = new Acknowledged()
-    let relay = await spawnRelay(data, { program })
+    let relay = await spawnRelay(data)
     t.teardown(() => relay.kill('SIGKILL'))
     let follower: Follower | undefined
     let answeredReads = 0
@@ -96,7 +94,7 @@ t.test(
       })
       await following
       unanswered += items.length - acknowledged.length
-      relay = await spawnRelay(data, { program })
+      relay = await spawnRelay(data)
 
       t.equal(
         await ledger.check(relay),
@@ -131,7 +129,7 @@ t.test(
 
 t.test('kill -9 during concurrent reads never serves a record to more than maxPulls reads', async (t) => {
   const data = t.testdir()
-  let relay = await spawnRelay(data, { program })
+  let relay = await spawnRelay(data)
   t.teardown(() => relay.kill('SIGKILL'))
   const items = await makeItems(relay, 200, { maxPulls: 1 })
   const written = await replies(
@@ -154,7 +152,7 @@ t.test('kill -9 during concurrent reads never serves a record to more than maxPu
 
   await killAfter(relay, 30, reads, note)
   const before = [...servedTo.values()].filter(({ size }) => size > 0).length
-  relay = await spawnRelay(data, { program })
+  relay = await spawnRelay(data)
   await sendAll(relay.url, reads, note)
 
   t.ok(before > 0, `${before} of ${items.length} were served before the kill`)

@@ -1,6 +1,6 @@
 /** docs/protocol.md §4: "answered" means on the disk, shown below the page cache, where fsync is all there is. */
 import t from 'tap'
-import { compileRelay } from '../fixtures/compiled.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { type Item, makeItems, sealDelete, sealRead } from '../fixtures/acknowledged.ts'
 import { chunks, sendBatch, sendPipelined, sendSingle, type Told } from '../fixtures/storm.ts'
 import { openSocket, sealFor } from '../fixtures/wire.ts'
@@ -9,7 +9,7 @@ import { type Outcome, Scene } from './fixtures/scene.ts'
 
 t.setTimeout(300_000)
 const folder = t.testdir()
-const files = { library: compileFaultyDisk(folder), program: compileRelay(folder) }
+const files = { library: compileFaultyDisk(folder), program: [compiled('relay/main.ts')] }
 
 const same = (outcomes: string[]): Set<string> => new Set(outcomes)
 

@@ -8,19 +8,17 @@ import t from 'tap'
 import { restoreBackup } from '../../relay/store/restore.ts'
 import { Store } from '../../relay/store/store.ts'
 import { allButMeta, backedUp, makeData, rowsIn, rowsOf } from '../fixtures/backups.ts'
-import { compileRelay } from '../fixtures/compiled.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { start } from '../fixtures/records.ts'
 
 t.setTimeout(280_000)
 
-const program = t.testdir()
-compileRelay(program)
 const importing = (name: string, file: string) =>
-  `import { ${name} } from '${join(program, 'relay/store', file)}'`
+  `import { ${name} } from '${compiled(join('relay/store', file))}'`
 
 /** Backs up argv[1] to argv[2], and says so after each row or so. */
-const backingUp = `${importing('writeBackup', 'backup.js')}
-${importing('openDatabase', 'database.js')}
+const backingUp = `${importing('writeBackup', 'backup.ts')}
+${importing('openDatabase', 'database.ts')}
 const [data, directory] = process.argv.slice(1)
 const database = await openDatabase(data + '/store')
 let now = 0
@@ -34,7 +32,7 @@ await writeBackup({
 })`
 
 /** Restores argv[1] to argv[2]. */
-const restoring = `${importing('restoreBackup', 'restore.js')}
+const restoring = `${importing('restoreBackup', 'restore.ts')}
 const [backup, data] = process.argv.slice(1)
 console.log('begun')
 await restoreBackup({ backup, data, now: ${start} })`
@@ -75,7 +73,7 @@ t.test('a backup', async (t) => {
 })
 
 t.test('a restore, which is run again until it is done', async (t) => {
-  const { data, backup, rows } = await backedUp(t, { rows: 50_000, bytes: 1000 })
+  const { data, backup, rows } = await backedUp(t, { rows: 20_000, bytes: 1000 })
   const target = join(data, 'new')
   const left = new Map<string, number>()
 

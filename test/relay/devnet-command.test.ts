@@ -8,16 +8,16 @@ import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { parseAddress } from '../../contracts/chain/http.ts'
 import { NodeChain } from '../../contracts/chain/node.ts'
-import { compileRelay } from '../fixtures/compiled.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { spawnRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
-const program = compileRelay(join(t.testdirName, 'compiled'))
+const program = compiled('relay/main.ts')
 const env = { ...process.env, RELAYD_DATA: join(t.testdirName, 'not-this') }
 
 /** Runs `relayd` to its end. */
 async function relayd(...args: string[]) {
-  const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env })
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env })
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),
@@ -27,7 +27,7 @@ async function relayd(...args: string[]) {
 }
 
 async function startDevnet(t: Test, ...args: string[]) {
-  const child = spawn(process.execPath, [...program, 'devnet', '--listen', '127.0.0.1:0', ...args], {
+  const child = spawn(process.execPath, [program, 'devnet', '--listen', '127.0.0.1:0', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env,
   })
@@ -91,7 +91,7 @@ t.test('it says where it is, keeps its chain where it is told, and stops on a si
 t.test('a relay beside it, and its wallet from the command line', async (t) => {
   const data = join(t.testdir(), 'relay')
   const devnet = await startDevnet(t, '--block-every', '0')
-  const relay = await spawnRelay(data, { program, env: { RELAYD_CHAIN: devnet.chain } })
+  const relay = await spawnRelay(data, { env: { RELAYD_CHAIN: devnet.chain } })
   t.teardown(() => relay.kill('SIGKILL'))
   t.match(relay, { event: 'ready', network: 'devnet' } as object)
   const wallet = (...args: string[]) => relayd('wallet', ...args, '--data', data)

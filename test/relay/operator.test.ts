@@ -12,6 +12,7 @@ import { expiryKey, ledgerPrefix, placeKey } from '../../relay/store/keys.ts'
 import { bookReceived } from '../../relay/store/ledger.ts'
 import { Expiry } from '../../relay/store/rows.ts'
 import { Store } from '../../relay/store/store.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 import { actor, ask, postSigned, sealRecord } from '../fixtures/wire.ts'
 
@@ -268,7 +269,7 @@ t.test('a restore ends at the first Ctrl-C', { skip: process.platform === 'win32
   mkdirSync(copy)
   // It reads the key first, which is not there before somebody writes it.
   execFileSync('mkfifo', [join(copy, 'relay.key')])
-  const args = [...process.execArgv, 'relay/main.ts', 'restore', copy, '--data', data]
+  const args = [compiled('relay/main.ts'), 'restore', copy, '--data', data]
   const child = spawn(process.execPath, args, { stdio: 'ignore' })
   const exited = once(child, 'exit')
   const key = await open(join(copy, 'relay.key'), 'w')
@@ -282,7 +283,7 @@ t.test('a restore ends at the first Ctrl-C', { skip: process.platform === 'win32
 t.test('relayd runs them, and its help names them all', async (t) => {
   const data = t.testdir()
   const run = async (...args: string[]) => {
-    const child = spawn(process.execPath, [...process.execArgv, 'relay/main.ts', ...args], {
+    const child = spawn(process.execPath, [compiled('relay/main.ts'), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, RELAYD_DATA: data },
     })

@@ -10,17 +10,17 @@ import { WebSocket } from 'ws'
 import { readConfig, startOptions } from '../../relay/config.ts'
 import { control } from '../../relay/operator/control.ts'
 import { version } from '../../relay/version.ts'
+import { compiled } from '../fixtures/compiled.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 import { actor, ask, askSigned, post, postSigned, replyTo, sealFor, sealRecord } from '../fixtures/wire.ts'
 
 const tls = (name: string) => new URL(`../fixtures/tls/${name}.pem`, import.meta.url).pathname
 
-// Seven programs are started, each of which is compiled first.
 t.setTimeout(280_000)
 
 /** Runs `relayd` to its end. */
 async function relayd(args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [...process.execArgv, 'relay/main.ts', ...args], {
+  const child = spawn(process.execPath, [compiled('relay/main.ts'), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   })
