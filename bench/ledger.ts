@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { toHex } from '../market/bytes.ts'
+import { sha256Hex } from '../market/hash.ts'
 import { dayMs, protocolLimits } from '../market/units.ts'
 import { formatPath } from '../market/record.ts'
 import { checkLedger } from '../relay/ledger/check/check.ts'
@@ -53,9 +54,10 @@ async function live(store: Store, index: number): Promise<void> {
   if (outcome !== 'stored') throw new Error(`record ${index}: ${outcome}`)
   const until = Date.now() + protocolLimits.freshPastMs
   for (let pull = 0; pull < pullsOfRecord; pull++) {
-    const hash = toHex(randomBytes(32))
+    const [before, after] = [`"nonce":${pull},"path":"${formatPath(path)}"`, `"timestamp":${until}`]
+    const hash = sha256Hex(`{${before},${after}}`)
     // As long as a signed read is.
-    const text = JSON.stringify({ path: formatPath(path), sig: hash.repeat(5) })
+    const text = `{"msg":{${before},"sig":"${hash.repeat(5)}",${after}}}`
     const read = await store.read({ path, hash, until, text })
     if (read.outcome !== 'record') throw new Error(`read ${index}: ${read.outcome}`)
   }

@@ -1,6 +1,7 @@
 /** `npm run bench`: what a relay costs, beside what it may cost. Loopback only; takes a few minutes at most. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { auditParts } from './audit.ts'
 import { authParts } from './auth.ts'
 import { backupParts } from './backup.ts'
 import { chainParts } from './chain.ts'
@@ -9,9 +10,11 @@ import { inventoryParts } from './inventories.ts'
 import { ledgerParts } from './ledger.ts'
 import { liveParts } from './live.ts'
 import { meteredParts } from './metered.ts'
+import { paymentParts } from './payments.ts'
 import { printProfiles } from './profile.ts'
 import { readParts } from './reads.ts'
 import { measureSpeed, type Speed } from './speed.ts'
+import { usageParts } from './usage.ts'
 import { walletParts } from './wallets.ts'
 import { writeParts } from './writes.ts'
 
@@ -22,10 +25,13 @@ const parts: readonly Part[] = [
   ...liveParts,
   ...meteredParts,
   ...ledgerParts,
+  ...usageParts,
+  ...auditParts,
   ...backupParts,
   ...authParts,
   ...chainParts,
   ...walletParts,
+  ...paymentParts,
 ]
 /** No part begins after this; --full fills a store three times as large. */
 const budgetSeconds = { default: 250, full: 500 }

@@ -78,7 +78,7 @@ export async function withRelay<T>(
   children.add(child)
   const exited = once(child, 'exit')
   try {
-    const { url, key } = await readyLine(child)
+    const { url, key } = await readyLine(child, Ready)
     const startMs = performance.now() - began
     const pid = child.pid! // it has said it is ready, so it was spawned
     const startCpuMicros = cpuMicrosOf(pid)
@@ -91,19 +91,36 @@ export async function withRelay<T>(
       rssBytes: () => rssBytesOf(pid),
     })
   } finally {
-    child.kill('SIGTERM')
-    const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
-    await exited
-    clearTimeout(timer)
-    children.delete(child)
+    await stop(child, exited)
   }
 }
 
-async function readyLine(child: ChildProcess): Promise<z.infer<typeof Ready>> {
+/** A simulated node that costs another process what it costs, with a block every second. */
+export async function withDevnetProcess<T>(work: (url: string) => Promise<T>): Promise<T> {
+  const args = [program, 'devnet', '--listen', '127.0.0.1:0', '--block-every', '1s']
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  children.add(child)
+  try {
+    const { url } = await readyLine(child, z.object({ url: z.url() }))
+    return await work(url)
+  } finally {
+    await stop(child, once(child, 'exit'))
+  }
+}
+
+async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
+  await exited
+  clearTimeout(timer)
+  children.delete(child)
+}
+
+async function readyLine<T>(child: ChildProcess, form: z.ZodType<T>): Promise<T> {
   const lines = createInterface(child.stdout!) // piped above
   const timer = setTimeout(() => child.kill('SIGKILL'), readyMs)
   try {
-    for await (const line of lines) return Ready.parse(JSON.parse(line))
+    for await (const line of lines) return form.parse(JSON.parse(line))
   } finally {
     clearTimeout(timer)
     child.stdout?.resume()

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { toUtf8 } from '../market/bytes.ts'
-import { sha256 } from '../market/hash.ts'
+import { sha256, sha256Into } from '../market/hash.ts'
 import { Path } from '../market/record.ts'
 import { Hash, Milliseconds, Satoshis } from '../market/units.ts'
 import { Count, PurseName } from './account.ts'
@@ -51,13 +51,17 @@ export type UsageReport = z.infer<typeof UsageReport>
 /** The chain of a purse before its first pull. */
 export const usageStart = (purse: string): Uint8Array => sha256(toUtf8(`relay usage 1${purse}`))
 
+/** Chain and entry side by side; of no meaning between calls. */
+const both = new Uint8Array(64)
+
 /** The chain after one more pull: SHA-256(chain ‖ SHA-256(canonical text of the pull)). */
 export function usageAfter(chain: Uint8Array, { at, bytes, path, re, seq }: UsagePull): Uint8Array {
   // A path has no character that JSON would escape, so this is the canonical text (RFC 8785).
   const signed = re === null ? 'null' : `"${re}"`
   const entry = `{"at":${at},"bytes":${bytes},"path":"${path}","re":${signed},"seq":${seq}}`
-  const both = new Uint8Array(64)
   both.set(chain)
-  both.set(sha256(entry), 32)
-  return sha256(both)
+  sha256Into(both, 32, entry)
+  const next = new Uint8Array(32)
+  sha256Into(next, 0, both)
+  return next
 }

@@ -7,13 +7,11 @@ import type { Limits } from './limits.ts'
 import { type Pricing, quoteLifeMs } from './pricing.ts'
 import { metaKey } from './store/keys.ts'
 import { bookReceived, findPurse, hasRoomFor, pursesOf } from './store/ledger.ts'
-import { affords, available, hasEnded, hasLapsed } from './store/purses.ts'
+import { affords, available, hasEnded, hasLapsed, purseOrder } from './store/purses.ts'
 import { Newcomers, type Purse } from './store/rows.ts'
 import type { Offer, RecordBatch, Store, Terms } from './store/store.ts'
 
 const newcomerLifeMs = 30 * dayMs
-/** Free credit first, since it lapses; what a user has paid for last. */
-const purseOrder = ['trial', 'grant', 'credit'] as const
 /** Addresses that are told apart in a day; beyond, strangers share one count. */
 const trackedAddresses = 100_000
 

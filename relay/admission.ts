@@ -3,7 +3,7 @@ import { type Request, RequestEnvelope } from '../contracts/api.ts'
 import { decodeValue, type Sealed, verify } from '../market/envelope.ts'
 import { MarketError } from '../market/errors.ts'
 import { ANYONE_KEY } from '../market/identity.ts'
-import { decodeRecordValue, type SealedRecord, type Write } from '../market/record.ts'
+import { decodeRecord, decodeRecordValue, type SealedRecord, type Write } from '../market/record.ts'
 import { type Key, protocolLimits } from '../market/units.ts'
 import type { Limits } from './limits.ts'
 import { RateLimiter } from './rate.ts'
@@ -87,6 +87,25 @@ export class Gate {
     // Inside a canonical text every part is canonical, so the part's text is what its value serialises to.
     const inner = requestOf(value)?.record
     return { sealed, record: decodeRecordValue(inner, JSON.stringify(inner)) }
+  }
+
+  /**
+   * A record by itself, of whatever age, at exactly this path; who brings it was told apart by other means.
+   * @throws ERR_MALFORMED, ERR_BAD_SIGNATURE, ERR_LIMIT
+   */
+  admitRecord(textOf: () => string, path: string, caller: { address: string; now: number }): SealedRecord {
+    this.checkAddress(caller)
+    let record: SealedRecord
+    try {
+      record = decodeRecord(textOf())
+      if (record.path !== path) throw new MarketError('ERR_MALFORMED', 'the record has another path')
+    } catch (error) {
+      this.countFailure(caller)
+      throw error
+    }
+    this.#verify(record, caller)
+    if (record.msg.timestamp <= caller.now + protocolLimits.freshFutureMs) return record
+    throw new MarketError('ERR_MALFORMED', 'the record is from the future')
   }
 
   /** @throws ERR_LIMIT once this address has failed too often in this minute */

@@ -9,23 +9,37 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import type { Info } from '../contracts/api.ts'
+import type { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import { fromUtf8 } from '../market/bytes.ts'
 import { type Code, codes, MarketError } from '../market/errors.ts'
 import { plain, type Response } from './answers.ts'
 import type { Budget, Hold } from './budget.ts'
-import type { Limits } from './limits.ts'
+import { headerBytesOf, type Limits } from './limits.ts'
 import { callerAddress, limitAddress } from './rate.ts'
-import type { Service } from './service.ts'
+import type { RequestObserver, Service } from './service.ts'
 import { Turns } from './turns.ts'
+import type { ActDeps } from './web/acts.ts'
+import { addWebAuth } from './web/auth.ts'
+import { addFiles } from './web/files.ts'
+import { paymentHeaderBytes } from './web/limits.ts'
+import { hasBody } from './web/raw-body.ts'
 
-export interface AppDeps {
+export interface AppDeps extends Omit<ActDeps, 'service'> {
   readonly service: Service
+  /** Proves to clients of BRC-103 whom they talk to. */
+  readonly signer: KeyWallet
+  /** How clients reach this relay, where that is not how it listens. */
+  readonly publicUrl?: string | undefined
+  /** Let clients of BRC-31 in; needs `publicUrl`. */
+  readonly brc31: boolean
   readonly limits: Limits
   readonly budget: Budget
   readonly info: () => Info
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
   readonly trustProxy: boolean
+  /** Told of what was carried out through the file-system view. */
+  readonly observer?: RequestObserver | undefined
   /** Told of what is refused before the service has seen a message. */
   readonly onRefusal?: ((code: Code) => void) | undefined
   readonly log: FastifyBaseLogger
@@ -49,7 +63,7 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     return send(reply, plain(refused))
   }
   const server = {
-    maxHeaderSize: limits.headerBytes,
+    maxHeaderSize: headerBytesOf(limits, deps.till !== undefined),
     headersTimeout: timeouts.headersMs,
     connectionsCheckingInterval: timeouts.checkMs,
   }
@@ -58,6 +72,8 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyBytes,
     requestTimeout: timeouts.headersAndBodyMs,
+    // An address that is too long is one where nothing is, and is told so as any other: headers have their bound.
+    routerOptions: { maxParamLength: paymentHeaderBytes },
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionTimeout: timeouts.idleSocketMs,
     forceCloseConnections: 'idle' as const,
@@ -82,6 +98,10 @@ export function buildApp(deps: AppDeps): FastifyInstance {
     refuse(new MarketError('ERR_NOT_FOUND', 'there is nothing at this address'), request, reply),
   )
 
+  const auth = addWebAuth(app, webAuthOptions(deps))
+  const makeRoom = (request: FastifyRequest, bytes: number) => holds.get(request.raw)?.take(bytes)
+  addFiles(app, { ...deps, auth, makeRoom })
+
   app.post('/', async (request, reply) => {
     const body = request.body as Buffer | undefined // the only parser gives a Buffer
     if (body === undefined || body.length === 0) throw new MarketError('ERR_MALFORMED', 'an empty body')
@@ -105,15 +125,20 @@ export function buildApp(deps: AppDeps): FastifyInstance {
         JSON.stringify(reason === undefined ? { status: 'ok' } : { status: 'error', description: reason }),
       )
   })
-  app.options('/', (_request, reply) =>
-    allowBrowsers(reply)
-      .header('access-control-allow-methods', 'POST')
-      .header('access-control-max-age', '86400')
-      .status(204)
-      .send(),
-  )
   return app
 }
+
+const webAuthOptions = ({ signer, means, trustProxy, limits, publicUrl, brc31 }: AppDeps) => ({
+  wallet: signer,
+  now: means.now,
+  trustProxy,
+  limits: { failuresPerMinute: limits.failuresPerMinute },
+  ...(publicUrl !== undefined && {
+    // A proxy takes it away: no path here has one.
+    publicPrefix: new URL(publicUrl).pathname.replace(/\/+$/, ''),
+    ...(brc31 && { legacy: { publicUrl } }),
+  }),
+})
 
 /** Pages of any origin may talk to a relay: messages carry their own proof, and there are no cookies. */
 const allowBrowsers = (reply: FastifyReply): FastifyReply =>
@@ -143,7 +168,7 @@ function refuseUnread(error: { code?: string }, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\n${fields}\r\n\r\n${text}`, () => socket.destroy())
 }
 
-/** Counts what a POST makes the relay hold, as it arrives and until its answer has left. */
+/** Counts what a request makes the relay hold, as it arrives and until its answer has left. */
 function holdBodies(
   app: FastifyInstance,
   { budget, trustProxy }: AppDeps,
@@ -151,9 +176,11 @@ function holdBodies(
 ): WeakMap<object, Hold> {
   const holds = new WeakMap<object, Hold>()
   app.addHook('onRequest', (request, reply, done) => {
-    if (request.method !== 'POST') return done()
     const hold = budget.hold(callerAddress(request.raw, trustProxy))
     holds.set(request.raw, hold)
+    // `close` comes in every case: answered, aborted or broken.
+    reply.raw.once('close', () => hold.release())
+    if (!hasBody(request.headers)) return done()
     // Bytes that were announced and do not come cost nothing; those that come beyond the budget end their request.
     request.raw.on('data', (chunk: Buffer) => {
       try {
@@ -164,8 +191,6 @@ function holdBodies(
         refuse(error, request, reply)
       }
     })
-    // `close` comes in every case: answered, aborted or broken.
-    reply.raw.once('close', () => hold.release())
     done()
   })
   return holds

@@ -26,6 +26,8 @@ export const Config = z.strictObject({
   metrics: Listen.optional(),
   publicUrl: z.url({ protocol: /^https?$/ }).optional(),
   trustProxy: z.boolean(),
+  /** Clients of BRC-31 may authenticate too. */
+  brc31: z.boolean(),
   tls: z.strictObject({ cert: z.string(), key: z.string() }).optional(),
   minFreeDiskBytes: z.int().min(0),
   /** What is said of the chain; what is not said is remembered (contracts/chain/settings.ts). */
@@ -35,6 +37,8 @@ export const Config = z.strictObject({
     headers: z.string().optional(),
     backup: z.string().optional(),
   }),
+  /** Satoshi of credit that may rest on payments of one payer that are in no block yet. */
+  zeroConfLimit: z.int().min(0).max(mostSatoshi),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
   limits: Limits,
 })
@@ -82,6 +86,7 @@ export const startOptions = {
   },
   'grant-new': { type: 'string', value: 'SATOSHI', help: 'credit for a newcomer’s first write, for 30 days' },
   'public-url': { type: 'string', value: 'URL', help: 'how clients reach this relay, when not by --listen' },
+  brc31: { type: 'boolean', help: 'let old clients of BRC-31 (Authrite) in, too; needs --public-url' },
   'trust-proxy': { type: 'boolean', help: 'take the caller’s address from the last X-Forwarded-For entry' },
   'tls-cert': { type: 'string', value: 'FILE', help: 'certificate chain (PEM); with --tls-key, serve https' },
   'tls-key': { type: 'string', value: 'FILE', help: 'private key of the certificate (PEM)' },
@@ -94,6 +99,11 @@ export const startOptions = {
   },
   metrics: { type: 'string', value: 'HOST:PORT', help: 'serve Prometheus GET /metrics there (default: not)' },
   ...chainOptions,
+  'zero-conf': {
+    type: 'string',
+    value: 'SATOSHI',
+    help: 'credit for payments of one payer before they are in a block (default 10000)',
+  },
   'log-level': {
     type: 'string',
     value: 'LEVEL',
@@ -125,6 +135,7 @@ export function readConfig(
     metrics: text('metrics') === undefined ? undefined : parseListen(text('metrics')!, 'metrics'),
     publicUrl: text('public-url')?.replace(/\/+$/, ''),
     trustProxy: given['trust-proxy'] === true,
+    brc31: given.brc31 === true,
     tls: parseTls(text('tls-cert'), text('tls-key')),
     minFreeDiskBytes: Number(text('min-free-disk') ?? 512) * mib,
     chain: {
@@ -133,13 +144,16 @@ export function readConfig(
       headers: text('headers'),
       backup: text('backup'),
     },
+    zeroConfLimit: Number(text('zero-conf') ?? 10_000),
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
   if (!parsed.success) throw new UsageError(sentence(parsed.error))
-  const { limits, open, prices, chain } = parsed.data
+  const { limits, open, prices, chain, brc31, publicUrl } = parsed.data
   checkLimits(limits)
   checkChain(chain)
+  if (brc31 && publicUrl === undefined)
+    throw new UsageError('--brc31 needs --public-url: its clients sign whole URLs')
   if (open && prices !== undefined && !isFree(prices))
     throw new UsageError('with --open everybody writes free of charge: leave it out to sell at a --price')
   return parsed.data
@@ -157,6 +171,7 @@ function sentence(error: z.ZodError): string {
     publicUrl: '--public-url takes an http or https URL',
     minFreeDiskBytes: '--min-free-disk takes a number of MiB',
     chain: '--network takes main, test, regtest or devnet',
+    zeroConfLimit: '--zero-conf takes a whole number of satoshi',
     logLevel: '--log-level takes fatal, error, warn, info, debug or silent',
   }
   const field = String(error.issues[0]?.path[0])

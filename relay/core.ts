@@ -17,6 +17,7 @@ import { DiskGuard } from './store/disk.ts'
 import { timeOf } from './store/place.ts'
 import { Store } from './store/store.ts'
 import { lastSweep, Sweeper } from './store/sweeper.ts'
+import type { Till } from './till/till.ts'
 
 export interface RelayDeps {
   readonly log: Logger
@@ -62,7 +63,12 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
   const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew: config.grantNew })
-  const { disk, clock, handlers } = openHandlers(config, { store, accounts, now, monotonic })
+  /** Opened later, where there is a chain. */
+  let till: Till | undefined
+  const { disk, clock, handlers, means } = openHandlers(config, {
+    ...{ store, accounts, now, monotonic },
+    till: () => till,
+  })
   const service = new Service({
     signer,
     limits,
@@ -80,8 +86,11 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     clock.confirm()
     sweeper.confirm()
   }
-  const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics }
-  return { ...parts, isKnown, onError, log, now, monotonic, trouble, confirmClock }
+  const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics, means }
+  const useTill = (opened: Till) => {
+    till = opened
+  }
+  return { ...parts, useTill, isKnown, onError, log, now, monotonic, trouble, confirmClock }
 }
 
 function keepSweeping(sweeper: Sweeper, onError: (error: unknown) => void, undo: Undo): void {
@@ -98,12 +107,15 @@ function keepSweeping(sweeper: Sweeper, onError: (error: unknown) => void, undo:
 /** What requests do, and what may keep them from it: a disk without room, a clock that is not trusted. */
 function openHandlers(
   { data, limits, minFreeDiskBytes }: Config,
-  { monotonic, ...deps }: Pick<HandlerDeps, 'store' | 'accounts' | 'now'> & { monotonic: () => number },
+  {
+    monotonic,
+    ...deps
+  }: Pick<HandlerDeps, 'store' | 'accounts' | 'now' | 'till'> & { monotonic: () => number },
 ) {
   const { store, now } = deps
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })
   const clock = new Clock({ now, monotonic, lastStamp: Math.max(timeOf(store.head()), lastSweep(store)) })
-  const handlers = new Handlers({
+  const means: HandlerDeps = {
     ...deps,
     limits,
     admitWrite: (bytes) => {
@@ -115,6 +127,6 @@ function openHandlers(
       disk.admitPull()
     },
     admitEnd: () => clock.check(),
-  })
-  return { disk, clock, handlers }
+  }
+  return { disk, clock, handlers: new Handlers(means), means }
 }

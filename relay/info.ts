@@ -5,7 +5,7 @@ import { software, version } from './version.ts'
 
 export function describe(
   { limits }: Config,
-  { key, url, network }: Pick<Info, 'key' | 'network'> & { url: string },
+  { key, url, network, hasTill }: Pick<Info, 'key' | 'network'> & { url: string; hasTill: boolean },
 ): Info {
   const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
   return {
@@ -14,7 +14,7 @@ export function describe(
     software,
     version,
     protocol: protocolVersion,
-    features: [...features],
+    features: features.filter((feature) => hasTill || feature !== 'withdraw'),
     limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
     advert: null,
     contracts: null,

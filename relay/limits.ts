@@ -1,6 +1,7 @@
 /** This relay's policy numbers. What is published in the info document is enforced; protocol limits live in market/units.ts. */
 import { z } from 'zod'
 import { UsageError } from './operator/usage.ts'
+import { paymentHeaderBytes } from './web/limits.ts'
 
 const kib = 1024
 const mib = 1024 * kib
@@ -17,7 +18,11 @@ export const Limits = z.strictObject({
   subscriptions: count(64, 'listens of one WebSocket'),
   subscriptionsPerAddress: count(2000, 'listens of one network address'),
   replay: count(1_000_000, 'remembered requests that are still fresh'),
-  headerBytes: count(16 * kib, 'bytes of one HTTP header'),
+  headerBytes: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('bytes of one HTTP header; 16 KiB, and 256 KiB where payments travel in it'),
   bodiesInFlightBytes: count(256 * mib, 'bytes of all bodies being received or answered at once'),
   connections: count(20_000, 'WebSockets at once'),
   connectionsPerAddress: count(1000, 'WebSockets at once of one network address (IPv6: /64)'),
@@ -39,6 +44,10 @@ export function parseLimit(text: string): [string, number] {
   }
   return [name, Number(value)]
 }
+
+/** Of a listener: a payment is a header of its own (§7.6), and waits for nobody to be known before it is read. */
+export const headerBytesOf = ({ headerBytes }: Limits, takesPayments: boolean): number =>
+  headerBytes ?? (takesPayments ? paymentHeaderBytes : 16 * kib)
 
 /** What a batch reply keeps free around its elements, and for a refusal in the place of each. */
 export const batchReplyBytes = (elements: number): number => (elements + 1) * kib

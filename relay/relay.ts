@@ -18,6 +18,7 @@ import { Operator } from './operator/operator.ts'
 import { UsageError } from './operator/usage.ts'
 import { listening, type Port, tryPort } from './port.ts'
 import { partingMs, Sockets } from './sockets.ts'
+import { Till } from './till/till.ts'
 import { Treasury } from './treasury.ts'
 
 export interface RunningRelay {
@@ -49,8 +50,9 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     if (!(await hasStore(config.data))) for (const port of portsOf(config)) await tryPort(port)
     const core = await openCore(config, deps, undo)
     const treasury = await openTreasury(config, core, deps, undo)
-    const { url, ...live } = await listen(config, { ...core, treasury }, undo)
-    treasury?.keepFollowing()
+    const till = treasury && (await openTill(config, { ...core, treasury }, undo))
+    const { url, ...live } = await listen(config, { ...core, treasury, till }, undo)
+    treasury?.keepFollowing(() => till?.follow() ?? Promise.resolve())
     const key = core.signer.identity
     let metricsUrl: string | undefined
     const status = () => ({
@@ -95,10 +97,28 @@ async function openTreasury({ data, chain }: Config, core: Core, deps: RelayDeps
   return treasury
 }
 
+/** Where there are coins, people pay with theirs and are paid back. */
+async function openTill({ zeroConfLimit }: Config, core: Core & { treasury: Treasury }, undo: Undo) {
+  const { store, signer: keys, now, log, means, treasury, useTill } = core
+  const wallet = () => treasury.desk.wallet
+  const till = await Till.open({ store, wallet, keys, now, zeroConfLimit, admit: means.admitWrite, log })
+  useTill(till)
+  undo.push(async () => {
+    await treasury.hangUp()
+    await till.idle()
+  })
+  return till
+}
+
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
-async function listen(config: Config, core: Core & { treasury: Treasury | undefined }, undo: Undo) {
+async function listen(
+  config: Config,
+  core: Core & { treasury: Treasury | undefined; till: Till | undefined },
+  undo: Undo,
+) {
   const { limits, trustProxy, host, port } = config
   const { service, store, isKnown, onError, log, trouble, metrics, treasury } = core
+  const { signer, means, pricing, till } = core
   const budget = new Budget(limits.bodiesInFlightBytes)
   const tls = config.tls && {
     cert: await readPem('--tls-cert', config.tls.cert),
@@ -106,12 +126,18 @@ async function listen(config: Config, core: Core & { treasury: Treasury | undefi
   }
   let url = ''
   const app = buildApp({
-    service,
+    ...{ service, signer, means, pricing, till },
+    ...{ publicUrl: config.publicUrl, brc31: config.brc31 },
     limits,
-    info: () => describe(config, { key: core.signer.identity, url, network: treasury?.network ?? null }),
+    info: () =>
+      describe(config, {
+        ...{ key: core.signer.identity, url, network: treasury?.network ?? null },
+        hasTill: till !== undefined,
+      }),
     budget,
     trouble,
     trustProxy,
+    observer: metrics,
     onRefusal: metrics && ((code) => metrics.httpRefusal(code)),
     log,
     ...(tls && { tls }),

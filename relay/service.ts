@@ -41,13 +41,14 @@ const notAccepted: ReadonlySet<Code> = new Set(['ERR_BUSY', 'ERR_LIMIT', 'ERR_IN
 
 export class Service {
   readonly #deps: ServiceDeps
-  readonly #gate: Gate
+  /** What others check what they bring by. */
+  readonly gate: Gate
   readonly #replay: ReplayCache<Answer>
 
   constructor(deps: ServiceDeps) {
     this.#deps = deps
     const { signer, limits, restoredAt } = deps
-    this.#gate = new Gate({ relay: signer.identity, limits, restoredAt })
+    this.gate = new Gate({ relay: signer.identity, limits, restoredAt })
     this.#replay = new ReplayCache(deps.limits.replay)
   }
 
@@ -103,7 +104,7 @@ export class Service {
         }),
       )
       const requestText = `{"re":"${sha256Hex(text)}","replies":[${replies.join(',')}],"type":"replies"}`
-      const signed = await this.#seal(to, requestText)
+      const signed = await this.seal(to, requestText)
       observer?.batch('ok')
       return { text: signed }
     } catch (error) {
@@ -116,11 +117,11 @@ export class Service {
   /** What is malformed costs its address as much as a bad signature does. */
   #parse<T>(text: string, parser: (text: string) => T, { address }: Session): T {
     const caller = { address, now: this.#deps.now() }
-    this.#gate.checkAddress(caller)
+    this.gate.checkAddress(caller)
     try {
       return parser(text)
     } catch (error) {
-      this.#gate.countFailure(caller)
+      this.gate.countFailure(caller)
       throw error
     }
   }
@@ -133,7 +134,7 @@ export class Service {
   }
 
   #admit(value: unknown, text: string, session: Session): Admission {
-    return this.#gate.admit(value, text, { address: session.address, now: this.#deps.now() })
+    return this.gate.admit(value, text, { address: session.address, now: this.#deps.now() })
   }
 
   async #answer(sender: Sender, admitted: Admitted, session: Session): Promise<Response> {
@@ -141,7 +142,7 @@ export class Service {
       session.makeRoom?.(this.#deps.handlers.answerBytes(admitted))
       const answer = await this.#perform(admitted, session)
       if ('record' in answer) return { text: answer.record }
-      const text = await this.#seal(
+      const text = await this.seal(
         sender.from,
         canonicalize(inOrder({ type: 'reply', re: sender.hash, ...answer.body })),
       )
@@ -193,6 +194,8 @@ export class Service {
       if (type === 'delete' && first !== undefined) return first
       if (type === 'read' && first !== undefined && 'record' in first)
         return handlers.perform(admitted, session)
+      // The same request is the same withdrawal, which is on disk.
+      if (type === 'withdraw') return handlers.perform(admitted, session)
       throw new MarketError('ERR_REPLAYED', 'this message was accepted before')
     }
     const { address } = session
@@ -210,12 +213,13 @@ export class Service {
 
   async #refuse({ from, hash }: Sender, error: MarketError): Promise<Response> {
     return {
-      text: await this.#seal(from, canonicalize({ type: 'reply', re: hash, ...refusal(error) })),
+      text: await this.seal(from, canonicalize({ type: 'reply', re: hash, ...refusal(error) })),
       error,
     }
   }
 
-  async #seal(to: string, requestText: string): Promise<string> {
+  /** The envelope of an answer. */
+  async seal(to: string, requestText: string): Promise<string> {
     const { signer, now } = this.#deps
     const nonce = randomNonce()
     return (await sealText({ to, timestamp: now(), nonce, requestText }, signer)).text

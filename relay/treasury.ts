@@ -110,14 +110,17 @@ export class Treasury {
     return Math.max(0, this.#options.monotonic() - this.#heardAt) / 1000
   }
 
-  /** Follows the chain from now on, until `close`. What is wrong is in the log, once for each change. */
-  keepFollowing(): void {
-    this.#turn = this.#follow().then(() => {
+  /**
+   * Follows the chain from now on, until `close`. What is wrong is in the log, once for each change.
+   * @param onFollowed what else is done after each pass that heard from the chain; must not reject
+   */
+  keepFollowing(onFollowed?: () => Promise<void>): void {
+    this.#turn = this.#follow(onFollowed).then(() => {
       if (this.#closing.signal.aborted) return
       const { isCurrent, unavailable } = this.#asOf
       const isBehind = !isCurrent && unavailable === null && this.#trouble === null
       const everyMs = this.#options.followEveryMs ?? followEveryMs
-      this.#timer = setTimeout(() => this.keepFollowing(), isBehind ? catchUpEveryMs : everyMs)
+      this.#timer = setTimeout(() => this.keepFollowing(onFollowed), isBehind ? catchUpEveryMs : everyMs)
     })
   }
 
@@ -181,10 +184,11 @@ export class Treasury {
     if (path === undefined && this.backupFile !== undefined) await this.#desk.keepBackup(this.backupFile)
   }
 
-  async #follow(): Promise<void> {
+  async #follow(onFollowed?: () => Promise<void>): Promise<void> {
     try {
       if (this.#lost !== undefined) await this.#recover(this.#lost, this.#closing.signal)
       await this.note(await this.#desk.follow(passesPerTurn))
+      if (this.#asOf.unavailable === null) await onFollowed?.()
       this.#tell(this.#asOf.unavailable)
     } catch (error) {
       const { message } = error as Error // everything thrown here is an Error

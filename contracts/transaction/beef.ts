@@ -3,7 +3,7 @@ import { concat } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { isUnlocked } from './lock-time.ts'
 import { branchOf, type MerklePath, pathId, readPath, rootOf, serializePath } from './merkle-path.ts'
-import { checkScripts, feeOf, newBudget } from './spend.ts'
+import { type Budget, checkScripts, feeOf, newBudget } from './spend.ts'
 import {
   compactSize,
   formatOutpoint,
@@ -155,15 +155,19 @@ export function lineage(members: Beef['members'], subjects: readonly Txid[]): Be
 /**
  * Everything that can be known without the network: each member is in a block of the best chain, or final, of version 1,
  * signed under the rules of nodes, and spends once, and no more than there is, outputs of members.
+ * @param budget what the scripts of all members together may cost
  * @returns what the subject spends, in the order of its inputs; empty where it is in a block
  * @throws ERR_TRANSACTION_REFUSED
  */
-export async function verifyBeef({ members, subject }: Beef, headers: Headers): Promise<readonly Output[]> {
+export async function verifyBeef(
+  { members, subject }: Beef,
+  headers: Headers,
+  budget: Budget = newBudget(),
+): Promise<readonly Output[]> {
   const height = await headers.currentHeight()
   /** Parents stand before children, so that no member can depend on itself. */
   const checked = new Map<Txid, Member>()
   const outpoints = new Set<string>()
-  const budget = newBudget()
   let spent: readonly Output[] = []
   for (const member of members.values()) {
     if (member.path !== undefined) {

@@ -1,6 +1,5 @@
 /** The story of an account or of a record, in sentences that whoever pays, or is paid, can follow to the satoshi. */
 import { MarketError } from '../../market/errors.ts'
-import { sha256Hex } from '../../market/hash.ts'
 import { egressUnits, formatUnits, isFree, proofBytes } from '../../market/price.ts'
 import { parsePath, type RecordPath } from '../../market/record.ts'
 import { Key } from '../../market/units.ts'
@@ -67,7 +66,8 @@ async function explainRecord(
   const { owner, receiver, recordId } = path
   const sentences: string[] = []
   const next = await examine(snapshot, { owner, after, limit }, (place, entry) => {
-    if (entry.recordId !== recordId || receiverOf(snapshot, owner, entry) !== receiver) return
+    if (entry.what === 'bought' || entry.recordId !== recordId) return
+    if (receiverOf(snapshot, owner, entry) !== receiver) return
     sentences.push(`${words.moment(timeOf(place))} ${recordEvent(snapshot, { owner, place, entry })}`)
   })
   if (next !== undefined) return { sentences, next }
@@ -132,15 +132,15 @@ function recordEvent(
       return `it was proven, for ${words.exact(egressUnits(proofBytes, entry))} satoshi ${moved}`
     case 'received':
     case 'returned':
-      return moved // about no record: never asked for
+    case 'bought':
+      return moved // about no record of this owner: never asked for
   }
 }
 
 function pulledBy(snapshot: Snapshot, owner: Key, place: number): string {
   const value = snapshot.get(keys.placeKey(keys.pullPrefix(owner), place))
   if (value === undefined) return '(its signed read is kept no longer)'
-  const { receiver, text } = Pull.decode(value)
-  return `by ${words.shortKey(receiver)} with the signed read ${sha256Hex(text)}`
+  return words.pulledBy(Pull.decode(value))
 }
 
 /** What there is of a record at the moment of the snapshot. */

@@ -13,7 +13,7 @@ import {
 import type { Prices } from '../../market/units.ts'
 import { timeOf } from '../store/place.ts'
 import * as purses from '../store/purses.ts'
-import { type Ending, type Entry, isEnding, type Purse } from '../store/rows.ts'
+import { type Ending, type Entry, isEnding, type Pull, type Purse } from '../store/rows.ts'
 
 /** A record as entries about it see it. */
 export type RecordFacts = Pick<Entry, 'bytes' | 'record' | 'paidUntil' | 'maxPulls'> & Prices
@@ -79,6 +79,8 @@ function happened(entry: Entry): string {
       return `${recordId} was pulled, for ${formatUnits(egressUnits(bytes, entry))} satoshi`
     case 'prove':
       return `${recordId} was proven, for ${formatUnits(egressUnits(proofBytes, entry))} satoshi`
+    case 'bought':
+      return `${recordId} of ${shortKey(note)} was read, for ${formatUnits(egressUnits(bytes, entry))} satoshi`
   }
 }
 
@@ -87,6 +89,10 @@ export const endings: Record<Ending, string> = {
   expired: 'expired',
   unpaid: 'is paid for no longer, though kept for a time of grace,',
 }
+
+/** By whose signed read a record was pulled; without one it came through the file-system view. */
+export const pulledBy = ({ receiver, re, text }: Pull): string =>
+  `by ${shortKey(receiver)} ${text === '' ? 'through the file-system view' : `with the signed read ${re}`}`
 
 const isWhole = (units: bigint): boolean => floorSatoshi(units) === ceilSatoshi(units)
 

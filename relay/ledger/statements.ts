@@ -35,13 +35,34 @@ export async function pursesNow(
   now: number,
   examine: { left: number } = { left: Number.POSITIVE_INFINITY },
 ): Promise<Standing> {
-  const standings = await standingsOf(store, [owner], now, (rows, seen) => {
+  const standings = await standingsOf(store, [owner], now, boundedLook(examine))
+  return standings[0]! // there is one of each owner
+}
+
+/**
+ * One purse as it is in a snapshot, at `at`. It exists.
+ * @throws ERR_BUSY while more records have ended than can be looked through
+ */
+export async function purseIn(
+  snapshot: Snapshot,
+  { owner, purse, at }: { readonly owner: Key; readonly purse: string; readonly at: number },
+  examine: { left: number } = { left: Number.POSITIVE_INFINITY },
+): Promise<Purse> {
+  const overdue: StoredHead[] = []
+  await collectOverdue(snapshot, new Map([[owner, overdue]]), at, boundedLook(examine))
+  return stateOf(snapshot, { owner, purse, at, overdue })
+}
+
+/** Hears how many rows are looked through now, and so far. */
+type Look = (rows: number, seen: number) => void
+
+function boundedLook(examine: { left: number }): Look {
+  return (rows, seen) => {
     examine.left -= rows
     if (seen <= overdueRows) return
     const extras = { retryAfterMs: 10_000 }
     throw new MarketError('ERR_BUSY', 'records that have ended are still being booked', { extras })
-  })
-  return standings[0]! // there is one of each owner
+  }
 }
 
 /** The same of many owners, however long nothing was booked: for the operator, who needs it most when his relay stands still. */
@@ -54,12 +75,12 @@ export async function pursesOfAll(
   return standings.map((standing, index) => ({ key: owners[index]!, ...standing }))
 }
 
-/** In the order of `owners`, at one moment. `look` hears how many rows are looked through now, and so far. */
+/** In the order of `owners`, at one moment. */
 async function standingsOf(
   store: Store,
   owners: readonly Key[],
   now: number,
-  look: (rows: number, seen: number) => void,
+  look: Look,
 ): Promise<Standing[]> {
   const snapshot = store.snapshot()
   // Records arrive at the times of their places, which may run ahead of the clock.
@@ -131,7 +152,7 @@ async function collectOverdue(
   snapshot: Snapshot,
   overdue: Map<Key, StoredHead[]>,
   at: number,
-  look: (rows: number, seen: number) => void,
+  look: Look,
 ): Promise<void> {
   const scan = snapshot.scan(keys.below('x', at))
   try {
@@ -157,12 +178,13 @@ async function collectOverdue(
 
 function entryOf(place: number, entry: Entry): LedgerEntry {
   const { what, purse, recordId, note } = entry
+  const about = what === 'bought' ? { recordId, note } : recordId !== '' ? { recordId } : { note }
   const columns = Object.fromEntries(ledgerColumns.map((column) => [column, String(entry[column])]))
   return {
     at: timeOf(place),
     purse,
     what,
-    ...(recordId !== '' ? { recordId } : { note }),
+    ...about,
     ...(columns as Record<(typeof ledgerColumns)[number], string>), // one of each
   }
 }

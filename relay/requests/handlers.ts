@@ -8,9 +8,12 @@ import type { Admitted } from '../admission.ts'
 import type { Limits } from '../limits.ts'
 import type { Subscriber } from '../live.ts'
 import type { Store } from '../store/store.ts'
+import type { Till } from '../till/till.ts'
 import type { Turns } from '../turns.ts'
 import * as listings from './listings.ts'
 import * as records from './records.ts'
+import { UsageReports } from './usage.ts'
+import { withdraw, withdrawalBytes } from './withdraw.ts'
 
 /** One connection, or one HTTP request, in whose order acts take effect. */
 export interface Session {
@@ -38,6 +41,8 @@ export interface HandlerDeps {
   readonly limits: Limits
   readonly now: () => number
   readonly accounts: Accounts
+  /** Undefined where no chain is seen. */
+  readonly till: () => Till | undefined
   /** Refuse, with ERR_BUSY, what the disk has no room for, or the clock no time: what acts is billed by it. */
   readonly admitWrite: (bytes: number) => void
   readonly admitRead: () => void
@@ -53,14 +58,23 @@ export interface Message<T extends RequestType> {
 type Handler<T extends RequestType> = (message: Message<T>, session: Session) => Promise<Answer>
 type Table = { readonly [T in RequestType]: Handler<T> }
 
-const acts: ReadonlySet<RequestType> = new Set<RequestType>(['write', 'store', 'read', 'delete', 'prove'])
+const acts: ReadonlySet<RequestType> = new Set<RequestType>([
+  'write',
+  'store',
+  'read',
+  'delete',
+  'prove',
+  'withdraw',
+])
 
 export class Handlers {
   readonly #deps: HandlerDeps
   readonly #table: Table
+  readonly #usage: UsageReports
 
   constructor(deps: HandlerDeps) {
     this.#deps = deps
+    this.#usage = new UsageReports(deps)
     this.#table = {
       write: ({ record }, session) => records.write(deps, record!, session), // admission made it
       store: (message, session) => records.storeRecord(deps, message, session),
@@ -70,6 +84,8 @@ export class Handlers {
       delete: (message) => records.deleteRecord(deps, message),
       prove: (message) => records.prove(deps, message),
       account: (message, session) => listings.account(deps, message, session),
+      RequestUsage: (message, session) => this.#usage.answer(message, session),
+      withdraw: (message) => withdraw(deps, message),
       quote: async ({ request, from }) => ({
         body: { result: deps.accounts.quoteFor(from, request, deps.now()) },
       }),
@@ -96,10 +112,12 @@ export class Handlers {
     const { request } = sealed.msg
     if (request.type === 'inventory' || request.type === 'account')
       return answerOverhead + listings.pageSize(this.#deps.limits, request.limit) * entryBytes
+    if (request.type === 'RequestUsage') return answerOverhead + this.#usage.answerBytes(request)
+    if (request.type === 'withdraw') return answerOverhead + withdrawalBytes
     return answerOverhead
   }
 }
 
 /** An envelope or a refusal without its record or entries, and one entry of a page, at their longest: a tag of 128 quotes is 256. */
-const answerOverhead = 4096
-const entryBytes = 704
+export const answerOverhead = 4096
+export const entryBytes = 704

@@ -61,7 +61,7 @@ export async function account(
 }
 
 /** @throws ERR_LIMIT when the listings of a batch have examined all they may together */
-function checkExamined(examine: Session['examine']): void {
+export function checkExamined(examine: Session['examine']): void {
   if (examine === undefined || examine.left > 0) return
   const extras = { retryAfterMs: 0 }
   throw new MarketError('ERR_LIMIT', 'the listings of this batch examine too much', { extras })
@@ -77,7 +77,7 @@ function inboxOf(receiver: Key, owner: Key | Key[] | undefined): { inbox: Key; o
 }
 
 /** The place after which a listing begins; a cursor stands above `afterTs`. */
-function placeOf(
+export function placeOf(
   store: HandlerDeps['store'],
   { cursor, afterTs }: { cursor?: string | undefined; afterTs?: number | undefined },
 ): number {

@@ -26,6 +26,7 @@ type Values<F extends Fields> = { [K in keyof F]: F[K] extends Field<infer T> ? 
 /** Rows of different `kind` may share a table: `kindOf` tells them apart. */
 export function row<F extends Fields>(name: string, kind: number, fields: F): Row<Values<F>> {
   const columns = Object.entries(fields)
+  const read = readerOf(name, kind, fields)
   return {
     encode(value) {
       scratch.at = 0
@@ -37,13 +38,32 @@ export function row<F extends Fields>(name: string, kind: number, fields: F): Ro
       return bytes
     },
     decode(bytes) {
-      if (bytes[0] !== kind) throw damaged(`a ${name} has an unknown form`)
-      const from = { bytes, at: 1 }
-      const value: Record<string, unknown> = {}
-      for (const [column, field] of columns) value[column] = field.read(from)
+      const from = { bytes, at: 0 }
+      const value = read(from)
       if (from.at !== bytes.length) throw damaged(`a ${name} has the wrong length`)
-      return value as Values<F> // every column was just read by the field that names its type
+      return value
     },
+  }
+}
+
+/** The same of a row whose first fields these are: what comes after them is not looked at. */
+export function rowBeginning<F extends Fields>(
+  name: string,
+  kind: number,
+  fields: F,
+): Pick<Row<Values<F>>, 'decode'> {
+  const read = readerOf(name, kind, fields)
+  return { decode: (bytes) => read({ bytes, at: 0 }) }
+}
+
+function readerOf<F extends Fields>(name: string, kind: number, fields: F): (from: Cursor) => Values<F> {
+  const columns = Object.entries(fields)
+  return (from) => {
+    if (from.bytes[0] !== kind) throw damaged(`a ${name} has an unknown form`)
+    from.at = 1
+    const value: Record<string, unknown> = {}
+    for (const [column, field] of columns) value[column] = field.read(from)
+    return value as Values<F> // every column was just read by the field that names its type
   }
 }
 
@@ -88,6 +108,16 @@ export const big: Field<bigint> = {
   },
 }
 const lowBits = (1n << 64n) - 1n
+
+/** One of these words; what is stored is its number. `unknown` says what is wrong with a number that none has. */
+export const oneOf = <T extends string>(words: readonly T[], unknown: string): Field<T> => ({
+  write: (to, value) => uint.write(to, words.indexOf(value)),
+  read(from) {
+    const found = words[uint.read(from)]
+    if (found === undefined) throw damaged(unknown)
+    return found
+  },
+})
 
 /** `bytes` bytes, as lower-case hex outside. */
 export const hex = (bytes: number): Field<string> => ({

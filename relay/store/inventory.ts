@@ -21,6 +21,8 @@ export interface Query {
   /** … up to this one, itself included. */
   readonly before: number
   readonly tag?: string | undefined
+  /** Of an outbox: only what is for him. */
+  readonly receiver?: Key | undefined
   readonly limit: number
   /** Fewer entries to examine than `examinedEntries`. */
   readonly examine?: number | undefined
@@ -55,6 +57,7 @@ export async function readPage(database: Database, query: Query): Promise<Page> 
 
 async function mergePage(streams: readonly Stream[], query: Query): Promise<Page> {
   const entries: Page['entries'] = []
+  const { view } = query
   const most = Math.min(query.examine ?? examinedEntries, examinedEntries)
   let place = query.after
   for (let examined = 0; ; examined++) {
@@ -64,9 +67,8 @@ async function mergePage(streams: readonly Stream[], query: Query): Promise<Page
     if (next === undefined) return { entries, place: query.before, more: false, examined }
     if (entries.length === query.limit || examined === most) return { entries, place, more: true, examined }
     place = next.place
-    const entry = entryOf(query.view, place, next.take())
-    const wanted = entry.expires > query.now && (query.tag === undefined || entry.tag === query.tag)
-    if (wanted) entries.push(entry)
+    const row = IndexRow.decode(next.take())
+    if (isWanted(row, query)) entries.push(entryOf(view, place, row))
   }
 }
 
@@ -129,8 +131,17 @@ function prefixesOf(view: View): Buffer[] {
     : owners.map((owner) => keys.inboxByOwnerPrefix(inbox, owner))
 }
 
-function entryOf(view: View, place: number, value: Buffer): Page['entries'][number] {
-  const { other, recordId, bytes, tag, expires } = IndexRow.decode(value)
+/** In an outbox `other` is the receiver. */
+const isWanted = ({ expires, tag, other }: IndexRow, query: Query): boolean =>
+  expires > query.now &&
+  (query.tag === undefined || tag === query.tag) &&
+  (query.receiver === undefined || other === query.receiver)
+
+function entryOf(
+  view: View,
+  place: number,
+  { other, recordId, bytes, tag, expires }: IndexRow,
+): Page['entries'][number] {
   const path =
     'outbox' in view
       ? formatPath({ owner: view.outbox, receiver: other, recordId })

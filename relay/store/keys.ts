@@ -7,6 +7,8 @@
  *     a       account         owner                      which purses an owner has
  *     b       body            place                      the record: its text without the content, and the content
  *     c       counters        owner                      what an owner holds and has moved
+ *     d       deposit         owner txid                 a payment with coins, and what became of it (payments.ts)
+ *     f       followed        a key of d or w            what a block may still change; empty
  *     g       grant           hash                       the place of the entry that a grant with this id became
  *     h       head            owner recordId             the facts of a record, or the tombstone of a deleted one
  *     i       inbox           receiver place             one entry of an inventory, decoded without its head or body
@@ -14,10 +16,12 @@
  *     l       ledger          owner place                an entry: what happened to a purse
  *     m       meta            name                       this store, its last place and sweep, its prices and totals
  *     o       outbox          owner place                one entry of an inventory
- *     p       pull log        owner place                a receiver's signed read, as the owner may audit it
- *     q       answered        until hash                 a signed request that was answered and must not act twice
+ *     p       pull log        owner place                a pull: the receiver's signed read, as the owner may audit it
+ *     q       answered        until hash                 a request that was answered and must not act twice
  *     t       lapse           time owner purse           whose purse lapses then
  *     u       purse           owner purse                the state of a purse: the sum of its entries
+ *     v       unmined         owner                      what of his credit rests on payments that are in no block
+ *     w       withdrawal      owner hash                 credit that was paid back, by the id of its order
  *     x       expiry          time place                 whose head ends, or ends being paid for, then
  *
  * Bodies, pulls, answers and expiries are written in (almost) rising order, which makes their compaction cheap.
@@ -31,13 +35,15 @@ const numberBytes = 8
 /** Keys that are an owner and no more, or an owner and a place. */
 export const ownerKeyBytes = 1 + identityBytes
 export const ownerPlaceKeyBytes = ownerKeyBytes + numberBytes
+export const ownerHashKeyBytes = ownerKeyBytes + 32
 
 export const bodyKey = (place: number): Buffer => numberKey('b', place)
 export const countersKey = (owner: Key): Buffer => identityKey('c', owner)
 export const accountKey = (owner: Key): Buffer => identityKey('a', owner)
 export const grantKey = (hash: Hash): Buffer => Buffer.concat([Buffer.from('g'), Buffer.from(hash, 'hex')])
-export const metaKey = (name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers'): Buffer =>
-  Buffer.from(`m${name}`)
+export const metaKey = (
+  name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers' | 'unmined',
+): Buffer => Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
   Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])
 export const lapseKey = (time: number, owner: Key, purse: string): Buffer =>
@@ -77,6 +83,20 @@ export function answeredKey(until: number, hash: Hash): Buffer {
 
 export const expiryKey = (expires: number, place: number): Buffer => placeKey(numberKey('x', expires), place)
 
+/** Of a payment by its transaction, or of a withdrawal by its id. */
+export const moneyKey = (table: 'd' | 'w', owner: Key, hash: Hash): Buffer =>
+  Buffer.concat([identityKey(table, owner), Buffer.from(hash, 'hex')])
+export const unminedKey = (owner: Key): Buffer => identityKey('v', owner)
+export const followedKey = (key: Buffer): Buffer => Buffer.concat([Buffer.from('f'), key])
+
+/** Everything that is followed, and what a key of it is about. */
+export const allFollowed = { gte: Buffer.from('f'), lt: Buffer.from('g') }
+export const ofFollowedKey = (key: Buffer): { table: 'd' | 'w'; owner: Key; hash: Hash } => ({
+  table: key[1] === 'd'.charCodeAt(0) ? 'd' : 'w',
+  owner: key.toString('hex', 2, 2 + identityBytes),
+  hash: key.toString('hex', 2 + identityBytes),
+})
+
 /** Bounds of a scan that meets every row there is. */
 export const everything = { gte: Buffer.of(0), lt: Buffer.of(255) }
 
@@ -88,7 +108,7 @@ export const below = (table: 'q' | 't' | 'x', number: number): { gte: Buffer; lt
 
 /** A table that begins with an identity: its rows of owners after `owner`, or all. */
 export function ownersAfter(
-  table: 'a' | 'c' | 'h' | 'l' | 'p' | 'u',
+  table: 'a' | 'c' | 'd' | 'h' | 'l' | 'p' | 'u' | 'v' | 'w',
   owner?: Key,
 ): { gt: Buffer; lt: Buffer } {
   const lt = Buffer.of(table.charCodeAt(0) + 1)
@@ -106,6 +126,7 @@ export function rowsOf(table: 'h' | 'l' | 'p' | 'u', owner: Key): { gte: Buffer;
 /** The part of a key that says whose row it is, in the tables that begin with an identity. */
 export const ownerPart = (key: Buffer): Buffer => key.subarray(1, 1 + identityBytes)
 export const ownerOfKey = (key: Buffer): Key => key.toString('hex', 1, 1 + identityBytes)
+export const hashOfKey = (key: Buffer): Hash => key.toString('hex', 1 + identityBytes)
 /** What follows the owner in a key of `h` (a record id) or `u` (a purse). */
 export const nameOfKey = (key: Buffer): string => key.toString('latin1', 1 + identityBytes)
 

@@ -4,29 +4,37 @@
  */
 import { sha256Hex } from '../../market/hash.ts'
 import { MarketError } from '../../market/errors.ts'
-import { egressUnits, proofBytes } from '../../market/price.ts'
-import { type Key, mostSatoshi } from '../../market/units.ts'
+import { ceilSatoshi, egressUnits, proofBytes } from '../../market/price.ts'
+import { formatPath, type RecordPath } from '../../market/record.ts'
+import { type Hash, type Key, mostSatoshi, type Prices } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { damaged } from './codec.ts'
-import type { Database } from './database.ts'
 import * as keys from './keys.ts'
 import { timeOf } from './place.ts'
+import {
+  book,
+  findPurse,
+  type NewPurse,
+  nothing,
+  openPurse,
+  pursesOf,
+  purseOf,
+  type Reader,
+  totalsOf,
+} from './postings.ts'
 import * as purses from './purses.ts'
 import {
-  Account,
   type Ending,
   Entry,
   type EntryType,
   isBilled,
-  noTotals,
+  noHash,
   NumberRow,
-  type Purse,
-  Purse as PurseRow,
+  type Pull,
   type StoredHead,
-  Totals,
 } from './rows.ts'
 
-type Reader = Pick<Database, 'get'>
+export { findPurse, pursesOf, totalsOf }
 
 /** What entries about a record rest on. */
 interface Booked {
@@ -45,10 +53,61 @@ export function bookWrite(batch: Batch, { owner, recordId, head }: Booked): void
   })
 }
 
-/** @param place of the pull in the pull log: its entry has the same */
-export function bookPull(batch: Batch, { owner, recordId, head }: Booked, place: number): void {
-  if (!isBilled(head)) return
-  book(batch, { owner, purse: head.purse, place, facts: factsOf('pull', recordId, head) })
+/**
+ * Returns its place in the chain of its purse.
+ * @param place of the pull in the pull log: its entry has the same
+ * @param re the hash of the signed read; null where nobody signed for others to see
+ */
+export function bookPull(
+  batch: Batch,
+  { owner, recordId, head }: Booked,
+  { place, re }: { readonly place: number; readonly re: Hash | null },
+): Pick<Pull, 'purse' | 'seq' | 'chain'> {
+  if (!isBilled(head)) return { purse: '', seq: 0, chain: noHash }
+  const { receiver, bytes, purse } = head
+  const path = formatPath({ owner, receiver, recordId })
+  const pull = { path, bytes, at: timeOf(place), re }
+  const { pulls, chain } = book(batch, {
+    owner,
+    purse,
+    place,
+    facts: factsOf('pull', recordId, head),
+    pull,
+  })
+  return { purse, seq: pulls, chain }
+}
+
+/** A read that its reader pays for, whose purse it is. */
+export interface Purchase {
+  readonly path: RecordPath
+  readonly bytes: number
+  readonly prices: Prices
+}
+
+/**
+ * Books it in the first purse of the reader that affords it; false where none does, and nothing happened.
+ */
+export function bookBought(batch: Batch, { path, bytes, prices }: Purchase): boolean {
+  const { owner, receiver: reader, recordId } = path
+  const units = egressUnits(bytes, prices)
+  const names = pursesOf(batch, reader) ?? []
+  const purse = purses.purseOrder.find((name) => {
+    const found = names.includes(name) ? findPurse(batch, reader, name) : undefined
+    if (found === undefined || purses.hasLapsed(found, batch.now) || purses.hasEnded(found, batch.now))
+      return false
+    return purses.affords(found, units)
+  })
+  if (purse === undefined) return false
+  const facts = { ...nothing, ...prices, what: 'bought' as const, recordId, note: owner, bytes }
+  book(batch, { owner: reader, purse, place: batch.nextPlace(), facts })
+  return true
+}
+
+/** What `reader` must pay in for such a purchase: its price, and what he owes since a payment of his was reversed. */
+export function priceOf(from: Reader, reader: Key, { bytes, prices }: Omit<Purchase, 'path'>): number {
+  const credit = findPurse(from, reader, 'credit')
+  const debt = credit === undefined ? 0 : Math.max(0, -purses.available(credit))
+  return Math.max(1, ceilSatoshi(egressUnits(bytes, prices))) + debt
 }
 
 /** @throws ERR_PAYMENT_REQUIRED when the purse of the record has too little left: no worst case held room for this. */
@@ -75,15 +134,10 @@ export function bookEnd(
 }
 
 /** Credit for a purse, which is opened when it is new. */
-export interface Deposit {
-  readonly owner: Key
-  readonly purse: string
+export interface Deposit extends NewPurse {
   readonly satoshi: number
   /** Where it came from. */
   readonly note: string
-  /** For a new purse: when what is available lapses, and until when records are paid for; 0 never. */
-  readonly lapses?: number
-  readonly serviceEnd?: number
 }
 
 /** Whether so much more credit is no more than all coins, as every sum of satoshi must be. */
@@ -125,20 +179,19 @@ export function bookReturned(
   return returned
 }
 
-export function findPurse(from: Reader, owner: Key, purse: string): Purse | undefined {
-  const value = from.get(keys.purseKey(owner, purse))
-  return value === undefined ? undefined : PurseRow.decode(value)
-}
-
-/** The names of an owner's purses, in the order they were opened; undefined when he has no account. */
-export function pursesOf(from: Reader, owner: Key): string[] | undefined {
-  const value = from.get(keys.accountKey(owner))
-  return value === undefined ? undefined : Account.decode(value).purses.split(' ')
-}
-
-export function totalsOf(from: Reader): Totals {
-  const value = from.get(totalsRow)
-  return value === undefined ? { ...noTotals } : Totals.decode(value)
+/**
+ * Takes back what a payment had brought in, available or not: the purse may be below zero after it, and pays for nothing
+ * new then. Returns the place of the entry.
+ * @param note begins with `reversedNote` (rows.ts): no other entry may take a purse below zero
+ */
+export function bookReversed(
+  batch: Batch,
+  { owner, purse, satoshi, note }: Omit<Deposit, 'lapses' | 'serviceEnd'>,
+): number {
+  const place = batch.nextPlace()
+  const facts = { ...nothing, what: 'returned' as const, note }
+  book(batch, { owner, purse, place, facts, amount: { returned: satoshi } })
+  return place
 }
 
 /** How much was granted to `owner` with this id; undefined when nothing was. */
@@ -156,69 +209,6 @@ export function rememberGrant(batch: Batch, grant: { owner: Key; id: string; pla
 }
 
 const grantRow = (owner: Key, id: string): Buffer => keys.grantKey(sha256Hex(`${owner} ${id}`))
-const totalsRow = keys.metaKey('totals')
-
-function openPurse(batch: Batch, { owner, purse, lapses = 0, serviceEnd = 0 }: Deposit): void {
-  const stored = batch.get(keys.accountKey(owner))
-  const account = stored === undefined ? undefined : Account.decode(stored)
-  const names = account === undefined ? purse : `${account.purses} ${purse}`
-  const openedAt = account?.openedAt ?? batch.now
-  batch.put(keys.accountKey(owner), Account.encode({ openedAt, purses: names }))
-  batch.put(keys.purseKey(owner, purse), PurseRow.encode(purses.newPurse(batch.now, { lapses, serviceEnd })))
-  if (lapses !== 0) batch.put(keys.lapseKey(lapses, owner, purse), Buffer.alloc(0))
-  const totals = totalsOf(batch)
-  totals.purses++
-  batch.put(totalsRow, Totals.encode(totals))
-}
-
-interface Booking {
-  readonly owner: Key
-  readonly purse: string
-  readonly place: number
-  readonly facts: purses.Facts
-  readonly amount?: Partial<purses.Moves>
-}
-
-function book(batch: Batch, { owner, purse: name, place, facts, amount = {} }: Booking): void {
-  const purse = purseOf(batch, owner, name)
-  const moves = purses.post(purse, facts, amount)
-  // What a lapsed purse gets back from a record goes the way of the rest. By the time of the entry, so that it follows from it.
-  const lapsed = moves.released > 0 && purses.hasLapsed(purse, timeOf(place))
-  const rest = lapsed ? Math.max(0, purses.available(purse)) : 0
-  purse.returned += rest
-  moves.returned += rest
-  batch.put(keys.purseKey(owner, name), PurseRow.encode(purse))
-  const entry = Entry.encode({ ...facts, purse: name, ...moves })
-  batch.put(keys.placeKey(keys.ledgerPrefix(owner), place), entry)
-  const totals = totalsOf(batch)
-  totals.received += moves.received
-  totals.returned += moves.returned
-  totals.earned += moves.earned
-  totals.committed += moves.reserved - moves.released
-  totals.entries++
-  batch.put(totalsRow, Totals.encode(totals))
-}
-
-function purseOf(from: Reader, owner: Key, name: string): Purse {
-  const purse = findPurse(from, owner, name)
-  if (purse === undefined) throw damaged(`there is no purse ${name} of ${owner}`)
-  return purse
-}
-
-const nothing = {
-  record: 0,
-  recordId: '',
-  note: '',
-  bytes: 0,
-  paidUntil: 0,
-  until: 0,
-  maxPulls: 0,
-  pulls: 0,
-  storageGBDay: 0,
-  egressGB: 0,
-  ingressGB: 0,
-}
-
 const factsOf = (what: EntryType, recordId: string, head: StoredHead): purses.Facts => ({
   what,
   record: head.place,

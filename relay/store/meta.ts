@@ -9,7 +9,7 @@ import type { Database } from './database.ts'
 import { everything, metaKey } from './keys.ts'
 
 /** Raised with every change of keys.ts or of a row that older programs cannot read. */
-export const storeVersion = 1
+export const storeVersion = 2
 
 /** Epochs before the present one whose cursors are still understood; those of older ones list from the beginning. */
 const rememberedEpochs = 16
@@ -63,16 +63,12 @@ export function decodeMeta(stored: Buffer): Meta {
   }
 }
 
-/** @throws ERR_INTERNAL when a newer version of this program made the store. */
+/** @throws ERR_INTERNAL when another version of this program made the store: none was released whose rows this one could read. */
 export function checkVersion(meta: Meta): Meta {
-  if (meta.version <= storeVersion) return meta
-  throw new MarketError(
-    'ERR_INTERNAL',
-    `the store has version ${meta.version}, this program knows ${storeVersion}`,
-    {
-      extras: { reason: 'newer' },
-    },
-  )
+  if (meta.version === storeVersion) return meta
+  const reason = meta.version > storeVersion ? 'newer' : 'older'
+  const sentence = `the store has version ${meta.version}, this program knows only ${storeVersion}`
+  throw new MarketError('ERR_INTERNAL', sentence, { extras: { reason } })
 }
 
 async function hasRows(database: Database): Promise<boolean> {

@@ -7,14 +7,23 @@ import { ANYONE_KEY } from '../../market/identity.ts'
 import { leafCount } from '../../market/merkle.ts'
 import { isFree } from '../../market/price.ts'
 import type { RecordPath } from '../../market/record.ts'
-import type { Hash } from '../../market/units.ts'
+import type { Hash, Prices } from '../../market/units.ts'
 import { damaged } from './codec.ts'
 import { count } from './counters.ts'
 import * as keys from './keys.ts'
-import { bookProof, bookPull } from './ledger.ts'
+import { bookBought, bookProof, bookPull, priceOf } from './ledger.ts'
 import { isPaid, liveHead, type RecordBatch, unlist } from './records.ts'
 import type { Repeats } from './repeats.ts'
-import { Answer, encodeHead, Pull, readAnswer, type StoredHead } from './rows.ts'
+import {
+  Answer,
+  encodeHead,
+  noHash,
+  type Payer,
+  Pull,
+  readAnswer,
+  type StoredHead,
+  webAnswer,
+} from './rows.ts'
 
 /** A signed request about one record. `until` = when it stops being fresh, which its signed bytes alone decide. */
 export interface SignedRequest {
@@ -59,8 +68,62 @@ export function pullRecord(batch: RecordBatch, read: SignedRead, repeats: Repeat
   }
   if (!isPaid(head, batch.now)) return { outcome: 'unpaid' }
   read.admit?.(head.bytes)
-  putPull(batch, read, { ...head, pullsLeft: head.pullsLeft - 1 })
+  batch.put(keys.answeredKey(read.until, read.hash), Answer.read.encode({ place: head.place }))
+  putPull(batch, read.path, { head: { ...head, pullsLeft: head.pullsLeft - 1 }, read })
   return found(batch, head)
+}
+
+/** A read through the file-system view: its reader is authenticated, but has signed nothing that others could see. */
+export interface WebRead {
+  readonly path: RecordPath
+  /** Names the purchase: the same again, before `until`, is served again, as often as a signed read. */
+  readonly hash: Hash
+  readonly until: number
+  /** Of now, for a reader who pays. */
+  readonly prices: Prices
+  readonly admit?: ((bytes: number) => void) | undefined
+}
+
+export type WebPulled =
+  | { readonly outcome: 'record'; readonly body: Buffer; readonly bytes: number; readonly paidBy: Payer }
+  | Absent
+  | Replayed
+  /** `satoshis`: what the reader must pay in. */
+  | { readonly outcome: 'unpaid'; readonly satoshis: number }
+
+/**
+ * The owner bears it as far as he signed for such pulls; then the reader does, out of his own purses, also when the pulls
+ * of the record are used up and in its time of grace.
+ */
+export function pullByWeb(batch: RecordBatch, read: WebRead, repeats: Repeats): WebPulled {
+  const { path, prices, hash, until } = read
+  const head = liveHead(batch, path, batch.now)
+  const key = keys.answeredKey(until, hash)
+  const answered = batch.get(key)
+  if (answered !== undefined) {
+    const before = webAnswer(answered)
+    if (before === undefined) return { outcome: 'replayed' }
+    if (head?.place !== before.place) return { outcome: 'absent' }
+    read.admit?.(head.bytes)
+    if (!repeats.allow(read, batch.now)) return { outcome: 'replayed' }
+    return { ...found(batch, head), paidBy: before.paidBy }
+  }
+  if (head === undefined || (isFree(head) && head.pullsLeft === 0)) return { outcome: 'absent' }
+  const { bytes, bilateralLeft, place } = head
+  read.admit?.(bytes)
+  let paidBy: Payer
+  if (isFree(head)) {
+    paidBy = 'nobody'
+    putPull(batch, path, { head: { ...head, pullsLeft: head.pullsLeft - 1 } })
+  } else if (bilateralLeft > 0 && head.pullsLeft > 0 && isPaid(head, batch.now)) {
+    paidBy = 'owner'
+    const left = { pullsLeft: head.pullsLeft - 1, bilateralLeft: bilateralLeft - 1 }
+    putPull(batch, path, { head: { ...head, ...left } })
+  } else if (prices.egressGB === 0) paidBy = 'nobody'
+  else if (bookBought(batch, { path, bytes, prices })) paidBy = 'reader'
+  else return { outcome: 'unpaid', satoshis: priceOf(batch, path.receiver, { bytes, prices }) }
+  batch.put(key, Answer.web.encode({ place, paidBy }))
+  return { ...found(batch, head), paidBy }
 }
 
 export type Proven = { readonly outcome: 'held'; readonly body: Buffer } | Absent | Replayed | Unpaid
@@ -87,21 +150,26 @@ export function proveRecord(
   return { outcome: 'held', body: bodyOf(batch, head) }
 }
 
-function putPull(batch: RecordBatch, { path, hash, text, until }: SignedRead, head: StoredHead): void {
+/** Counts and logs a pull, and books it. `read`: signed for others to see; else it came through the view. */
+function putPull(
+  batch: RecordBatch,
+  path: RecordPath,
+  { head, read }: { readonly head: StoredHead; readonly read?: SignedRead },
+): void {
   const { owner, receiver, recordId } = path
   const { bytes } = head
   batch.put(keys.headKey(path), encodeHead(head))
-  batch.put(keys.answeredKey(until, hash), Answer.read.encode({ place: head.place }))
-  const pull = Pull.encode({ receiver, recordId, bytes, text })
   const place = batch.nextPlace()
+  const booked = bookPull(batch, { owner, recordId, head }, { place, re: read?.hash ?? null })
+  const signed = { re: read?.hash ?? noHash, text: read?.text ?? '' }
+  const pull = Pull.encode({ receiver, recordId, bytes, ...booked, ...signed })
   batch.put(keys.placeKey(keys.pullPrefix(owner), place), pull)
-  bookPull(batch, { owner, recordId, head }, place)
   count(batch, owner, { egressBytes: bytes, pulls: 1 })
   if (head.pullsLeft === 0) unlist(batch, owner, head)
 }
 
-const found = (batch: RecordBatch, head: StoredHead): Pulled => ({
-  outcome: 'record',
+const found = (batch: RecordBatch, head: StoredHead) => ({
+  outcome: 'record' as const,
   body: bodyOf(batch, head),
   bytes: head.bytes,
 })

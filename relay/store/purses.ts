@@ -1,4 +1,6 @@
 /** The arithmetic of a purse (docs/protocol.md §4.9): what it holds, what an entry does to it. No rows are touched here. */
+import { type UsagePull, usageAfter, usageStart } from '../../contracts/usage.ts'
+import { fromHex, toHex } from '../../market/bytes.ts'
 import {
   billedBytes,
   ceilSatoshi,
@@ -17,6 +19,9 @@ export type Moves = Pick<Entry, 'received' | 'reserved' | 'earned' | 'released' 
 /** What an entry rests on; its moves follow from it and from the purse. */
 export type Facts = Omit<Entry, 'purse' | keyof Moves>
 
+/** In which order purses pay: free credit first, since it lapses; what a user has paid for last. */
+export const purseOrder = ['trial', 'grant', 'credit'] as const
+
 /** Satoshi that records have cost so far, each at its last entry. */
 export const earned = ({ spent }: Purse): number => floorSatoshi(spent)
 /** Earned, and reserved for what live records may still come to. */
@@ -33,7 +38,7 @@ export const hasLapsed = ({ lapses }: Purse, now: number): boolean => lapses !==
 /** Whether it pays for no record any longer that is written now. */
 export const hasEnded = ({ serviceEnd }: Purse, now: number): boolean => serviceEnd !== 0 && now >= serviceEnd
 
-export const newPurse = (openedAt: number, { lapses = 0, serviceEnd = 0 } = {}): Purse => ({
+export const newPurse = (openedAt: number, name: string, { lapses = 0, serviceEnd = 0 } = {}): Purse => ({
   openedAt,
   lapses,
   serviceEnd,
@@ -50,6 +55,8 @@ export const newPurse = (openedAt: number, { lapses = 0, serviceEnd = 0 } = {}):
   rate: 0n,
   rateStart: 0n,
   entries: 0,
+  pulls: 0,
+  chain: toHex(usageStart(name)),
 })
 
 /** Milliseconds for which the storage of a record that ended at `until` is owed. */
@@ -109,6 +116,8 @@ function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
     }
     case 'prove':
       return { spent: egressUnits(proofBytes, facts), held: 0n }
+    case 'bought':
+      return { spent: egressUnits(bytes, facts), held: 0n }
   }
 }
 
@@ -125,6 +134,7 @@ function meter(purse: Purse, facts: Facts): void {
       addLive(purse, facts, 1)
       return
     case 'pull':
+    case 'bought':
       purse.egress += size
       return
     case 'prove':
@@ -146,6 +156,15 @@ function addLive(purse: Purse, { bytes, record, storageGBDay }: Facts, sign: 1 |
   purse.sizeStart += BigInt(sign * size) * at
   purse.rate += rate
   purse.rateStart += rate * at
+}
+
+/** A pull as its purse's chain has it; `seq` is its number there. */
+export type ChainedPull = Omit<UsagePull, 'seq'>
+
+/** Adds a billed pull to the purse's chain. */
+export function chainPull(purse: Purse, pull: ChainedPull): void {
+  purse.pulls++
+  purse.chain = toHex(usageAfter(fromHex(purse.chain), { ...pull, seq: purse.pulls }))
 }
 
 /** What an account says of a purse at `at`: the storage of live records up to then is owed. */

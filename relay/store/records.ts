@@ -7,7 +7,7 @@ import { toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { merkleRoot } from '../../market/merkle.ts'
 import { ceilSatoshi, worstUnits } from '../../market/price.ts'
-import { formatPath, type RecordPath, type SealedRecord } from '../../market/record.ts'
+import type { RecordPath, SealedRecord } from '../../market/record.ts'
 import { type Hash, type Key, type Prices, protocolLimits } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { encodeBody } from './body.ts'
@@ -16,6 +16,7 @@ import { count } from './counters.ts'
 import * as keys from './keys.ts'
 import { bookEnd, bookWrite } from './ledger.ts'
 import { timeOf } from './place.ts'
+import { deleteReceiptOf, receiptOf } from './receipts.ts'
 import {
   Answer,
   decodeHead,
@@ -186,6 +187,8 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree)
   const { recordId, tag } = request
   const bytes = record.content.length
   const { hash, expires, maxPulls, path } = record
+  // Each is a pull too, so of more than all pulls nothing would come.
+  const bilateralLeft = Math.min(request.bilateralPulls ?? 0, maxPulls)
   // Credit that is given for this record is booked before it, so the record's own place comes after.
   const { purse, prices, paidUntil } = agree(batch, { owner, bytes, at: batch.nextTime, expires, maxPulls })
   const place = batch.nextPlace()
@@ -194,7 +197,8 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree)
   if (record.msg.timestamp > at + protocolLimits.freshFutureMs)
     throw new MarketError('ERR_STALE', 'the clock went back', { extras: { time: at } })
   const reserved = String(ceilSatoshi(worstUnits({ bytes, at, paidUntil, maxPulls, prices })))
-  const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, pullsLeft: maxPulls, tag }
+  const left = { pullsLeft: maxPulls, bilateralLeft }
+  const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, ...left, tag }
   const head = { state: 'stored' as const, ...facts, reserved, purse, ...prices }
   bookWrite(batch, { owner, recordId, head })
   putHead(batch, { owner, recordId }, head)
@@ -224,27 +228,3 @@ function remove(batch: RecordBatch, id: Id, head: Head): void {
   unlist(batch, id.owner, head)
   count(batch, id.owner, { records: -1, bytes: -head.bytes })
 }
-
-function receiptOf(id: Id, head: RecordHead): Receipt {
-  const { place, receiver, root, bytes, expires, paidUntil, maxPulls, reserved, purse } = head
-  const { storageGBDay, egressGB, ingressGB } = head
-  const charge = { prices: { egressGB, ingressGB, storageGBDay }, purse, reserved }
-  return {
-    at: timeOf(place),
-    bytes,
-    charge,
-    expires,
-    maxPulls,
-    paidUntil,
-    path: formatPath({ ...id, receiver }),
-    root,
-  }
-}
-
-const deleteReceiptOf = (
-  id: Id,
-  { receiver, place }: { receiver: string; place: number },
-): DeleteReceipt => ({
-  path: formatPath({ ...id, receiver }),
-  at: timeOf(place),
-})

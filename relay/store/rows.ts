@@ -1,6 +1,6 @@
 /** What the tables hold (the key table is in keys.ts). */
 import { isFree } from '../../market/price.ts'
-import { big, damaged, type Field, hash, key, kindOf, type RowOf, row, text, uint } from './codec.ts'
+import { big, hash, key, kindOf, oneOf, type RowOf, row, rowBeginning, text, uint } from './codec.ts'
 
 const recordFields = {
   place: uint,
@@ -12,6 +12,8 @@ const recordFields = {
   paidUntil: uint,
   maxPulls: uint,
   pullsLeft: uint,
+  /** Of these, how many the owner still pays for without a read signed for others to see. */
+  bilateralLeft: uint,
   tag: text,
   reserved: text,
   purse: text,
@@ -19,9 +21,9 @@ const recordFields = {
   egressGB: uint,
   ingressGB: uint,
 }
-const RecordHead = row('record head', 1, recordFields)
+const RecordHead = row('record head', 4, recordFields)
 /** A record that is kept for a while though nobody pays for it any more: what it cost was booked. */
-const UnpaidHead = row('unpaid record', 3, recordFields)
+const UnpaidHead = row('unpaid record', 5, recordFields)
 
 /** What stays of a deleted record for a while, so that its id does not mean two things and its receipt can be asked for again. */
 const Tombstone = row('tombstone', 2, { place: uint, receiver: key, expires: uint })
@@ -42,7 +44,7 @@ export function encodeHead(head: Head): Buffer {
 export function decodeHead(bytes: Buffer): Head {
   const kind = kindOf(bytes)
   if (kind === 2) return { state: 'deleted', ...Tombstone.decode(bytes) }
-  if (kind === 3) return { state: 'unpaid', ...UnpaidHead.decode(bytes) }
+  if (kind === 5) return { state: 'unpaid', ...UnpaidHead.decode(bytes) }
   return { state: 'stored', ...RecordHead.decode(bytes) }
 }
 
@@ -55,6 +57,8 @@ export const IndexRow = row('index row', 1, {
   expires: uint,
 })
 
+export type IndexRow = RowOf<typeof IndexRow>
+
 /** Live records and their bytes; bytes taken in and served, and pulls, since the owner's first write. Bytes are content bytes. */
 export const Counters = row('counters row', 1, {
   records: uint,
@@ -65,20 +69,47 @@ export const Counters = row('counters row', 1, {
 })
 export type Counters = RowOf<typeof Counters>
 
-/** One pull: the receiver's signed read, verbatim, and what it was for. When it was is its place. */
-export const Pull = row('pull', 1, { receiver: key, recordId: text, bytes: uint, text })
+/**
+ * One pull: what it was for, and the receiver's signed read, verbatim, with its hash; when it was is its place. Of a billed
+ * one its purse, its number among the pulls of that purse, from 1, and the purse's chain after it (contracts/usage.ts).
+ */
+const pullFields = {
+  receiver: key,
+  recordId: text,
+  bytes: uint,
+  /** Empty where nobody paid, with number 0 and a chain of zeros. */
+  purse: text,
+  seq: uint,
+  /** Zeros with an empty text: it came through the file-system view. */
+  re: hash,
+}
+export const Pull = row('pull', 2, { ...pullFields, chain: hash, text })
+/** A pull without its signed read, of which there may be a million to look through. */
+export const PullHead = rowBeginning('pull', 2, pullFields)
 export type Pull = RowOf<typeof Pull>
+/** What a row has where there is no hash. */
+export const noHash = '0'.repeat(64)
+
+/** Who paid for a read through the file-system view; the order is that of the stored numbers. */
+const payers = ['nobody', 'owner', 'reader'] as const
+export type Payer = (typeof payers)[number]
+const payer = oneOf(payers, 'somebody unknown paid')
 
 /** A signed request that was answered: a read with the record of this place, a prove about it, a delete with its receipt. */
 export const Answer = {
   read: row('answered read', 1, { place: uint }),
   prove: row('answered prove', 2, { place: uint }),
   delete: row('answered delete', 3, { place: uint, receiver: key }),
+  /** Not signed for others: a read through the file-system view. */
+  web: row('answered read through the view', 4, { place: uint, paidBy: payer }),
 }
 
 /** The place of the record that a read was answered with; undefined when it was no read. */
 export const readAnswer = (bytes: Buffer): number | undefined =>
   kindOf(bytes) === 1 ? Answer.read.decode(bytes).place : undefined
+/** The same of a read through the file-system view. */
+export const webAnswer = (bytes: Buffer): { place: number; paidBy: Payer } | undefined =>
+  kindOf(bytes) === 4 ? Answer.web.decode(bytes) : undefined
 
 export const Expiry = row('expiry row', 1, { owner: key, recordId: text })
 
@@ -92,7 +123,7 @@ export const Account = row('account', 1, { openedAt: uint, purses: text })
  * units of market/price.ts; what was metered. The live records accrue storage without being touched: at a time t they
  * have `rate · t − rateStart` units and `size · t − sizeStart` byte-milliseconds that are not in `spent` and `byteMs` yet.
  */
-export const Purse = row('purse', 1, {
+export const Purse = row('purse', 2, {
   openedAt: uint,
   /** 0: never. */
   lapses: uint,
@@ -111,11 +142,24 @@ export const Purse = row('purse', 1, {
   rate: big,
   rateStart: big,
   entries: uint,
+  /** Billed pulls, and the chain after the last of them (contracts/usage.ts). */
+  pulls: uint,
+  chain: hash,
 })
 export type Purse = RowOf<typeof Purse>
 
 /** What an entry books; the order is that of the stored numbers. */
-const entryTypes = ['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid'] as const
+const entryTypes = [
+  'received',
+  'returned',
+  'write',
+  'pull',
+  'prove',
+  'deleted',
+  'expired',
+  'unpaid',
+  'bought',
+] as const
 export type EntryType = (typeof entryTypes)[number]
 
 /** How a record ends: its owner deletes it, its time is over, or nobody pays for it any longer. */
@@ -123,14 +167,10 @@ export type Ending = Extract<EntryType, 'deleted' | 'expired' | 'unpaid'>
 export const isEnding = (what: EntryType): what is Ending =>
   what === 'deleted' || what === 'expired' || what === 'unpaid'
 
-const entryType: Field<EntryType> = {
-  write: (to, value) => uint.write(to, entryTypes.indexOf(value)),
-  read(from) {
-    const found = entryTypes[uint.read(from)]
-    if (found === undefined) throw damaged('an entry books something unknown')
-    return found
-  },
-}
+const entryType = oneOf(entryTypes, 'an entry books something unknown')
+
+/** What an entry of `returned` begins its note with that takes credit back, available or not. */
+export const reversedNote = 'reversed '
 
 /**
  * One entry of the ledger: the facts it rests on, then what it moved, in satoshi. Each of the five columns takes from one
@@ -140,10 +180,10 @@ const entryType: Field<EntryType> = {
 export const Entry = row('ledger entry', 1, {
   what: entryType,
   purse: text,
-  /** Of a record: its place, which is also that of its `write` entry; 0 where it is about none. */
+  /** Of a record: its place, which is also that of its `write` entry; 0 where it is about none of this owner. */
   record: uint,
   recordId: text,
-  /** Receiver of a record when it is written; else where credit came from or went. */
+  /** Receiver of a record when it is written, owner of one that is bought; else where credit came from or went. */
   note: text,
   bytes: uint,
   paidUntil: uint,

@@ -11,10 +11,17 @@ import { type Bounds, type Database, openDatabase, type Scan, type Snapshot } fr
 import { type Page, type Query, readPage } from './inventory.ts'
 import { isUnwritten, type Meta, openMeta } from './meta.ts'
 import { cursorExpired, cursorOf, lastPlace, placeAt, placeOfCursor, timeOf } from './place.ts'
-import { proveRecord, pullRecord, type SignedRead, type SignedRequest } from './pulls.ts'
+import {
+  proveRecord,
+  pullByWeb,
+  pullRecord,
+  type SignedRead,
+  type SignedRequest,
+  type WebRead,
+} from './pulls.ts'
 import * as records from './records.ts'
 import { Repeats } from './repeats.ts'
-import type { Counters } from './rows.ts'
+import type { Counters, Payer } from './rows.ts'
 
 /** Told, too, of what is durable, once each time. Must not throw. */
 export interface StoreObserver extends CommitObserver {
@@ -36,6 +43,11 @@ export interface StoreOptions {
 export type Read =
   | { readonly outcome: 'record'; readonly text: string; readonly bytes: number }
   | { readonly outcome: 'absent' | 'replayed' | 'unpaid' }
+export type ReadByWeb =
+  | { readonly outcome: 'record'; readonly text: string; readonly bytes: number; readonly paidBy: Payer }
+  | { readonly outcome: 'absent' | 'replayed' }
+  /** What the reader must pay. */
+  | { readonly outcome: 'unpaid'; readonly satoshis: number }
 export type Proved =
   | { readonly outcome: 'proof'; readonly proof: Proof }
   | { readonly outcome: 'absent' | 'replayed' | 'unpaid' }
@@ -123,6 +135,18 @@ export class Store {
     if (pulled.outcome !== 'record') return pulled
     this.#observer?.served(pulled.bytes)
     return { outcome: 'record', text: textOfBody(pulled.body), bytes: pulled.bytes }
+  }
+
+  /**
+   * One read through the file-system view, durable before it is served; the same purchase again is the same read, three
+   * times. Who asks was authenticated as the receiver in the path.
+   */
+  async readByWeb(read: WebRead): Promise<ReadByWeb> {
+    const pulled = await this.commit((batch) => pullByWeb(batch, read, this.#repeats))
+    if (pulled.outcome !== 'record') return pulled
+    const { body, bytes, paidBy } = pulled
+    this.#observer?.served(bytes)
+    return { outcome: 'record', text: textOfBody(body), bytes, paidBy }
   }
 
   delete(request: records.SignedDelete): Promise<records.Deleted> {

@@ -5,13 +5,14 @@
  * - Register it on the root instance, after every other `onSend` hook, and let no hook of a route change a body or an
  *   `x-bsv-*` header after it: clients check the bytes that arrive, and wait forever for an answer that does not match.
  * - `onRequest` hooks must be synchronous: the body is read from the tick on in which the request came.
- * - A listener that takes payments needs `maxHeaderSize: paymentHeaderBytes`.
+ * - A listener that takes payments in headers needs `maxHeaderSize: paymentHeaderBytes`.
  * - Behind a proxy that shortens paths, `/.well-known/auth` must still arrive from the top of the origin: clients ask there.
  */
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { MarketError } from '../../market/errors.ts'
+import { ANYONE_KEY } from '../../market/identity.ts'
 import type { Key } from '../../market/units.ts'
 import { callerAddress } from '../rate.ts'
 import { allowBrowsers, answerPreflights, exposeToBrowsers } from './browsers.ts'
@@ -40,8 +41,10 @@ export interface WebAuthOptions {
 export interface WebAuth {
   /** Who sent the request; `undefined` where nobody has proved to be the sender. */
   identityOf(request: FastifyRequest): Key | undefined
-  /** @throws ERR_BAD_SIGNATURE (401) */
+  /** Key 1 is nobody, since everybody has it. @throws ERR_AUTH_REQUIRED (401) */
   requireIdentity(request: FastifyRequest): Key
+  /** Whether the sender signed method and path too, not only the body. */
+  isPathProved(request: FastifyRequest): boolean
   /** The bytes that the sender signed, of an authenticated request; empty where it had no body. */
   bodyOf(request: FastifyRequest): Buffer | undefined
   /** Sessions and remembered nonces, for metrics. */
@@ -138,9 +141,10 @@ export function addWebAuth(app: FastifyInstance, options: WebAuthOptions): WebAu
     identityOf,
     requireIdentity(request) {
       const identity = identityOf(request)
-      if (identity !== undefined) return identity
-      throw new MarketError('ERR_BAD_SIGNATURE', 'this needs mutual authentication (BRC-103, BRC-104)')
+      if (identity !== undefined && identity !== ANYONE_KEY) return identity
+      throw new MarketError('ERR_AUTH_REQUIRED', 'this needs mutual authentication (BRC-103, BRC-104)')
     },
+    isPathProved: (request) => proven.get(request)?.exchange.isPathProved ?? false,
     bodyOf: (request) => proven.get(request)?.body,
     held: () => ({
       sessions: spoken.reduce((sum, each) => sum + each.proofs.sessions.size, 0),

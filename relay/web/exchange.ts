@@ -17,6 +17,8 @@ export interface Dialect {
 export interface Exchange {
   /** Proved once `prove` has returned. */
   readonly identity: Key
+  /** Whether `prove` proves method and path as well as the body. */
+  readonly isPathProved: boolean
   /** @throws ERR_BAD_SIGNATURE, ERR_REPLAYED */
   prove(body: Uint8Array): void
   /** The headers to set on the answer, which prove it: exactly this status, its signed headers, and these bytes. */

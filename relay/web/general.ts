@@ -41,6 +41,7 @@ export function generalMessages(proofs: Proofs, publicPrefix: string): Dialect {
       const session = proofs.begin(claim, address)
       return {
         identity: session.identity,
+        isPathProved: true,
         prove(body) {
           const method = request.method ?? '' // set in every request that a server got
           const url = `${publicPrefix}${request.url ?? ''}`

@@ -68,6 +68,7 @@ export function authriteMessages(proofs: Proofs, publicUrl: string): Dialect {
       const session = proofs.begin(claim, address)
       return {
         identity: session.identity,
+        isPathProved: request.method === 'GET' || request.method === 'HEAD',
         prove(body) {
           // The method is not signed: one that may change something must have a signed body, as clients always send it.
           const reads = request.method === 'GET' || request.method === 'HEAD'

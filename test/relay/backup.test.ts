@@ -147,7 +147,7 @@ t.test('a backup in the middle of writes, reads and deletes is a consistent mome
 
 t.test('a store of a newer version is not backed up', async (t) => {
   const { data, database, meta } = await makeData(t)
-  const value = Buffer.from(JSON.stringify({ ...meta, version: 2 }))
+  const value = Buffer.from(JSON.stringify({ ...meta, version: meta.version + 1 }))
   const snapshot = database.snapshot()
   await database.write([{ key: keys.metaKey('store'), value }])
   const newer = { code: 'ERR_INTERNAL', extras: { reason: 'newer' } }

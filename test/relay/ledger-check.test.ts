@@ -92,11 +92,20 @@ t.test('of very many differences a hundred are told', async (t) => {
 
 t.test('signed reads may go after 90 days, and a purse that has lapsed is empty', async (t) => {
   const { rows } = await Rows.open(t)
-  const dropped = [gone(rows.pullKey('two')), gone(rows.pullKey('one'))]
+  const pulls = rows.entries.filter(({ entry }) => entry.what === 'pull')
+  const keyOf = (place: number) => keys.placeKey(keys.pullPrefix(owner), place)
+  const dropped = pulls.slice(0, 3).map(({ place }) => gone(keyOf(place)))
   const lapsed = [gone(keys.lapseKey(start + 30 * dayMs, owner, 'trial'))]
 
   t.match(await rows.check(dropped, { now: start + 90 * dayMs }), { ok: false })
   t.match(await rows.check(dropped, { now: start + 90 * dayMs + 2000 }), { ok: true })
+  const all = pulls.map(({ place }) => gone(keyOf(place)))
+  t.match(await rows.check(all, { now: start + 90 * dayMs + 2000 }), { ok: true })
+  const hole = [gone(keyOf(pulls[1]!.place))]
+  t.match((await rows.check(hole, { now: start + 90 * dayMs + 2000 })).differences, [
+    /pull \d+ of .* \(two, purse grant\): it has number 3 and must have 2/,
+    /pull \d+ of .* \(two, purse grant\): its chain does not follow from the pull before it/,
+  ])
   t.match((await rows.check(lapsed, { now: start + 30 * dayMs })).differences, [
     /purse trial of .*: it has lapsed, and \d+ satoshi are still available/,
   ])

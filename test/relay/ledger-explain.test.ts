@@ -1,7 +1,6 @@
 /** The story of an account and of a record, page by page, in sentences whose sums are right. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { sha256Hex } from '../../market/hash.ts'
 import { formatPath, type RecordPath } from '../../market/record.ts'
 import { type Explained, explain } from '../../relay/ledger/explain.ts'
 import { openDatabase } from '../../relay/store/database.ts'
@@ -41,7 +40,7 @@ async function teller(t: Test) {
     const rows = await scan.next(100)
     await scan.close()
     const pulls = rows.map(([, value]) => Pull.decode(value))
-    return pulls.filter((pull) => pull.recordId === recordId).map(({ text }) => sha256Hex(text))
+    return pulls.filter((pull) => pull.recordId === recordId).map(({ re }) => re)
   }
   return { database, tell, path, reads }
 }

@@ -6,8 +6,8 @@ import { runLedger } from '../fixtures/ledger-life/run.ts'
 
 t.setTimeout(280_000)
 
-const lanes = 4
-const stepsOfLane = 25_000
+const lanes = 8
+const stepsOfLane = 12_500
 /** What a run must have met to say anything. */
 const met = [
   'write stored',
@@ -18,6 +18,12 @@ const met = [
   'read replayed',
   'read unpaid',
   'read absent',
+  'web record for owner',
+  'web record for reader',
+  'web record for nobody',
+  'web replayed',
+  'web unpaid',
+  'web absent',
   'prove proof',
   'prove ERR_PAYMENT_REQUIRED',
   'delete deleted',
@@ -30,6 +36,10 @@ const met = [
   'revoke all',
   'revoke some',
   'contract',
+  'paid',
+  'reversed',
+  'below zero',
+  'report',
   'prices',
   'crash before',
   'crash after',

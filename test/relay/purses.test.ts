@@ -39,7 +39,7 @@ const credit = {
 } as const
 
 const funded = (received: number): Purse => {
-  const purse = purses.newPurse(at)
+  const purse = purses.newPurse(at, 'grant')
   purses.post(purse, credit, { received })
   return purse
 }

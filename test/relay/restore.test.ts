@@ -6,7 +6,7 @@ import t from 'tap'
 import { writeBackup } from '../../relay/store/backup.ts'
 import type { MarketError } from '../../market/errors.ts'
 import { openDatabase } from '../../relay/store/database.ts'
-import type { Meta } from '../../relay/store/meta.ts'
+import { type Meta, storeVersion } from '../../relay/store/meta.ts'
 import { timeOf } from '../../relay/store/place.ts'
 import { restoreBackup } from '../../relay/store/restore.ts'
 import { Store } from '../../relay/store/store.ts'
@@ -48,7 +48,7 @@ t.test('a restored store has every row of its backup, and an epoch of its own', 
   const store = await openStore(t, { directory: join(target, 'store') })
   const { epoch } = restored
   const earlier = [{ epoch: meta.epoch, lastPlace }]
-  t.strictSame(store.meta, { version: 1, epoch, startedAt: now, restoredAt: now, earlier })
+  t.strictSame(store.meta, { version: storeVersion, epoch, startedAt: now, restoredAt: now, earlier })
   t.not(epoch, meta.epoch)
 })
 
@@ -174,7 +174,11 @@ t.test('a backup that is not as it was written is refused, and says why', async 
     ['another value', flipped(Math.floor(whole.length / 2)), altered],
     ['another count', flipped(whole.length - 56), altered],
     ['another checksum', flipped(whole.length - 30), altered],
-    ['a newer store', resealed(whole, '"version":1', '"version":2'), { ...newer, code: 'ERR_INTERNAL' }],
+    [
+      'a newer store',
+      resealed(whole, `"version":${storeVersion}`, `"version":${storeVersion + 1}`),
+      { ...newer, code: 'ERR_INTERNAL' },
+    ],
     ['a row less', Buffer.concat([whole.subarray(0, headEnd), whole.subarray(headEnd + 320)]), altered],
   ]
   for (const [name, bytes, error] of cases) {

@@ -259,7 +259,7 @@ t.test(
     t.same(await who.json(), { identity: null })
     t.notOk(who.headers.has('x-bsv-auth-signature'))
     t.equal(closed.status, 401)
-    t.match(await closed.json(), { code: 'ERR_BAD_SIGNATURE' })
+    t.match(await closed.json(), { code: 'ERR_AUTH_REQUIRED' })
     t.equal(nowhere.status, 404)
     t.same(auth.held(), { sessions: 0, nonces: 0 })
   },

@@ -87,11 +87,12 @@ export class HeadsCheck {
   }
 
   #lookAtPrice(recordId: string, head: StoredHead): void {
-    const { place, bytes, paidUntil, maxPulls, pullsLeft, reserved } = head
+    const { place, bytes, paidUntil, maxPulls, pullsLeft, bilateralLeft, reserved } = head
     const most = ceilSatoshi(worstUnits({ bytes, at: timeOf(place), paidUntil, maxPulls, prices: head }))
     if (reserved !== String(most))
       this.#say(recordId, `its receipt says that ${reserved} satoshi were reserved, not ${most}`)
-    if (pullsLeft > maxPulls) this.#say(recordId, `${pullsLeft} of ${maxPulls} pulls are left`)
+    for (const left of [pullsLeft, bilateralLeft])
+      if (left > maxPulls) this.#say(recordId, `${left} of ${maxPulls} pulls are left`)
   }
 
   #say(recordId: string, what: string): void {

@@ -13,14 +13,16 @@ import {
   Purse,
   type StoredHead,
 } from '../../store/rows.ts'
+import { ChainsCheck } from './chains.ts'
 import { Findings, nameOf } from './findings.ts'
 import { HeadsCheck } from './heads.ts'
+import { moneyTables, PaymentsCheck } from './payments.ts'
 import { PullsCheck } from './pulls.ts'
 import { PurseCheck } from './purse.ts'
 import { RecordsCheck } from './records.ts'
 import { Stream } from './stream.ts'
 
-export const ownerTables = ['a', 'u', 'l', 'p', 'h', 'c'] as const
+export const ownerTables = ['a', 'u', 'l', 'p', 'h', 'c', ...moneyTables] as const
 /** One stream of each table, which are read side by side. */
 export type Streams = { readonly [T in (typeof ownerTables)[number]]: Stream }
 
@@ -49,9 +51,11 @@ export interface OwnerResult {
 export async function checkOwner(checks: OwnerChecks, streams: Streams, bytes: Buffer): Promise<OwnerResult> {
   const { snapshot, findings } = checks
   const owner = bytes.toString('hex')
-  const purses = new OwnedPurses(checks, owner)
-  const pulls = new PullsCheck(streams.p, bytes, findings)
+  const chains = new ChainsCheck(owner, findings)
+  const purses = new OwnedPurses(checks, owner, chains)
+  const pulls = new PullsCheck(streams.p, bytes, findings, chains)
   const heads = new HeadsCheck(snapshot, owner, findings)
+  const payments = new PaymentsCheck(snapshot, owner, findings)
   const draft = new Findings()
   const records = new RecordsCheck(owner, draft, { most: checks.openRecords })
 
@@ -60,6 +64,7 @@ export async function checkOwner(checks: OwnerChecks, streams: Streams, bytes: B
     entry(place, entry, pull) {
       purses.post(place, entry)
       records.entry(place, entry, pull)
+      payments.entry(entry)
       if (pull !== undefined) pulls.compare(place, entry, pull)
       else if (entry.what === 'pull' && timeOf(place) > checks.trimmedUntil)
         findings.say(`${nameOf(owner, place, entry)}: the pull log has no signed read for it`)
@@ -73,6 +78,7 @@ export async function checkOwner(checks: OwnerChecks, streams: Streams, bytes: B
   })
   await pulls.at(Number.POSITIVE_INFINITY)
   heads.finish(await streams.c.take(bytes))
+  await payments.finish(streams)
   purses.finish()
   if (records.parts === 1) {
     records.finish()
@@ -146,14 +152,16 @@ async function walk({ entries, heads, pulls, findings }: Walk, owner: Buffer, to
 class OwnedPurses {
   readonly #checks: OwnerChecks
   readonly #owner: Key
+  readonly #chains: ChainsCheck
   readonly #purses = new Map<string, { readonly check: PurseCheck; readonly row: Purse | undefined }>()
   hasAccount = false
   /** Purses that have a row. */
   count = 0
 
-  constructor(checks: OwnerChecks, owner: Key) {
+  constructor(checks: OwnerChecks, owner: Key, chains: ChainsCheck) {
     this.#checks = checks
     this.#owner = owner
+    this.#chains = chains
   }
 
   get all(): PurseCheck[] {
@@ -188,11 +196,12 @@ class OwnedPurses {
     this.#find(head.purse).addHead(head)
   }
 
-  /** After all entries and records. */
+  /** After all entries, records and pulls. */
   finish(): void {
     for (const [name, { check, row }] of this.#purses) {
       if (row === undefined) continue
-      for (const wrong of check.compare(row)) this.#say(name, wrong)
+      const wrongs = [...check.compare(row), ...this.#chains.compare(name, row)]
+      for (const wrong of wrongs) this.#say(name, wrong)
       this.#lookForLapse(name, row, check.available)
     }
   }

@@ -52,7 +52,7 @@ export class RecordsCheck {
 
   /** `pull`: the signed read of the same place, if there is one. */
   entry(place: number, entry: Entry, pull: Pull | undefined): void {
-    if (entry.what === 'received' || entry.what === 'returned') return
+    if (entry.what === 'received' || entry.what === 'returned' || entry.what === 'bought') return
     if (entry.what === 'write') this.#count(1)
     if (isEnding(entry.what)) this.#count(-1)
     if (this.#isNotLookedAt(entry.record)) return

@@ -1,0 +1,114 @@
+/** The signed texts of an evidence file, each verified, and found by what they say. */
+import { type SealedRecord, decodeRecord } from '../../market/record.ts'
+import { verify } from '../../market/envelope.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Hash } from '../../market/units.ts'
+import { DeleteReceipt, Receipt } from '../receipt.ts'
+import { type UsagePull, UsageReport } from '../usage.ts'
+import { type Evidence, nameOf } from './evidence.ts'
+import { type Answer, answersIn, requestIn } from './signed.ts'
+
+/** A page the relay signed. */
+export interface SignedPage {
+  readonly name: Hash
+  readonly report: UsageReport
+  readonly more: boolean
+  /** Of the request it answers. */
+  readonly re: Hash
+}
+
+export interface ShownPull {
+  readonly pull: UsagePull
+  readonly page: SignedPage
+  /** Undefined where the page came without reads. */
+  readonly read: string | null | undefined
+}
+
+type Request = ReturnType<typeof requestIn>
+
+export class OpenedTexts {
+  readonly pages: SignedPage[] = []
+  readonly requests = new Map<Hash, { readonly sealed: Request; readonly text: string }>()
+  /** Envelopes of the relay, by the request they answer. */
+  readonly replies = new Map<Hash, string>()
+  /** Names of texts that are worth nothing, and why. */
+  readonly faults = new Map<string, string>()
+  readonly #pulls = new Map<number, ShownPull>()
+  readonly #receipts = new Map<string, Receipt[]>()
+  readonly #deletions = new Map<string, number[]>()
+  readonly #records = new Map<string, SealedRecord>()
+  readonly #parties: Pick<Evidence, 'relay' | 'owner' | 'account'>
+
+  constructor({ texts, relay, owner, account }: Evidence) {
+    this.#parties = { relay, owner, account }
+    for (const [name, text] of Object.entries(texts)) {
+      try {
+        if (nameOf(text) !== name) throw new MarketError('ERR_MALFORMED', 'this is not the text it is named')
+        this.#open(name, text)
+      } catch (error) {
+        if (!(error instanceof MarketError)) throw error
+        this.faults.set(name, error.message)
+      }
+    }
+    // Where a pull is on several pages, one that shows its read says more.
+    for (const page of this.pages.toSorted(
+      (a, b) => Number(a.report.reads !== undefined) - Number(b.report.reads !== undefined),
+    ))
+      page.report.pulls.forEach((pull, index) => {
+        this.#pulls.set(pull.seq, {
+          pull,
+          page,
+          read: page.report.reads?.[index] ?? (page.report.reads && null),
+        })
+      })
+  }
+
+  pull = (seq: number): ShownPull | undefined => this.#pulls.get(seq)
+  record = (path: string): SealedRecord | undefined => this.#records.get(path)
+
+  receipt(path: string, at: number | undefined): Receipt | undefined {
+    const all = this.#receipts.get(path)
+    return at === undefined ? all?.[0] : all?.find((receipt) => receipt.at === at)
+  }
+
+  /** When a record that arrived at `at` was deleted. */
+  deletedAfter(path: string, at: number): number | undefined {
+    const times = (this.#deletions.get(path) ?? []).filter((time) => time >= at)
+    return times.length === 0 ? undefined : Math.min(...times)
+  }
+
+  #open(name: Hash, text: string): void {
+    const { owner } = this.#parties
+    const type = (JSON.parse(text) as { msg: { request: { type?: unknown } } }).msg.request.type // nameOf has parsed it
+    if (type === 'reply' || type === 'replies') {
+      for (const answer of answersIn(text, this.#parties)) this.#answer(name, text, answer)
+    } else if (type === 'write') {
+      const record = verify(decodeRecord(text))
+      if (record.msg.from === owner) this.#records.set(record.path, record)
+    } else {
+      const sealed = requestIn(text, this.#parties)
+      this.requests.set(sealed.hash, { sealed, text })
+    }
+  }
+
+  #answer(name: Hash, text: string, { re, body }: Answer): void {
+    const { owner, account } = this.#parties
+    this.replies.set(re, text)
+    const report = UsageReport.safeParse(body.result)
+    if (report.success && report.data.account === account)
+      this.pages.push({ name, report: report.data, more: body.more !== false, re })
+    const receipt = Receipt.safeParse(body.receipt)
+    const deletion = DeleteReceipt.safeParse(body.receipt)
+    // A receipt has everything that a deletion has, and more.
+    if (receipt.success) listed(this.#receipts, receipt.data.path, owner)?.push(receipt.data)
+    else if (deletion.success) listed(this.#deletions, deletion.data.path, owner)?.push(deletion.data.at)
+  }
+}
+
+/** The list under a path of this owner. */
+function listed<T>(map: Map<string, T[]>, path: string, owner: string): T[] | undefined {
+  if (!path.startsWith(`/${owner}/`)) return undefined
+  const list = map.get(path) ?? []
+  map.set(path, list)
+  return list
+}

@@ -1,0 +1,201 @@
+/**
+ * The audit of one purse: the relay's report held against receipts and acks, with two verdicts that are never mixed
+ * (docs/protocol.md §4.10). What is forged is shown, and not paid; what is unproven accuses nobody.
+ */
+import { MarketError } from '../../market/errors.ts'
+import { ceilSatoshi, floorSatoshi, storageUnits } from '../../market/price.ts'
+import type { Books, Life, ReportPage, Standing } from './books.ts'
+import { type Break, History } from './chain.ts'
+import { compare } from './compare.ts'
+import { type Finding, Findings, recordWords } from './findings.ts'
+import { PullBook } from './pulls.ts'
+import { isIn, Totals } from './totals.ts'
+
+export interface AuditOrder {
+  readonly books: Books
+  readonly purse: string
+  /** The pages of the report, oldest first, from where the last audit ended or from earlier; they may be asked for twice. */
+  readonly pages: () => Iterable<ReportPage> | AsyncIterable<ReportPage>
+  /** Whether the read of this pull is to be verified. Once one is bad, all are. */
+  readonly sample: (seq: number) => boolean
+  readonly since?: Standing
+  /** Satoshi that this account's statement says were spent on reads we bought: in what is owed, and in no report. */
+  readonly bought?: number
+}
+
+export interface Audit {
+  readonly purse: string
+  /** When the relay drew this up, by its clock. */
+  readonly at: number
+  readonly verdict: 'explained' | 'unproven' | 'forged'
+  /** Satoshi: what the relay says is owed since the purse was opened. */
+  readonly claimed: number
+  /** What our books support of it, and what of that and of the tolerated is to be paid. */
+  readonly supported: number
+  readonly toPay: number
+  /** Pulls by signed reads that nobody acknowledged: satoshi of all, and of those that are not tolerated. */
+  readonly unproven: { readonly pulls: number; readonly satoshis: number; readonly beyond: number }
+  readonly forged: { readonly count: number; readonly satoshis: number }
+  /** At most a thousand of them; `forged` counts all. */
+  readonly findings: readonly Finding[]
+  /** Pulls that the relay keeps no log of any more: nothing is said about them. */
+  readonly gaps: readonly { readonly from: number; readonly to: number }[]
+  /** Pulls of records that this client did not write, and whose books it does not have. */
+  readonly foreign: number
+  readonly pulls: number
+  readonly signatures: number
+  /** False while the report goes on: then its totals were not compared. */
+  readonly isComplete: boolean
+  /** For `settle`. */
+  readonly rest: Rest
+}
+
+export interface Rest {
+  readonly history: History
+  readonly totals: Totals
+  readonly listed: bigint
+  readonly forgedUnits: bigint
+  /** Places of forged pulls. */
+  readonly forged: ReadonlySet<number>
+  readonly hasGap: boolean
+}
+
+/** Reads are tolerated without ack up to this part of what is acknowledged, and so much more. */
+const toleratedPart = 20n
+const toleratedBytes = 1_000_000n
+
+/** @throws ERR_MALFORMED for a report of another purse, or of none */
+export async function audit(order: AuditOrder): Promise<Audit> {
+  const first = await pass(order, { all: false, withSeen: true })
+  const all = first.isDoubtful
+  const withSeen = !first.isBroken
+  return all || !withSeen ? (await pass(order, { all, withSeen })).result : first.result
+}
+
+interface Pass {
+  readonly result: Audit
+  /** A read was bad, and not all were looked at. */
+  readonly isDoubtful: boolean
+  readonly isBroken: boolean
+}
+
+async function pass(
+  order: AuditOrder,
+  { all, withSeen }: { all: boolean; withSeen: boolean },
+): Promise<Pass> {
+  const { books, purse, since, bought = 0 } = order
+  const findings = new Findings()
+  const history = new History(purse, since)
+  const pulls = new PullBook(books, purse, findings, withSeen)
+  const breaks: Break[] = []
+  let last: ReportPage | undefined
+  let isGood = true
+  let count = 0
+  const sample = all ? () => true : order.sample
+  for await (const page of order.pages()) {
+    if (page.report.account !== purse)
+      throw new MarketError('ERR_MALFORMED', `this is a report of the purse ${page.report.account}`)
+    const { fresh, broken } = history.take(page)
+    if (broken !== undefined) breaks.push(broken)
+    isGood = pulls.take(page, fresh, sample) && isGood
+    count += fresh.length
+    last = page
+  }
+  if (last === undefined) throw new MarketError('ERR_MALFORMED', 'an audit needs a report')
+  const { report, text, more } = last
+  for (const found of breaks) findings.add({ kind: 'broken-chain', ...found })
+  const totals = new Totals(books.lives, purse, report.at, since)
+  pulls.judge(totals.count)
+  const forgedPulls = findings.units
+  const hasGap = since?.hasGap === true || history.gaps.length > 0
+  const listed = BigInt(since?.listed ?? '0') + pulls.listedBytes
+  const forgedBefore = BigInt(since?.forged ?? '0')
+  const isTold = !hasGap && pulls.foreign.length === 0
+  const compared = { report, page: text, books, totals, findings, forgedBefore, bought }
+  if (!more) compare({ ...compared, listed: isTold ? listed : undefined })
+  accuseOfLoss({ books, purse, at: report.at, findings })
+  const { signatures, foreign } = pulls
+  const rest = {
+    history,
+    totals,
+    listed,
+    forgedUnits: forgedBefore + forgedPulls,
+    forged: pulls.forged,
+    hasGap,
+  }
+  const facts = { count, signatures, foreign: foreign.length, isComplete: !more, rest, purse, at: report.at }
+  const result = verdictOf({ totals, findings, claimed: Number(report.owed), bought, facts })
+  return {
+    result,
+    isDoubtful: !isGood && !all,
+    isBroken: breaks.length > 0 && since !== undefined && withSeen,
+  }
+}
+
+function verdictOf(from: {
+  totals: Totals
+  findings: Findings
+  claimed: number
+  bought: number
+  facts: Pick<Audit, 'purse' | 'at' | 'signatures' | 'foreign' | 'isComplete' | 'rest'> & { count: number }
+}): Audit {
+  const { totals, findings, claimed, bought, facts } = from
+  const { count, ...rest } = facts
+  const supported = totals.schedules.reduce((sum, schedule) => sum + schedule.supportedUnits, 0n)
+  const { tolerated, beyond } = tolerance(totals)
+  const isForged = findings.count > 0
+  const supportedSatoshi = floorSatoshi(supported)
+  return {
+    ...rest,
+    verdict: isForged ? 'forged' : beyond > 0n ? 'unproven' : 'explained',
+    claimed,
+    supported: supportedSatoshi,
+    toPay: Math.min(claimed, floorSatoshi(supported + tolerated)),
+    unproven: {
+      pulls: totals.unprovenPulls,
+      satoshis: ceilSatoshi(tolerated + beyond) + bought,
+      beyond: ceilSatoshi(beyond),
+    },
+    forged: { count: findings.count, satoshis: ceilSatoshi(findings.units) },
+    findings: findings.kept,
+    gaps: facts.rest.history.gaps,
+    pulls: count,
+  }
+}
+
+/** Splits the units of unproven pulls. The allowance in bytes goes to the dearest first. */
+function tolerance({ schedules, acknowledged }: Totals): { tolerated: bigint; beyond: bigint } {
+  let left = acknowledged.value / toleratedPart + toleratedBytes
+  let tolerated = 0n
+  let beyond = 0n
+  for (const schedule of [...schedules].sort((a, b) => b.prices.egressGB - a.prices.egressGB)) {
+    const old = schedule.old.value
+    const good = old < left ? old : left
+    left -= good
+    tolerated += schedule.units({ egress: schedule.recent.value + good })
+    beyond += schedule.units({ egress: old - good })
+  }
+  return { tolerated, beyond }
+}
+
+/** What is billed for records of which a proof failed. */
+function accuseOfLoss(of: { books: Books; purse: string; at: number; findings: Findings }): void {
+  const { books, purse, at, findings } = of
+  for (const { path, at: receiptAt, sentence, texts } of books.failedProofs) {
+    const life = books.lives.find((one) => one.path === path && one.at === receiptAt)
+    if (life === undefined || !isIn(life, purse)) continue
+    findings.add({
+      kind: 'failed-proof',
+      sentence: `${recordWords(path)}: ${sentence}`,
+      path,
+      receiptAt,
+      texts,
+      units: lostUnits(life, at),
+    })
+  }
+}
+
+function lostUnits({ end, record }: Life, at: number): bigint {
+  const { bytes, prices, at: receiptAt, heldUntil = receiptAt } = record
+  return prices === undefined ? 0n : storageUnits(bytes, Math.min(end, at) - heldUntil, prices)
+}

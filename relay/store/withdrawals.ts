@@ -1,0 +1,95 @@
+/**
+ * Credit that is paid back with coins, as operations on a batch: each withdrawal is written together with what it books.
+ * Out of the purse first, then sent: no crash pays twice, or pays what is not there.
+ */
+import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
+import type { Batch } from './batch.ts'
+import { oneOf, type RowOf, row, text, uint } from './codec.ts'
+import * as keys from './keys.ts'
+import { bookReceived, bookReversed } from './ledger.ts'
+import { creditOf, creditPurse as purse, type Fate, type Name, unminedOf } from './payments.ts'
+import type { Reader } from './postings.ts'
+import { reversedNote } from './rows.ts'
+
+const withdrawalStates = ['ordered', 'sent', 'failed'] as const
+/** `ordered`: out of the purse, and paid until the network has it. `failed`: in the purse again; to ask again orders it again. */
+export const WithdrawalRow = row('withdrawal', 1, {
+  state: oneOf(withdrawalStates, 'a withdrawal is in an unknown state'),
+  satoshis: uint,
+  /** Of it, for the network. */
+  fee: uint,
+  at: uint,
+  height: uint,
+  place: uint,
+  /** Empty until it is made, as `tx`: Atomic BEEF in base64. */
+  txid: text,
+  tx: text,
+})
+export type Withdrawal = RowOf<typeof WithdrawalRow>
+
+export function findWithdrawal(from: Reader, { owner, hash }: Name): Withdrawal | undefined {
+  const value = from.get(keys.moneyKey('w', owner, hash))
+  return value === undefined ? undefined : WithdrawalRow.decode(value)
+}
+
+/** What may be paid back: nothing that rests on payments which may vanish. */
+export const withdrawable = (from: Reader, owner: Key): number =>
+  Math.max(0, creditOf(from, owner) - unminedOf(from, owner).resting)
+
+/**
+ * The withdrawal as it was ordered before, unless it failed; else it leaves the purse now.
+ * @throws ERR_INSUFFICIENT_FUNDS with what can be withdrawn, ERR_MALFORMED for what the fee would eat up
+ */
+export function orderWithdrawal(
+  batch: Batch,
+  name: Name,
+  { satoshis, fee }: { readonly satoshis: number | undefined; readonly fee: number },
+): Withdrawal {
+  const before = findWithdrawal(batch, name)
+  if (before !== undefined && before.state !== 'failed') return before
+  const { owner, hash: id } = name
+  const most = withdrawable(batch, owner)
+  const amount = before?.satoshis ?? satoshis ?? most
+  if (satoshis !== undefined && satoshis <= fee)
+    throw new MarketError('ERR_MALFORMED', `the network's fee of ${fee} satoshi would leave nothing`)
+  if (amount > most || amount <= fee) {
+    const { resting } = unminedOf(batch, owner)
+    const waits = resting > 0 ? `, for credit on payments that are in no block yet waits` : ''
+    const extras = { available: String(most), fee: String(fee) }
+    const sentence = `${most} satoshi can be withdrawn, less the fee of ${fee}${waits}`
+    throw new MarketError('ERR_INSUFFICIENT_FUNDS', sentence, { extras })
+  }
+  const place = bookReversed(batch, { owner, purse, satoshi: amount, note: `withdrawal ${id}` }) // there is as much
+  const ordered = { satoshis: amount, fee, at: batch.now, ...before, txid: '', tx: '' }
+  const after: Withdrawal = { ...ordered, state: 'ordered', height: 0, place }
+  putWithdrawal(batch, name, after)
+  return after
+}
+
+/** Undefined when there is no such withdrawal. @param tx empty: as before */
+export function settleWithdrawal(
+  batch: Batch,
+  name: Name,
+  { state, height, txid, tx = '' }: Fate & { readonly txid: string; readonly tx?: string },
+): Withdrawal | undefined {
+  const before = findWithdrawal(batch, name)
+  const now = state === 'reversed' ? 'failed' : 'sent'
+  if (before === undefined || (before.state === now && before.height === height)) return before
+  const { owner, hash: id } = name
+  const booking = { owner, purse, satoshi: before.satoshis }
+  let { place } = before
+  if (now === 'failed' && before.state !== 'failed')
+    place = bookReceived(batch, { ...booking, note: `withdrawal ${id} failed` })
+  if (now === 'sent' && before.state === 'failed')
+    place = bookReversed(batch, { ...booking, note: `${reversedNote}withdrawal ${id}` })
+  const after: Withdrawal = { ...before, state: now, height, txid, place, tx: tx === '' ? before.tx : tx }
+  putWithdrawal(batch, name, after)
+  return after
+}
+
+function putWithdrawal(batch: Batch, { owner, hash }: Name, withdrawal: Withdrawal): void {
+  const key = keys.moneyKey('w', owner, hash)
+  batch.put(key, WithdrawalRow.encode(withdrawal))
+  batch.put(keys.followedKey(key), Buffer.alloc(0))
+}
