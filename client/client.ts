@@ -6,6 +6,7 @@ import type { IdentityFile } from '../market/identity-file.ts'
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
+import { auditAll, type AuditedAt, type AuditOptions } from './audit.ts'
 import { type Coins, coinsOf } from './coins.ts'
 import type { Context } from './context.ts'
 import {
@@ -18,37 +19,37 @@ import {
   send,
   type SendOptions,
 } from './delivery.ts'
-import { fetchFiles } from './files/downloads.ts'
 import type { FileOptions } from './files/plan.ts'
-import type { TransferOptions } from './files/transfer.ts'
-import { resumeUploads } from './files/uploads.ts'
+import { finish, type Finished, type FinishOptions, flushAll, type FlushOptions } from './finish.ts'
 import { hear, type HearOptions } from './hear.ts'
 import { Home } from './home/home.ts'
 import { arrivals, type Message, openArrival } from './home/inbox.ts'
 import { type Incoming, incoming } from './home/incoming.ts'
-import { sendAcks } from './mail/acks.ts'
-import { announce } from './mail/announce.ts'
-import { deleteRecord, flush, type Flushed } from './mail/flush.ts'
+import { deleteRecord, type Flushed } from './mail/flush.ts'
+import { joinRelay, leaveRelay } from './mail/moving.ts'
 import { overview, type Sent } from './mail/overview.ts'
 import { pull, pullStrangers, type Pulled, type PullOptions } from './mail/pull.ts'
 import { type Strangers, strangersOn } from './mail/strangers.ts'
 import { type AccountAt, accounts, ledger } from './money/account.ts'
+import type { Cancelled, Deposit } from './money/deposit.ts'
 import type { Quoted } from './money/quotes.ts'
+import type { Withdrawn } from './money/withdraw.ts'
 import type { CoinOptions } from './money/wallet.ts'
 import { contextOf, type InitOptions, initHome, type OpenOptions } from './open.ts'
 import {
   type Added,
   addFriend,
+  everyRelay,
   type Friend,
   findFriend,
   friends,
   removeFriend,
   renameFriend,
 } from './people/friends.ts'
-import { addRelay, removeRelay } from './people/me.ts'
-import { distinct, ownRelays, relaysNamed, resolveAddress } from './people/relays.ts'
+import { ownRelays, relaysNamed } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 import { ping, type Ping } from './wire/ping.ts'
+import { cancelAt, type DepositCall, depositAt, type MoneyCall, withdrawAt } from './till.ts'
 
 export class Client {
   readonly identity: Key
@@ -89,18 +90,13 @@ export class Client {
    * Puts records on one more relay from now on, and tells every friend. Where nobody answers, its key is not checked yet.
    * @throws ERR_UNTRUSTED when another relay answers there
    */
-  async addRelay(text: string, options: CallOptions = {}): Promise<RelayAddress> {
-    const address = await resolveAddress(text, options.signal)
-    await addRelay(this.#ctx, address, options.signal)
-    await announce(this.#ctx, options)
-    return address
+  addRelay(text: string, options: CallOptions = {}): Promise<RelayAddress> {
+    return joinRelay(this.#ctx, text, options)
   }
 
   /** Leaves a relay, after telling every friend on it too. What waited for one never seen is dropped. @throws ERR_NOT_FOUND */
-  async removeRelay(reference: string, options: CallOptions = {}): Promise<{ dropped: number }> {
-    const dropped = await removeRelay(this.#ctx, reference, options.signal)
-    await announce(this.#ctx, options)
-    return { dropped }
+  removeRelay(reference: string, options: CallOptions = {}): Promise<{ dropped: number }> {
+    return leaveRelay(this.#ctx, reference, options)
   }
 
   friends(): Promise<Friend[]> {
@@ -147,9 +143,8 @@ export class Client {
   }
 
   /**
-   * What keeping a record of so many content bytes, a message, or a file with its chunks costs at most, on each relay
-   * and together, in satoshi. A relay's quote binds it until it expires; its words are checked against each other. What
-   * fails stands in the relay's place.
+   * What keeping a record of so many content bytes, a message, or a file with its chunks costs at most, on each relay and
+   * together, in satoshi. A relay's quote binds it until it expires. What fails stands in the relay's place.
    */
   quote(what: Quotable, options: QuoteOptions = {}): Promise<Quoted> {
     return quote(this.#ctx, what, options)
@@ -164,6 +159,24 @@ export class Client {
     return coinsOf(this.#ctx, options)
   }
 
+  /**
+   * Pays into our credit at a relay (address, URL or key), or finishes what an earlier call paid: then `isRepeat`. Undefined
+   * where `agree` said no, and without `satoshis` where nothing was unfinished. @throws as `deposit` of money/deposit.ts
+   */
+  deposit(relay: string, satoshis?: number, options: DepositCall = {}): Promise<Deposit | undefined> {
+    return depositAt(this.#ctx, relay, { ...options, satoshis })
+  }
+
+  /** Takes back a payment that its relay did not confirm. @throws ERR_CONFLICT when it was sent, ERR_NOT_FOUND */
+  cancelDeposit(relay: string, options: MoneyCall = {}): Promise<Cancelled> {
+    return cancelAt(this.#ctx, relay, options)
+  }
+
+  /** Has credit paid back, `satoshis` or all, or brings in what an earlier call asked for. @throws as money/withdraw.ts */
+  withdraw(relay: string, options: MoneyCall & { satoshis?: number | undefined } = {}): Promise<Withdrawn> {
+    return withdrawAt(this.#ctx, relay, options)
+  }
+
   /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */
   account(reference?: string, options: CallOptions & { entries?: number } = {}): Promise<AccountAt[]> {
     return accounts(this.#ctx, reference, options)
@@ -174,6 +187,11 @@ export class Client {
     return ledger(this.#ctx.connect(relay), options)
   }
 
+  /** Holds the own relays, or one, to what we have, what receivers signed and what they told us; brings in acks before. */
+  audit(reference?: string, options: AuditOptions = {}): Promise<AuditedAt[]> {
+    return auditAll(this.#ctx, reference, options)
+  }
+
   /** Brings in everything friends have for us. Files and acks are the business of `finish`. */
   pull(options: PullOptions = {}): Promise<Pulled> {
     return pull(this.#ctx, options)
@@ -181,28 +199,22 @@ export class Client {
 
   /** Brings in what others than friends have for us, on our relays and our friends'. They are not told. */
   async pullStrangers(options: PullOptions = {}): Promise<Pulled> {
-    return pullStrangers(this.#ctx, await this.#allRelays(), options)
+    return pullStrangers(this.#ctx, await everyRelay(this.#ctx), options)
   }
 
   /** What others than friends have for us, without reading it. One relay's failure stops no other. */
   async strangers(options: CallOptions = {}): Promise<Strangers[]> {
-    return strangersOn(this.#ctx, await this.#allRelays(), options)
+    return strangersOn(this.#ctx, await everyRelay(this.#ctx), options)
   }
 
   /** Fetches the files that wait, acknowledges what was pulled, goes on with sendings and empties the queue. */
-  async finish(
-    options: TransferOptions & { files?: boolean } = {},
-  ): Promise<{ files: Incoming[]; flushed: Flushed }> {
-    const files = options.files === false ? [] : await fetchFiles(this.#ctx, options)
-    await sendAcks(this.#ctx, { ...options, attempts: 1 })
-    return { files, flushed: await this.flush(options) }
+  finish(options: FinishOptions = {}): Promise<Finished> {
+    return finish(this.#ctx, options)
   }
 
   /** Brings whatever waits to the relays; with `retryRefused` also what they refused before. */
-  async flush(options: TransferOptions & { retryRefused?: boolean } = {}): Promise<Flushed> {
-    await announce(this.#ctx, { ...options, attempts: 1 })
-    await resumeUploads(this.#ctx, options)
-    return flush(this.#ctx, { ...options, attempts: 1 })
+  flush(options: FlushOptions = {}): Promise<Flushed> {
+    return flushAll(this.#ctx, options)
   }
 
   /** Brings in messages as they come until `signal`, through restarts of relays; files and acks with them. */
@@ -232,11 +244,6 @@ export class Client {
   /** Asks relays for a signed answer: the own ones, or one by address, URL or key. */
   async ping(reference?: string, options: CallOptions = {}): Promise<Ping[]> {
     return ping(this.#ctx, await relaysNamed(this.#ctx, reference, options.signal), options)
-  }
-
-  async #allRelays(): Promise<RelayAddress[]> {
-    const ofFriends = (await this.friends()).flatMap((friend) => friend.relays)
-    return distinct([...(await this.relays()), ...ofFriends])
   }
 }
 

@@ -2,9 +2,7 @@
 import { rm, stat } from 'node:fs/promises'
 import type { Network } from '../contracts/chain/chain.ts'
 import type { Txid } from '../contracts/transaction/transaction.ts'
-import type { CoinStore } from '../contracts/wallet/coins/store.ts'
 import type { KeyWallet } from '../contracts/wallet/key-wallet.ts'
-import { isFound } from '../contracts/wallet/sync/found.ts'
 import { MarketError } from '../market/errors.ts'
 import type { Context } from './context.ts'
 import { ClientError } from './errors.ts'
@@ -18,14 +16,15 @@ import {
   type RecoverOptions,
 } from './money/coins.ts'
 import { ConnectedCoins } from './money/connected.ts'
-import { checkNeeded, checkSource } from './money/recovery.ts'
+import type { Funds, Payer } from './money/payer.ts'
+import { checkNeeded, checkSource, isOnlyFound } from './money/recovery.ts'
 import { type CoinOptions, networkOf, type OpenCoins, openCoins } from './money/wallet.ts'
 
 /**
  * Every call may throw ERR_USAGE when no chain was ever named, ERR_CONFLICT for coins of another key or network, and
  * ERR_BUSY when another process has the coins open.
  */
-export interface Coins {
+export interface Coins extends Funds {
   /** As the chain has it now; when it does not answer, as it was known last. */
   balance(): Promise<CoinBalance>
   /** Where anybody can pay to: the same until something arrived there. */
@@ -62,6 +61,8 @@ function connected(coins: ConnectedCoins): Coins {
   }
   return {
     balance: () => coins.balance(),
+    network: () => coins.network(),
+    payer: async () => coins.wallet,
     check: (address, satoshis) => coins.check(address, satoshis),
     send: (address, satoshis) => coins.send(address, satoshis),
     history: (limit) => coins.history(limit),
@@ -100,8 +101,18 @@ class HomeCoins implements Coins {
     return (await this.#opened()).desk.address()
   }
 
+  network(): Promise<Network> {
+    return networkOf(this.#ctx, this.#options)
+  }
+
+  async payer(): Promise<Payer> {
+    const { desk } = await this.#opened()
+    await desk.follow()
+    return desk.wallet
+  }
+
   async check(address: string, satoshis: number) {
-    const network = await networkOf(this.#ctx, this.#options)
+    const network = await this.network()
     checkPayment(address, { satoshis, network })
     return { network }
   }
@@ -230,11 +241,6 @@ class HomeCoins implements Coins {
 
 type Counted = { counter(kind: 'action' | 'coin'): number }
 const isUnused = (store: Counted): boolean => store.counter('action') === 0 && store.counter('coin') === 0
-
-async function isOnlyFound(store: CoinStore): Promise<boolean> {
-  for await (const action of store.actions()) if (!isFound(action)) return false
-  return true
-}
 
 const isThere = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -86,6 +86,17 @@ export function isRetryable(error: unknown): boolean {
   return codes[error.code].retryable
 }
 
+/** The same failure, with more to say. */
+export function retold(error: unknown, message: string): Error {
+  if (error instanceof Refused) {
+    const { relay, code, signed, extras } = error
+    return new Refused(relay, { code, error: message, signed, extras })
+  }
+  if (error instanceof MarketError)
+    return new MarketError(error.code, message, { extras: error.extras, cause: error })
+  return new ClientError(error instanceof ClientError ? error.code : 'ERR_UNREACHABLE', message, error)
+}
+
 const toldCharacters = 256
 const unprintable = /[\p{Cc}\p{Cf}\u2028\u2029]/gu
 

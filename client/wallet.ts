@@ -38,10 +38,15 @@ export type Brc100 = Pick<
   WalletInterface,
   | 'getPublicKey'
   | 'createSignature'
+  | 'verifySignature'
+  | 'createHmac'
+  | 'verifyHmac'
   | 'encrypt'
   | 'decrypt'
   | 'getNetwork'
   | 'createAction'
+  | 'abortAction'
+  | 'internalizeAction'
   | 'listOutputs'
   | 'listActions'
 >

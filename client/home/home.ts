@@ -23,9 +23,15 @@
  *   outbox/ID.RELAY.quote               RELAY reserved more for it than this signed quote of its says
  *   outbox/ID.RELAY.broken              RELAY did so for a record of the file ID: it gets no more of it
  *   outbox/ID.RELAY.RE.ack              its receiver pulled it from RELAY, by the read RE
- *   outbox/ID.deleted  ID.RELAY.gone    to be deleted; deleted at RELAY
+ *   outbox/ID.RELAY.RE.proof            RELAY was asked to prove that it holds it, by the request RE
+ *   outbox/ID.deleted                   to be deleted everywhere
+ *   outbox/ID.RELAY.gone                deleted at RELAY: the signed reply
+ *   journal/RELAY.jsonl                 what audits need of records that are forgotten (journal.ts)
+ *   audits/RELAY.PURSE.json             how far a purse was audited, and what came of it (audits.ts)
  *   transfers/out-ID.json               a file being sent
  *   transfers/in-HASH.json .log .part   a file being fetched: state, finished chunks, bytes so far
+ *   payments/deposit-RELAY.json         a payment that RELAY did not confirm yet
+ *   payments/withdrawal-RELAY.json      a request to be paid back, until the money is in the wallet
  *   announce.json                       relays on which friends are still to be told of a change
  *   files/FRIEND/NAME                   a file fetched and checked
  *   locks/NAME.N                        see lock.ts
@@ -51,7 +57,10 @@ const folders = [
   'reads',
   'acks',
   'outbox',
+  'journal',
+  'audits',
   'transfers',
+  'payments',
   'files',
   'locks',
 ] as const

@@ -3,9 +3,10 @@ import { z } from 'zod'
 import { Receipt } from '../../contracts/receipt.ts'
 import { isCode } from '../../market/errors.ts'
 import { decodeRecord, type RecordId, type SealedRecord } from '../../market/record.ts'
-import { Key } from '../../market/units.ts'
+import { type Hash, Key } from '../../market/units.ts'
 import { namesIn, readJson, readText, readWhole, remove, syncDirectory, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
+import { Proof } from './journal.ts'
 
 /** What is known about one record of ours, relay by relay. */
 export interface Entry {
@@ -115,7 +116,7 @@ export async function keepReceipt(home: Home, { id, relay }: Place, evidence: st
   await remove(fileOf(home, id, relay, 'queued'))
 }
 
-const SignedReceipt = z.looseObject({
+export const SignedReceipt = z.looseObject({
   msg: z.looseObject({ request: z.looseObject({ receipt: Receipt }) }),
 })
 
@@ -158,23 +159,47 @@ export async function requeue(home: Home, id: RecordId, relays: Iterable<Key>): 
 export const unqueue = (home: Home, id: RecordId, relay: Key): Promise<void> =>
   remove(fileOf(home, id, relay, 'queued'))
 
-export async function keepAcks(home: Home, relay: Key, ids: ReadonlySet<RecordId>): Promise<void> {
-  await Promise.all([...ids].map((id) => mark(home, [id, relay, 'ack'], { sync: false })))
+/** Its receivers pulled records of ours from `relay`, each by the read `re`. */
+export async function keepAcks(
+  home: Home,
+  relay: Key,
+  pulls: readonly { readonly id: RecordId; readonly re: Hash }[],
+): Promise<void> {
+  await Promise.all(pulls.map(({ id, re }) => mark(home, [id, relay, re, 'ack'], { sync: false })))
   await syncDirectory(home.path('outbox'))
 }
 
-export const markDeleted = (home: Home, id: RecordId): Promise<void> => mark(home, [id, 'deleted'])
-export const markGone = (home: Home, id: RecordId, relay: Key): Promise<void> =>
-  mark(home, [id, relay, 'gone'])
+/** The reads by which it was pulled, or the requests by which it was to be proven, as far as `relay` is concerned. */
+export const hashesOf = ({ id, marks }: Entry, relay: Key, kind: 'ack' | 'proof'): Hash[] =>
+  marks
+    .map((name) => name.slice(id.length + 1).split('.'))
+    .filter((parts) => parts.length === 3 && parts[0] === relay && parts[2] === kind)
+    .map((parts) => parts[1]!) // of three
 
-/** Forgets a record and all that is known of it; the record goes last, so a crash leaves no orphan marks behind it. */
-export async function forget(home: Home, entry: Entry): Promise<void> {
-  await Promise.all(entry.marks.map((name) => remove(home.path('outbox', name))))
-  await remove(recordFile(home, entry))
+/** A proof is noted before it is asked for, since it may be billed though its answer is lost; and with its answer. */
+export const keepProof = (home: Home, { id, relay }: Place, proof: Proof): Promise<void> =>
+  writeDurably(fileOf(home, id, relay, proof.re, 'proof'), JSON.stringify(proof))
+
+export function proofsOf(home: Home, entry: Entry, relay: Key): Promise<Proof[]> {
+  const kept = hashesOf(entry, relay, 'proof').map(async (re) => {
+    const file = fileOf(home, entry.id, relay, re, 'proof')
+    return (await readJson(file, Proof).catch(() => undefined)) ?? { re } // damaged: it was asked for
+  })
+  return Promise.all(kept)
 }
 
-const fileOf = (home: Home, ...parts: string[]): string => home.path('outbox', parts.join('.'))
-const recordFile = (home: Home, { id, expires, to }: Named): string =>
+export const markDeleted = (home: Home, id: RecordId): Promise<void> => mark(home, [id, 'deleted'])
+/** `evidence`: the relay's signed reply to the deletion. */
+export const keepGone = (home: Home, { id, relay }: Place, evidence: string): Promise<void> =>
+  writeDurably(fileOf(home, id, relay, 'gone'), evidence)
+
+/** The relays that have a record, or may have it whatever they said. */
+export const mayHold = ({ accepted, queued, refused }: Entry): Set<Key> =>
+  new Set([...accepted, ...queued, ...refused])
+
+/** For kept.ts. */
+export const fileOf = (home: Home, ...parts: string[]): string => home.path('outbox', parts.join('.'))
+export const recordFile = (home: Home, { id, expires, to }: Named): string =>
   fileOf(home, id, String(expires), to, 'record')
 const mark = (home: Home, parts: string[], options?: { sync: boolean }): Promise<void> =>
   writeDurably(fileOf(home, ...parts), '', options)

@@ -2,12 +2,13 @@
 import { z } from 'zod'
 import { type Ack, payloadLimits } from '../../market/payload.ts'
 import { RecordId } from '../../market/record.ts'
-import { Hash, Key } from '../../market/units.ts'
+import { Hash, Key, protocolLimits } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { Refused } from '../errors.ts'
 import { namesIn, readJson, remove, writeDurably } from '../home/durable.ts'
 import type { Arrival } from '../home/inbox.ts'
-import { entries, keepAcks } from '../home/outbox.ts'
+import { append, hasJournal, type LateAck } from '../home/journal.ts'
+import { type Entry, entries, hashesOf, keepAcks, mayHold, recordOf } from '../home/outbox.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { post } from './post.ts'
@@ -82,14 +83,36 @@ async function sendOne(
   await Promise.all(group.map(({ name }) => remove(ctx.home.path('acks', name))))
 }
 
-/** Marks our records as pulled. An ack counts for a record addressed to who sent it and a relay that was offered it, once. */
+/**
+ * Marks our records as pulled: each read once, and no more reads than a relay may answer. An ack counts for a record
+ * addressed to who sent it and a relay that was offered it; one for a record that is forgotten is left to the audit.
+ */
 export async function takeAck({ home }: Context, from: Key, { relay, pulls }: Ack): Promise<void> {
   const all = await entries(home)
-  const isNews = (id: RecordId): boolean => {
+  const news: { id: RecordId; re: Hash }[] = []
+  const late: LateAck[] = []
+  for (const [id, reads] of readsOf(pulls)) {
     const entry = all.get(id)
-    if (entry?.to !== from || entry.pulledFrom.has(relay)) return false
-    return [entry.accepted, entry.queued, entry.refused].some((relays) => relays.has(relay))
+    if (entry === undefined) late.push(...[...reads].map((re) => ({ from, recordId: id, re })))
+    if (entry?.to !== from || !mayHold(entry).has(relay)) continue
+    const known = hashesOf(entry, relay, 'ack')
+    const room = (await mostPulls(home, entry)) - known.length
+    const fresh = [...reads].filter((re) => !known.includes(re)).slice(0, Math.max(0, room))
+    news.push(...fresh.map((re) => ({ id, re })))
   }
-  const ids = new Set(pulls.map(({ recordId }) => recordId).filter(isNews))
-  if (ids.size > 0) await keepAcks(home, relay, ids)
+  if (news.length > 0) await keepAcks(home, relay, news)
+  // Only of relays that ever had anything: nobody else's word makes a file.
+  if (late.length > 0 && (await hasJournal(home, relay))) await append(home, relay, late)
+}
+
+function readsOf(pulls: Ack['pulls']): Map<RecordId, Set<Hash>> {
+  const reads = new Map<RecordId, Set<Hash>>()
+  for (const { recordId, re } of pulls) reads.set(recordId, (reads.get(recordId) ?? new Set()).add(re))
+  return reads
+}
+
+/** How often each relay may give it away. */
+async function mostPulls(home: Context['home'], entry: Entry): Promise<number> {
+  const record = await recordOf(home, entry).catch(() => undefined) // damaged: that is told elsewhere
+  return record?.maxPulls ?? protocolLimits.defaultMaxPulls
 }

@@ -5,6 +5,7 @@ import type { RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { codeOf, isRetryable, isUnpaid, Refused } from '../errors.ts'
+import { forget } from '../home/kept.ts'
 import * as files from '../home/outbox.ts'
 import { forgetUpload, outgoing, recordsOf, sendings } from '../home/outgoing.ts'
 import { sweepReads } from '../home/reads.ts'
@@ -36,10 +37,11 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
   const { home } = ctx
   await sweepReads(home, ctx.now())
   const all = await files.entries(home)
-  for (const entry of all.values()) {
-    if (entry.expires <= ctx.now()) await files.forget(home, entry)
-    else if (options.retryRefused && !entry.deleted) await files.requeue(home, entry.id, entry.refused)
-  }
+  const over = [...all.values()].filter((entry) => entry.expires <= ctx.now())
+  await forget(home, ...over)
+  if (options.retryRefused)
+    for (const entry of all.values())
+      if (entry.expires > ctx.now() && !entry.deleted) await files.requeue(home, entry.id, entry.refused)
   const book = [...(await home.retired()).map(parseAddress), ...(await ownRelays(ctx))]
   const addresses = new Map(book.map((address) => [address.key, address]))
   const failures: { relay: string; error: Error }[] = []
@@ -87,8 +89,8 @@ async function carryOut(ctx: Context, job: Job, options: CallOptions): Promise<b
   const { key, url } = connection.address
   try {
     if (entry.deleted) {
-      await connection.call({ type: 'delete', recordId: entry.id }, options)
-      await files.markGone(ctx.home, entry.id, key)
+      const { evidence } = await connection.call({ type: 'delete', recordId: entry.id }, options)
+      await files.keepGone(ctx.home, { id: entry.id, relay: key }, evidence)
       return false
     }
     const record = await files.recordOf(ctx.home, entry)

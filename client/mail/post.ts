@@ -11,6 +11,7 @@ import { decodeRecord, type RecordId, type SealedRecord } from '../../market/rec
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { BrokenWord, ClientError, codeOf, isRetryable, Refused, RefusedByAll } from '../errors.ts'
+import { forget } from '../home/kept.ts'
 import * as files from '../home/outbox.ts'
 import { checkBound } from '../money/bound.ts'
 import { checkWord, holdToWord, type Upload } from '../money/word.ts'
@@ -149,7 +150,7 @@ export async function deliver(
 
 async function forgetRecord({ home }: Context, id: RecordId): Promise<void> {
   const entry = (await files.entries(home)).get(id)
-  if (entry !== undefined) await files.forget(home, entry)
+  if (entry !== undefined) await forget(home, entry)
 }
 
 const tooSlow = new ClientError('ERR_UNREACHABLE', 'did not answer as fast as the others; its copy is queued')

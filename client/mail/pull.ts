@@ -25,6 +25,8 @@ export interface PullOptions extends CallOptions {
   readonly only?: (address: RelayAddress) => boolean
   /** Called as soon as a record is in the inbox, in the order of arrival there. */
   readonly onMessage?: (message: Message) => void
+  /** Only records with this tag. The others stay to be pulled: places are of all records, so none is kept. */
+  readonly tag?: string
 }
 
 export interface Pulled {
@@ -53,7 +55,7 @@ interface Walk {
   readonly streams: readonly Stream[]
   /** As they were when the pull began. */
   readonly friends: ReadonlySet<Key>
-  readonly options: CallOptions
+  readonly options: PullOptions
   readonly onMessage: (message: Message) => void
 }
 
@@ -105,7 +107,7 @@ async function walkAll(
   const streams = (await Promise.all(walks)).flat()
   options.signal?.throwIfAborted()
   // A record one relay failed to give may have come from another meanwhile.
-  await Promise.all(streams.map((stream) => settle(ctx, stream)))
+  if (options.tag === undefined) await Promise.all(streams.map((stream) => settle(ctx, stream)))
   return { messages, asked: groups.length, failures }
 }
 
@@ -123,7 +125,7 @@ async function openStream(ctx: Context, connection: Connection, owner: Key | und
 async function walk(all: Walk): Promise<void> {
   const { connection, streams, options } = all
   const { features } = await connection.info(options.signal)
-  await finishReads(all)
+  if (options.tag === undefined) await finishReads(all)
   for (let page = 0; page < pagesPerPull; page++) {
     options.signal?.throwIfAborted()
     const open = streams.filter(({ done }) => !done)
@@ -135,6 +137,7 @@ async function walk(all: Walk): Promise<void> {
       // Where they are not offered we are sent more than we want, and know less of it.
       ...(owner !== undefined && features.includes('owner') && { owner: [owner] }),
       ...(features.includes('detail') && { detail: true }),
+      ...(options.tag !== undefined && { tag: options.tag }),
     }))
     const outcomes = await connection.callBatch(requests, options)
     await eachLimited(outcomes.entries(), 4, async ([index, outcome]) => {
@@ -183,7 +186,8 @@ async function takePage(all: Walk, stream: Stream, { reply }: Answer<'inventory'
     // Reading, keeping and moving the cursor are one step for all processes: nobody pays for a second pull.
     const takeAll = async () => {
       await readAll(all, stream, paths)
-      if (stream.unread.length === 0) await home.advance(connection.address.key, owner, cursor)
+      if (stream.unread.length === 0 && all.options.tag === undefined)
+        await home.advance(connection.address.key, owner, cursor)
     }
     await home.lock(lockOf(stream), takeAll, { signal: all.options.signal })
   }

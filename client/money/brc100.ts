@@ -68,10 +68,15 @@ function parse(body: string, shown: string): unknown {
 const names = [
   'getPublicKey',
   'createSignature',
+  'verifySignature',
+  'createHmac',
+  'verifyHmac',
   'encrypt',
   'decrypt',
   'getNetwork',
   'createAction',
+  'abortAction',
+  'internalizeAction',
   'listOutputs',
   'listActions',
 ] as const satisfies readonly (keyof Brc100)[]

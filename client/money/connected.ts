@@ -24,7 +24,7 @@ export class ConnectedCoins {
 
   /** @throws ERR_UNSUPPORTED when the wallet keeps its balance to itself, as many do */
   async balance(): Promise<CoinBalance> {
-    const network = await this.#network()
+    const network = await this.network()
     let [satoshis, count] = [0, 0]
     for (let pages = 0; pages < mostPages; pages++) {
       const { outputs, totalOutputs } = await this.#told(() =>
@@ -39,14 +39,14 @@ export class ConnectedCoins {
   }
 
   async check(address: string, satoshis: number): Promise<{ network: Network }> {
-    const network = await this.#network()
+    const network = await this.network()
     checkPayment(address, { satoshis, network })
     return { network }
   }
 
   /** @throws ERR_MALFORMED, ERR_CONFLICT for the address of another network; what the wallet says */
   async send(address: string, satoshis: number): Promise<CoinPayment> {
-    const network = await this.#network()
+    const network = await this.network()
     const lockingScript = toHex(checkPayment(address, { satoshis, network }))
     const { txid, tx } = await this.#wallet.createAction({
       description: 'payment to an address',
@@ -61,7 +61,7 @@ export class ConnectedCoins {
 
   /** Of what this program had it pay. */
   async history(limit: number): Promise<CoinHistory> {
-    const network = await this.#network()
+    const network = await this.network()
     const { totalActions } = await this.#wallet.listActions({ labels: [label], limit: 1 })
     const offset = Math.max(0, totalActions - limit)
     const { actions } = await this.#wallet.listActions({
@@ -80,8 +80,13 @@ export class ConnectedCoins {
     return new ClientError('ERR_UNSUPPORTED', `${this.#name} ${what}: ask it there`)
   }
 
+  /** What pays and is paid. */
+  get wallet(): Brc100 {
+    return this.#wallet
+  }
+
   /** BRC-100 knows two networks: everything without worth is one of them. */
-  async #network(): Promise<Network> {
+  async network(): Promise<Network> {
     return (await this.#wallet.getNetwork({})).network === 'mainnet' ? 'main' : 'test'
   }
 
@@ -100,7 +105,7 @@ export class ConnectedCoins {
 }
 
 /** Null where the transaction does not come with what it spends. */
-function feeIn(tx: sdk.AtomicBEEF): number | null {
+export function feeIn(tx: sdk.AtomicBEEF): number | null {
   try {
     const { members, subject } = parseBeef(Uint8Array.from(tx))
     const spent = subject.transaction.inputs.map(

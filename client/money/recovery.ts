@@ -1,4 +1,6 @@
 /** What a recovery needs before anything is looked for, in words that say what to do. */
+import type { CoinStore } from '../../contracts/wallet/coins/store.ts'
+import { isFound } from '../../contracts/wallet/sync/found.ts'
 import type { Desk } from '../../contracts/wallet/desk.ts'
 import { MarketError } from '../../market/errors.ts'
 import { ClientError } from '../errors.ts'
@@ -41,4 +43,10 @@ export function checkSource({ birthday, isKeyOnly = false }: Omit<RecoverOptions
       ? '--key-only needs --birthday HEIGHT or DATE'
       : 'there is no backup on your relays: name --backup FILE, or --birthday HEIGHT or DATE to look with the key alone',
   )
+}
+
+/** True where all that is known was told by the chain, which tells it again. */
+export async function isOnlyFound(store: CoinStore): Promise<boolean> {
+  for await (const action of store.actions()) if (!isFound(action)) return false
+  return true
 }

@@ -10,6 +10,7 @@ import { codeOf, messageOf } from '../errors.ts'
 import { namesIn, readJson, readWhole, remove, writeDurably } from '../home/durable.ts'
 import type { Home } from '../home/home.ts'
 import { checkAlias } from './names.ts'
+import { distinct, ownRelays } from './relays.ts'
 
 const keptForks = 8
 
@@ -227,3 +228,9 @@ function save(home: Home, { file, alias, forks }: Pick<Friend, 'file' | 'alias' 
 }
 
 const fileOf = (home: Home, key: Key): string => home.path('friends', `${key}.json`)
+
+/** The own relays and those of all friends. */
+export async function everyRelay(ctx: Context): Promise<RelayAddress[]> {
+  const ofFriends = (await friends(ctx)).flatMap(({ relays }) => relays)
+  return distinct([...(await ownRelays(ctx)), ...ofFriends])
+}

@@ -4,7 +4,8 @@ import { MarketError } from '../../market/errors.ts'
 import { sealIdentity } from '../../market/identity-file.ts'
 import type { Context } from '../context.ts'
 import { codeOf } from '../errors.ts'
-import { entries, forget, requeue, unqueue } from '../home/outbox.ts'
+import { forget } from '../home/kept.ts'
+import { entries, requeue, unqueue } from '../home/outbox.ts'
 import { isNamed, isThere, ownRelays } from './relays.ts'
 
 /** @throws ERR_CONFLICT when it is listed already, ERR_UNTRUSTED when another relay, or none, answers there */

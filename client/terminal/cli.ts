@@ -77,7 +77,8 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
 
   RELAY_PASSPHRASE opens an encrypted key.
   Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay, chain or wallet reached, 4 refused by a relay,
-  5 not found, 6 payment needed, too few coins, or a relay took more than it had quoted.
+  5 not found, 6 payment needed, too few coins, or a relay took more than it had quoted,
+  7 an audit found something forged.
 `
 }
 

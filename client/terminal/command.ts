@@ -13,6 +13,7 @@ export const exitCodes = {
   refused: 4,
   notFound: 5,
   payment: 6,
+  forged: 7,
 } as const
 
 export const globalOptions = {

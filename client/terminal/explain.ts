@@ -4,7 +4,7 @@ import { codeOf, isUnpaid, messageOf, type Refused, RefusedByAll } from '../erro
 
 export const help = {
   credit:
-    'a grant from its operator or paying in; deleting old records (relay delete); waiting until records expire',
+    'paying in (relay deposit) or a grant from its operator; deleting old records (relay delete); waiting until records expire',
   cheaper: 'a shorter --ttl or fewer --max-pulls',
 } as const
 

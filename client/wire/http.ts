@@ -39,7 +39,8 @@ export async function fetchText(request: HttpRequest): Promise<{ status: number;
 /** What the user knows the relay by, whichever of its documents was asked for. */
 const relayOf = (url: string): string => url.replace(/\/(?:\.well-known\/relay)?$/, '')
 
-async function readBounded(response: Response, maxBytes: number): Promise<string> {
+/** @throws ERR_UNTRUSTED when it is larger than allowed */
+export async function readBounded(response: Response, maxBytes: number): Promise<string> {
   const parts: Uint8Array[] = []
   let length = 0
   for await (const part of response.body ?? []) {

@@ -19,7 +19,8 @@ export const isReplayed = (error: unknown): boolean =>
  * result, and a read is not a second pull. What only asks is refused when it comes twice.
  */
 export function keepsText({ type }: Request, failure: unknown): boolean {
-  return !isStale(failure) && (type === 'read' || type === 'store' || type === 'delete')
+  const kept = ['read', 'store', 'delete', 'withdraw']
+  return !isStale(failure) && kept.includes(type)
 }
 
 export type SealedRead = Sealed<RequestOf<'read'>>

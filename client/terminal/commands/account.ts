@@ -6,6 +6,8 @@ import { codeOf, messageOf } from '../../errors.ts'
 import type { AccountAt } from '../../money/account.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import { help } from '../explain.ts'
+import { coinsOf } from './money.ts'
+import { amount } from './wallet-text.ts'
 import type { Session } from '../session.ts'
 import { jsonLine, oneLine, timeText } from '../show.ts'
 
@@ -25,6 +27,7 @@ export const accountCommand = command({
     const wanted = entries === undefined ? 20 : positiveInteger(entries, 'entries')
     const client = await session.client()
     const { signal } = session
+    await confirmDeposits(session, client, reference)
     const accounts = await client.account(reference, { signal, entries: all ? 1 : wanted })
     if (accounts.length === 0) session.say('no relays yet: add one with relays add')
     const failed: Error[] = []
@@ -45,6 +48,28 @@ export const accountCommand = command({
     return exitCodes.ok
   },
 })
+
+/** A payment whose answer was lost is presented again before anybody looks at the credit. */
+async function confirmDeposits(
+  session: Session,
+  client: Client,
+  reference: string | undefined,
+): Promise<void> {
+  const relays = reference === undefined ? (await client.relays()).map(formatAddress) : [reference]
+  const options = { ...coinsOf(session, {}), signal: session.signal }
+  for (const relay of relays) {
+    try {
+      const paid = await client.deposit(relay, undefined, options)
+      if (paid !== undefined)
+        session.say(
+          `your payment of ${amount(paid.satoshis, paid.network)} is confirmed by ${paid.relay.url}`,
+        )
+    } catch (error) {
+      session.signal.throwIfAborted()
+      session.warn([{ relay, error: error as Error }])
+    }
+  }
+}
 
 function showFailure(session: Session, relay: RelayAddress, error: Error): void {
   session.warn([{ relay: relay.url, error }])

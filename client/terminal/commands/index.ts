@@ -1,7 +1,9 @@
 /** Every command, in the order of the help. */
 import type { Command } from '../command.ts'
 import { accountCommand } from './account.ts'
+import { auditCommand } from './audit.ts'
 import { deleteCommand } from './delete.ts'
+import { depositCommand } from './deposit.ts'
 import { friendCommand } from './friend.ts'
 import { idCommand } from './id.ts'
 import { inboxCommand } from './inbox.ts'
@@ -14,6 +16,7 @@ import { quoteCommand } from './quote.ts'
 import { relaysCommand } from './relays.ts'
 import { sendCommand } from './send.ts'
 import { walletCommand } from './wallet.ts'
+import { withdrawCommand } from './withdraw.ts'
 
 export const commands: readonly Command[] = [
   initCommand,
@@ -28,6 +31,9 @@ export const commands: readonly Command[] = [
   deleteCommand,
   quoteCommand,
   accountCommand,
+  auditCommand,
   walletCommand,
+  depositCommand,
+  withdrawCommand,
   pingCommand,
 ]

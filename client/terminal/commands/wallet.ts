@@ -1,9 +1,9 @@
-import { createInterface } from 'node:readline/promises'
 import type { Coins } from '../../coins.ts'
 import { connectWallet } from '../../open.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
+import { coinOptions, coinsOf, isAgreed } from './money.ts'
 import { recoverCoins } from './wallet-recover.ts'
 import { amount, asOfText, balanceLines, satoshiWord, worth } from './wallet-text.ts'
 
@@ -34,9 +34,7 @@ export const walletCommand = command({
     '--backup FILE          keeps an encrypted backup there, new after each change',
   ],
   options: {
-    chain: { type: 'string' },
-    headers: { type: 'string' },
-    network: { type: 'string' },
+    ...coinOptions,
     backup: { type: 'string' },
     birthday: { type: 'string' },
     'key-only': { type: 'boolean' },
@@ -52,11 +50,9 @@ export const walletCommand = command({
       throw usageError(`usage: relay wallet ${walletCommand.usage}`)
     refuseOthers(action, values)
     if (todo.run === undefined) return connect(session, args[0] ?? '')
-    const { RELAY_CHAIN, RELAY_HEADERS, RELAY_NETWORK } = session.io.env
-    const { chain = RELAY_CHAIN, headers = RELAY_HEADERS, network = RELAY_NETWORK } = values
     const kept = action === 'recover' ? undefined : values.backup
     const client = await session.client()
-    const coins = client.wallet({ chain, headers, network, backup: kept, signal: session.signal })
+    const coins = client.wallet({ ...coinsOf(session, values), backup: kept, signal: session.signal })
     try {
       return await todo.run({ session, coins, args, values })
     } finally {
@@ -128,21 +124,6 @@ async function send({ session, coins, args, values }: Job): Promise<number> {
   const left = sent.left === null ? '' : `, ${sent.left} satoshi left`
   session.print(sent, `sent ${amount(wanted, sent.network)} to ${to}${fee}${left}\ntransaction ${sent.txid}`)
   return exitCodes.ok
-}
-
-/** Only somebody at a terminal can be asked. */
-async function isAgreed({ io }: Session, question: string): Promise<boolean> {
-  const { stdin, stdout, stderr, signal } = io
-  if (!stdout.isTTY || !stderr.isTTY) return true
-  const reader = createInterface({ input: stdin, output: stderr })
-  try {
-    // Where the input ends without an answer, there is none.
-    const ended = new Promise<string>((resolve) => reader.once('close', () => resolve('')))
-    const answer = await Promise.race([reader.question(`${oneLine(question)} [y/N] `, { signal }), ended])
-    return /^y(?:es)?$/i.test(answer.trim())
-  } finally {
-    reader.close()
-  }
 }
 
 async function history({ session, coins, values }: Job): Promise<number> {
