@@ -1,10 +1,11 @@
 /** `npm run demo [-- CHAPTER]`: the product at work, on this machine alone, in under a minute. */
+import { audit } from './audit.ts'
 import { chain } from './chain.ts'
 import { credit } from './credit.ts'
 import { friends } from './friends.ts'
 import { Stage } from './stage.ts'
 
-const chapters = { friends, credit, chain } as const
+const chapters = { friends, credit, chain, audit } as const
 
 async function main(name: string): Promise<number> {
   if (!Object.hasOwn(chapters, name)) {
