@@ -30,6 +30,15 @@ const confirmClock = command({
   },
 })
 
+const confirmRestore = command({
+  usage: 'confirm-restore',
+  summary: 'pay credit back again, after a restore: you have seen what was paid since the backup',
+  words: [0, 0],
+  async run({ print, relay }) {
+    print(await (await relay()).send('confirm-restore', {}), () => ['confirmed'])
+  },
+})
+
 const grant = command({
   usage: 'grant KEY SATOSHI [--id ID]',
   summary: 'give credit; with an id, the same grant ordered again is not given again',
@@ -169,7 +178,12 @@ const restore = command({
     const { ok, differences } = await (await relay()).send('check', {})
     print({ ...restored, ledger: { ok, differences } }, () => [
       `${restored.rows} rows in ${data}, which is a relay again`,
-      ...(restored.hasWallet ? ['it recovers its coins when it starts with --chain'] : []),
+      ...(restored.hasWallet
+        ? [
+            'it recovers its coins when it starts with --chain',
+            'withdrawals after the backup are forgotten: it pays none until relayd confirm-restore',
+          ]
+        : []),
       ...(ok ? ['no difference in its ledger'] : [...differences, 'THE BOOKS DO NOT AGREE']),
     ])
     return ok ? exitCodes.ok : exitCodes.mismatch
@@ -180,6 +194,7 @@ const restore = command({
 export const commands: { readonly [name: string]: Command } = {
   status,
   'confirm-clock': confirmClock,
+  'confirm-restore': confirmRestore,
   price,
   grant,
   revoke,

@@ -22,6 +22,7 @@ import {
 } from '../store/ledger.ts'
 import { available } from '../store/purses.ts'
 import type { RecordBatch, Store } from '../store/store.ts'
+import { confirmRestore } from '../store/withdrawals.ts'
 import { notRunning } from './control.ts'
 import { executeOrder } from './execute.ts'
 
@@ -41,6 +42,7 @@ const Orders = {
   ping: Nothing,
   status: Nothing,
   'confirm-clock': Nothing,
+  'confirm-restore': Nothing,
   grant: z.strictObject({ key: Point, satoshi: Satoshi, id: z.string().min(1).max(128).optional() }),
   revoke: Account.extend({ satoshi: Satoshi }),
   accounts: z.strictObject({ after: Key.optional() }),
@@ -100,6 +102,13 @@ export class Operator {
   /** @throws ERR_NOT_FOUND when the relay does not run */
   async 'confirm-clock'(_order: OrderOf<'confirm-clock'>) {
     this.#serving.confirmClock()
+    return true
+  }
+
+  /** From now on a restored relay pays credit back. Harmless where nothing was restored. */
+  async 'confirm-restore'(_order: OrderOf<'confirm-restore'>) {
+    const { store } = this.#options
+    await store.commit((batch) => confirmRestore(batch, store.meta))
     return true
   }
 

@@ -42,7 +42,7 @@ export const countersKey = (owner: Key): Buffer => identityKey('c', owner)
 export const accountKey = (owner: Key): Buffer => identityKey('a', owner)
 export const grantKey = (hash: Hash): Buffer => Buffer.concat([Buffer.from('g'), Buffer.from(hash, 'hex')])
 export const metaKey = (
-  name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers' | 'unmined',
+  name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers' | 'unmined' | 'confirmed',
 ): Buffer => Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
   Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])

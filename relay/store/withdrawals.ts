@@ -6,11 +6,12 @@ import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { oneOf, type RowOf, row, text, uint } from './codec.ts'
+import type { Meta } from './meta.ts'
 import * as keys from './keys.ts'
 import { bookReceived, bookReversed } from './ledger.ts'
 import { creditOf, creditPurse as purse, type Fate, type Name, unminedOf } from './payments.ts'
 import type { Reader } from './postings.ts'
-import { reversedNote } from './rows.ts'
+import { NumberRow, reversedNote } from './rows.ts'
 
 const withdrawalStates = ['ordered', 'sent', 'failed'] as const
 /** `ordered`: out of the purse, and paid until the network has it. `failed`: in the purse again; to ask again orders it again. */
@@ -32,6 +33,18 @@ export function findWithdrawal(from: Reader, { owner, hash }: Name): Withdrawal 
   const value = from.get(keys.moneyKey('w', owner, hash))
   return value === undefined ? undefined : WithdrawalRow.decode(value)
 }
+
+/** What was paid back after the backup that a store was restored from is forgotten: paying waits until a person has looked. */
+export function isHeld(from: Reader, { restoredAt }: Meta): boolean {
+  if (restoredAt === undefined) return false
+  const confirmed = from.get(confirmedRow)
+  return confirmed === undefined || NumberRow.decode(confirmed).value < restoredAt
+}
+
+export const confirmRestore = (batch: Batch, { restoredAt = 0 }: Meta): void =>
+  batch.put(confirmedRow, NumberRow.encode({ value: restoredAt }))
+
+const confirmedRow = keys.metaKey('confirmed')
 
 /** What may be paid back: nothing that rests on payments which may vanish. */
 export const withdrawable = (from: Reader, owner: Key): number =>

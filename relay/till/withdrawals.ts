@@ -12,7 +12,13 @@ import { fromHex, toBase64, toHex, toUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { type Fate, type Name, stopFollowing } from '../store/payments.ts'
-import { findWithdrawal, orderWithdrawal, settleWithdrawal, type Withdrawal } from '../store/withdrawals.ts'
+import {
+  findWithdrawal,
+  isHeld,
+  orderWithdrawal,
+  settleWithdrawal,
+  type Withdrawal,
+} from '../store/withdrawals.ts'
 import { fateOf, isSettled } from './fate.ts'
 import { Joined } from './joined.ts'
 import type { TillParts } from './parts.ts'
@@ -40,13 +46,14 @@ export class Withdrawals {
 
   /**
    * The same name is the same withdrawal.
-   * @throws as `orderWithdrawal`; ERR_BUSY when the relay has not enough coins, or the network refuses them: the credit is as
+   * @throws as `orderWithdrawal`; ERR_BUSY in a restored relay that nobody confirmed, and when the relay has not enough coins, or the network refuses them: the credit is as
    * before; ERR_CHAIN_UNAVAILABLE while the network does not answer: it goes on by itself, and may be asked for again
    */
   pay(name: Name, satoshis: number | undefined): Promise<Withdrawal> {
     return this.#joined.run(name, async () => {
       const before = findWithdrawal(this.#parts.store, name)
       if (before?.state === 'sent') return before
+      this.#checkHeld()
       return this.#send(name, before?.state === 'ordered' ? before : await this.#order(name, satoshis))
     })
   }
@@ -57,6 +64,7 @@ export class Withdrawals {
     const before = findWithdrawal(store, name)
     if (before === undefined) return
     if (before.state === 'ordered') {
+      if (isHeld(store, store.meta)) return
       await this.#joined.run(name, () => this.#send(name, before))
       return
     }
@@ -72,6 +80,16 @@ export class Withdrawals {
 
   idle(): Promise<void> {
     return this.#joined.idle()
+  }
+
+  #checkHeld(): void {
+    const { store } = this.#parts
+    if (isHeld(store, store.meta))
+      throw new MarketError(
+        'ERR_BUSY',
+        'this relay was restored from a backup: its operator must confirm it before it pays out',
+        { extras: { retryAfterMs: poorRetryMs } },
+      )
   }
 
   async #order(name: Name, satoshis: number | undefined): Promise<Withdrawal> {

@@ -10,6 +10,11 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { openOrCreateKeyFile } from '../../contracts/wallet/key-file.ts'
 import { readConfig } from '../../relay/config.ts'
 import { keyFile, storeDirectory, walletDirectory } from '../../relay/data-directory.ts'
+import { Operator } from '../../relay/operator/operator.ts'
+import { Pricing } from '../../relay/pricing.ts'
+import { openDatabase } from '../../relay/store/database.ts'
+import { metaKey } from '../../relay/store/keys.ts'
+import { decodeMeta, restoredMeta, writeMeta } from '../../relay/store/meta.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 import { post, sealFor } from '../fixtures/wire.ts'
 import { toHex } from '../../market/bytes.ts'
@@ -251,6 +256,37 @@ t.test(
       t.match((await post(relay.url, none.text)).reply, { code: 'ERR_INSUFFICIENT_FUNDS' }, 'never a replay')
   },
 )
+
+t.test('a restored relay pays nothing back before its operator says so', async (t) => {
+  const scene = await openTillScene(t)
+  const counter = await scene.counter()
+  const alice = await scene.payer('alice')
+  await deposit(scene, counter, alice, 20_000)
+  await counter.close()
+  const folder = join(scene.directory, 'relay', 'store')
+  const database = await openDatabase(folder)
+  const meta = decodeMeta(database.get(metaKey('store'))!)
+  await writeMeta(database, restoredMeta(meta, { now: scene.clock.now, lastPlace: 0 }))
+  await database.close()
+
+  const { till, store, wallet, entries, close } = await scene.counter()
+  const order = { owner: alice.identity, id: id('first') }
+  await t.rejects(till.withdraw(order), { code: 'ERR_BUSY', message: /restored from a backup/ })
+  t.notOk((await entries(alice.identity)).some((entry) => entry.startsWith('returned')))
+  const parts = {
+    store,
+    pricing: await Pricing.open(store, { configured: undefined, open: false }),
+    data: folder,
+  }
+  const operator = new Operator({ ...parts, now: () => scene.clock.now, open: false })
+  await operator.execute('confirm-restore', {}, new AbortController().signal)
+
+  t.equal((await till.withdraw(order)).satoshis, '20000')
+  t.equal((await wallet.balance()).confirmed, 0)
+  await close()
+  const again = await scene.counter()
+  t.match(await again.till.withdraw(order), { satoshis: '20000' })
+})
 
 t.test('--zero-conf takes satoshi', async (t) => {
   const read = (...args: string[]) => readConfig(['--data', 'folder', ...args], {}).zeroConfLimit
