@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { Acks } from '../contracts/audit/acks.ts'
 import { Books, type ReportPage } from '../contracts/audit/books.ts'
 import { audit } from '../contracts/audit/verdict.ts'
 import { usageAfter, type UsagePull, type UsageReport, usageStart } from '../contracts/usage.ts'
@@ -82,7 +83,8 @@ const readOf = (path: string, timestamp: number) =>
 
 async function reconcile(count: number): Promise<z.infer<typeof Measured>> {
   const { pages, paths } = await make(count)
-  const acks = new Set(pages.flatMap(({ report }) => report.pulls.map(({ re }) => `${re}`)))
+  const acks = new Acks()
+  for (const { report } of pages) for (const { path, re } of report.pulls) if (re !== null) acks.add(path, re)
   const beganBooks = performance.now()
   const books = new Books({ relay: relay.identity, owner: owner.identity, acks })
   const terms = { bytes: contentBytes, maxPulls: 4, purse: 'credit', prices, tag: 'chat' }

@@ -9,6 +9,8 @@ import type { Key } from '../market/units.ts'
 import { auditAll, type AuditedAt, type AuditOptions } from './audit.ts'
 import { type Coins, coinsOf } from './coins.ts'
 import type { Context } from './context.ts'
+import { Contracts } from './contracts.ts'
+import { cancelAt, type DepositCall, depositAt, type MoneyCall, withdrawAt } from './credit.ts'
 import {
   type Delivery,
   deliverFile,
@@ -26,7 +28,7 @@ import { Home } from './home/home.ts'
 import { arrivals, type Message, openArrival } from './home/inbox.ts'
 import { type Incoming, incoming } from './home/incoming.ts'
 import { deleteRecord, type Flushed } from './mail/flush.ts'
-import { joinRelay, leaveRelay } from './mail/moving.ts'
+import { joinRelay, leaveRelay } from './mail/joining.ts'
 import { overview, type Sent } from './mail/overview.ts'
 import { pull, pullStrangers, type Pulled, type PullOptions } from './mail/pull.ts'
 import { type Strangers, strangersOn } from './mail/strangers.ts'
@@ -49,7 +51,6 @@ import {
 import { ownRelays, relaysNamed } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 import { ping, type Ping } from './wire/ping.ts'
-import { cancelAt, type DepositCall, depositAt, type MoneyCall, withdrawAt } from './till.ts'
 
 export class Client {
   readonly identity: Key
@@ -134,26 +135,19 @@ export class Client {
     return send(this.#ctx, { to: keyOf(to), payload: payloadOf(what) }, options)
   }
 
-  /**
-   * Sends a file of any size, or goes on with the unfinished sending of this file to this friend. `maxCost` holds for
-   * all its records together, as with `send`. Without credit it stops where it is; the same call goes on.
-   */
+  /** Sends a file of any size, or goes on with its sending. `maxCost` holds for all its records together, as with `send`. */
   sendFile(to: Key | Friend, path: string, options: FileOptions = {}): Promise<Delivery> {
     return deliverFile(this.#ctx, { to: keyOf(to), path }, options)
   }
 
-  /**
-   * What keeping a record of so many content bytes, a message, or a file with its chunks costs at most, on each relay and
-   * together, in satoshi. A relay's quote binds it until it expires. What fails stands in the relay's place.
-   */
+  /** What keeping a record of so many content bytes, a message or a file costs at most, in satoshi. Quotes bind their relays. */
   quote(what: Quotable, options: QuoteOptions = {}): Promise<Quoted> {
     return quote(this.#ctx, what, options)
   }
 
   /**
-   * The coins of this identity: those of this home on the chain that was named, here or the last time, or those of the
-   * wallet that was connected. Nothing is opened before the first call; close it after the last one, since one process at a
-   * time has the coins of a home open, and closing brings their backup to the own relays.
+   * The coins of this identity, on the chain that was named, here or the last time, or of the connected wallet. Close it: one
+   * process at a time has them open, from the first call on, and closing brings their backup to the own relays.
    */
   wallet(options: CoinOptions = {}): Coins {
     return coinsOf(this.#ctx, options)
@@ -175,6 +169,11 @@ export class Client {
   /** Has credit paid back, `satoshis` or all, or brings in what an earlier call asked for. @throws as money/withdraw.ts */
   withdraw(relay: string, options: MoneyCall & { satoshis?: number | undefined } = {}): Promise<Withdrawn> {
     return withdrawAt(this.#ctx, relay, options)
+  }
+
+  /** Escrow contracts with relays: opened, paid as they are used, ended, had back. */
+  get contracts(): Contracts {
+    return new Contracts(this.#ctx)
   }
 
   /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */

@@ -6,7 +6,8 @@ import type { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import { MarketError } from '../market/errors.ts'
 import type { Context } from './context.ts'
 import { ClientError } from './errors.ts'
-import { type Found, findBackup, ignoreBackups, noteFormer, placeBackup } from './mail/wallet-backup.ts'
+import { ignoreBackups, noteFormer, placeBackup } from './mail/wallet-backup.ts'
+import { type Found, findBackup } from './mail/wallet-backup-search.ts'
 import {
   type CoinBalance,
   type CoinHistory,

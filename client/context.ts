@@ -30,6 +30,8 @@ export type Notice =
   | { readonly type: 'transfer-failed'; readonly name: string; readonly error: Error }
   /** The coins are safe here, but not on the relays. */
   | { readonly type: 'backup-unplaced'; readonly error: Error }
+  /** Relays keep the coins' backup and are paid for it; said once. */
+  | { readonly type: 'backup-paid' }
   | { readonly type: 'friend-moved'; readonly friend: Key; readonly relays: readonly string[] }
   | { readonly type: 'friend-forked'; readonly friend: Key }
 

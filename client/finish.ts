@@ -6,10 +6,10 @@ import { resumeUploads } from './files/uploads.ts'
 import type { Incoming } from './home/incoming.ts'
 import { sendAcks } from './mail/acks.ts'
 import { announce } from './mail/announce.ts'
-import { flush, type Flushed } from './mail/flush.ts'
+import { flush, type FlushCall, type Flushed } from './mail/flush.ts'
 
-export type FlushOptions = TransferOptions & { retryRefused?: boolean }
-export type FinishOptions = TransferOptions & { files?: boolean }
+export type FlushOptions = TransferOptions & FlushCall
+export type FinishOptions = FlushOptions & { files?: boolean }
 
 export interface Finished {
   readonly files: Incoming[]
@@ -23,8 +23,9 @@ export async function finish(ctx: Context, options: FinishOptions): Promise<Fini
   return { files, flushed: await flushAll(ctx, options) }
 }
 
-/** Tells friends of changes, goes on with sendings, and brings the queue to the relays. */
+/** Tells friends of changes, goes on with sendings, and brings the queue to the relays; to one relay only the queue. */
 export async function flushAll(ctx: Context, options: FlushOptions): Promise<Flushed> {
+  if (options.only !== undefined) return flush(ctx, { ...options, attempts: 1 })
   await announce(ctx, { ...options, attempts: 1 })
   await resumeUploads(ctx, options)
   return flush(ctx, { ...options, attempts: 1 })

@@ -48,6 +48,7 @@ export type Brc100 = Pick<
   | 'abortAction'
   | 'internalizeAction'
   | 'listOutputs'
+  | 'relinquishOutput'
   | 'listActions'
 >
 

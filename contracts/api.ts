@@ -5,6 +5,7 @@ import { type Code, isCode } from '../market/errors.ts'
 import { Path, RecordEnvelope, RecordId, Write } from '../market/record.ts'
 import { Hash, Key, Milliseconds, protocolLimits, Satoshis, Tag } from '../market/units.ts'
 import { Account, PurseName, Quote } from './account.ts'
+import { contractReplies, contractRequests } from './escrow/wire.ts'
 import { Withdrawal } from './payment.ts'
 import { DeleteReceipt, Receipt } from './receipt.ts'
 import { UsageReport } from './usage.ts'
@@ -89,6 +90,7 @@ export const Request = z.discriminatedUnion('type', [
   AccountRequest,
   RequestUsage,
   WithdrawRequest,
+  ...contractRequests,
 ])
 export type Request = z.infer<typeof Request>
 export const RequestEnvelope = messageSchema(Request)
@@ -131,6 +133,7 @@ export const replies = {
   account: z.object({ result: Account, ...page }),
   RequestUsage: z.object({ result: UsageReport, ...page }),
   withdraw: z.object({ result: Withdrawal }),
+  ...contractReplies,
 } as const satisfies Record<RequestType, z.ZodType>
 export type ReplyOf<T extends RequestType> = z.infer<(typeof replies)[T]>
 
@@ -202,6 +205,7 @@ export const features = [
   'bilateralPulls',
   'RequestUsage',
   'withdraw',
+  'contracts',
 ] as const
 export type Feature = (typeof features)[number]
 
@@ -227,6 +231,8 @@ export function featuresOf(request: Request | Write): Feature[] {
     case 'read':
     case 'delete':
       return []
+    default:
+      return ['contracts'] // what is left of them is about those
   }
 }
 

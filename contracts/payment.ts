@@ -1,6 +1,9 @@
-/** Paying for one request, or for credit, over authenticated HTTP: BRC-105 and its kin (docs/protocol.md §7.6), and being paid back. */
+/**
+ * Paying for one request, or for credit, over authenticated HTTP: BRC-105 and its kin (docs/protocol.md §7.6), and being paid
+ * back.
+ */
 import { z } from 'zod'
-import { Satoshis } from '../market/units.ts'
+import { Hash, mostSatoshi, Satoshis } from '../market/units.ts'
 
 /** What stands beside status 402 and in the request that pays; names are lower-case. */
 export const paymentHeaders = {
@@ -26,9 +29,21 @@ export const WebPayment = z.object({
 })
 export type WebPayment = z.infer<typeof WebPayment>
 
+/** Satoshi in the body of a request: a whole number, or the same as a decimal string, as answers have it. */
+const Amount = z.union([
+  z.int().min(1).max(mostSatoshi),
+  Satoshis.refine(
+    (text) => Number(text) >= 1 && Number(text) <= mostSatoshi,
+    'not a number of satoshi there can be',
+  ).transform(Number),
+])
+
 /** What is asked for with `POST /deposit`, … */
-export const DepositRequest = z.strictObject({ satoshis: z.int().min(1) })
-/** … and its answer when it was paid. `available`: in the purse `credit` now. `pending`: of this payment, counts when it is in a block. */
+export const DepositRequest = z.strictObject({ satoshis: Amount })
+/**
+ * … and its answer when it was paid. `available`: in the purse `credit` now. `pending`: of this payment, counts when it is in
+ * a block.
+ */
 export const Deposited = z.object({
   status: z.literal('success'),
   txid: z.string(),
@@ -37,6 +52,10 @@ export const Deposited = z.object({
   pending: Satoshis,
 })
 export type Deposited = z.infer<typeof Deposited>
+
+/** What is asked for with `POST /withdraw`: the same `id` of one owner is the same withdrawal. Without `satoshis` all there is. */
+export const NamedWithdrawal = z.strictObject({ id: Hash, satoshis: Amount.optional() })
+export type NamedWithdrawal = z.input<typeof NamedWithdrawal>
 
 /**
  * Credit that was paid back: output 0 of `tx` (Atomic BEEF, base64) pays `satoshis` − `fee` to the owner (BRC-29; the relay is

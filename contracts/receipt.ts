@@ -33,7 +33,8 @@ export interface ArrivalWindow {
   readonly firstSent: number
   readonly now: number
 }
-const arrivalToleranceMs = 120_000
+/** How far beyond these bounds an arrival is still believed. */
+export const arrivalToleranceMs = 120_000
 
 /**
  * Holds a receipt against the record it is for: same path, bytes, root, expiry and pull limit, a credible arrival.

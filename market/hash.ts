@@ -11,7 +11,10 @@ export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {
   return hashing.digest()
 }
 
-/** `sha256`, written into `target`: where hashes follow one another by the million, buffers of their own cost more than hashing. */
+/**
+ * `sha256`, written into `target`: where hashes follow one another by the million, buffers of their own cost more than
+ * hashing.
+ */
 export function sha256Into(target: Uint8Array, offset: number, data: Uint8Array | string): void {
   const digest = hash('sha256', data, 'binary')
   for (let index = 0; index < digest.length; index++) target[offset + index] = digest.charCodeAt(index)

@@ -57,6 +57,8 @@ export const Ack = z.object({
     .min(1)
     .max(payloadLimits.ackPulls),
 })
+/** Tags of records that nobody acks, or two clients would thank each other for ever (docs/protocol.md §5). */
+export const unackedTags: readonly string[] = ['ack', 'identity', 'contract', 'notice']
 export const IdentityPayload = z.object({ type: z.literal('identity'), identity: z.unknown() })
 export const Channel = z.object({
   type: z.literal('channel'),

@@ -11,7 +11,7 @@ export const proofBytes = 1024
 
 /** Units of one byte moved at a price of one satoshi per GB. */
 const unitsPerByte = BigInt(dayMs)
-const unitsPerSatoshi = unitsPerByte * 1_000_000_000n
+export const unitsPerSatoshi = unitsPerByte * 1_000_000_000n
 
 export const freePrices: Prices = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
 export const isFree = ({ storageGBDay, egressGB, ingressGB }: Prices): boolean =>

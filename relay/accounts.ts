@@ -3,8 +3,11 @@ import type { Quote } from '../contracts/account.ts'
 import { MarketError } from '../market/errors.ts'
 import { ceilSatoshi, freePrices, isFree, type Wish, worstUnits } from '../market/price.ts'
 import { dayMs, type Key, type Prices } from '../market/units.ts'
+import type { ContractTerms } from './escrow/admission.ts'
+import type { Contracts } from './escrow/contracts.ts'
 import type { Limits } from './limits.ts'
 import { type Pricing, quoteLifeMs } from './pricing.ts'
+import { escrowsOf } from './store/contracts.ts'
 import { metaKey } from './store/keys.ts'
 import { bookReceived, findPurse, hasRoomFor, pursesOf } from './store/ledger.ts'
 import { affords, available, hasEnded, hasLapsed, purseOrder } from './store/purses.ts'
@@ -25,6 +28,8 @@ export interface AccountsOptions {
   readonly allowed: ReadonlySet<Key>
   /** Satoshi that a newcomer is given; 0: nothing. */
   readonly grantNew: number
+  /** Undefined where no chain is seen. */
+  readonly contracts?: () => Contracts | undefined
 }
 
 export class Accounts {
@@ -46,7 +51,7 @@ export class Accounts {
    * @throws ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED
    */
   checkMayWrite(owner: Key, offer: Omit<Offer, 'owner'>): void {
-    if (this.isAllowed(owner)) return
+    if (this.isAllowed(owner) || escrowsOf(this.#options.store, owner).current !== undefined) return
     const prices = this.#options.pricing.at(offer.at)
     if (isFree(prices)) throw this.#notSold(offer.at)
     if (this.#options.grantNew === 0 && !this.has(owner))
@@ -74,8 +79,10 @@ export class Accounts {
   terms(batch: RecordBatch, offer: Offer, address: string): Terms {
     const { owner, expires } = offer
     if (this.isAllowed(owner)) return { purse: 'credit', prices: freePrices, paidUntil: expires }
+    const contract = this.#options.contracts?.()?.terms(batch, offer, batch.now)
+    if (contract?.terms !== undefined) return contract.terms
     const prices = this.#options.pricing.at(batch.now)
-    if (isFree(prices)) throw this.#notSold(batch.now)
+    if (isFree(prices)) throw contract === undefined ? this.#notSold(batch.now) : unpaid(contract, batch.now)
     this.#checkMayCharge(batch.now)
     const known = pursesOf(batch, owner)
     if (known === undefined) this.#welcome(batch, { ...offer, prices, address })
@@ -89,6 +96,7 @@ export class Accounts {
       if (affords(found, worstUnits({ ...offer, paidUntil, prices }))) return { purse, prices, paidUntil }
       most = Math.max(most, available(found))
     }
+    if (contract !== undefined) throw unpaid(contract, batch.now)
     throw this.#paymentRequired(offer, { prices, most, now: batch.now, isKnown: known !== undefined })
   }
 
@@ -103,7 +111,12 @@ export class Accounts {
   #checkMayCharge(now: number): void {
     const { restoredAt } = this.#options.store.meta
     if (restoredAt === undefined || now >= restoredAt + quoteLifeMs) return
-    throw busy('restored from a backup: quotes of before must end first', restoredAt + quoteLifeMs - now)
+    const left = restoredAt + quoteLifeMs - now
+    const minutes = Math.ceil(left / 60_000)
+    throw busy(
+      `this relay was restored from a backup, and takes nothing for money until the prices it promised before have ended: ask again in about ${minutes} min`,
+      left,
+    )
   }
 
   /** Gives a newcomer free credit, if it is enough for what he comes with, and not too many came already. */
@@ -141,6 +154,14 @@ export class Accounts {
     const extras = { quote: { ...quote, available: String(most) } }
     return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras })
   }
+}
+
+/** Of a contract: with `paidNeeded` signed, the same write is taken. */
+function unpaid({ missing }: ContractTerms, now: number): MarketError {
+  const { satoshis = 0, ...facts } = missing ?? {}
+  const quote = { ...facts, satoshis: String(satoshis), expires: now + quoteLifeMs }
+  const sentence = `this costs up to ${satoshis} satoshi, which the contract does not pay as it stands`
+  return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras: { quote } })
 }
 
 const busy = (why: string, retryAfterMs: number): MarketError =>

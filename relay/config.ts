@@ -5,6 +5,7 @@ import { parseChain } from '../contracts/chain/open.ts'
 import { freePrices, isFree } from '../market/price.ts'
 import { Key, mostSatoshi, Prices } from '../market/units.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
+import { Policy, parsePolicy } from './escrow/policy-options.ts'
 import { parseWords, UsageError } from './operator/usage.ts'
 import { parsePrices } from './pricing.ts'
 
@@ -39,6 +40,9 @@ export const Config = z.strictObject({
   }),
   /** Satoshi of credit that may rest on payments of one payer that are in no block yet. */
   zeroConfLimit: z.int().min(0).max(mostSatoshi),
+  /** Where what clients sign is written down once more. */
+  paymentLog: z.string().optional(),
+  contracts: Policy,
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
   limits: Limits,
 })
@@ -104,6 +108,17 @@ export const startOptions = {
     value: 'SATOSHI',
     help: 'credit for payments of one payer before they are in a block (default 10000)',
   },
+  contract: {
+    type: 'string',
+    multiple: true,
+    value: 'NAME=NUMBER',
+    help: 'change what contracts are opened (repeatable; see docs)',
+  },
+  'payment-log': {
+    type: 'string',
+    value: 'FILE',
+    help: 'write what clients sign there too; best on another disk (default: in --data)',
+  },
   'log-level': {
     type: 'string',
     value: 'LEVEL',
@@ -145,6 +160,8 @@ export function readConfig(
       backup: text('backup'),
     },
     zeroConfLimit: Number(text('zero-conf') ?? 10_000),
+    paymentLog: text('payment-log'),
+    contracts: parsePolicy(list('contract')),
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })

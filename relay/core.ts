@@ -8,6 +8,7 @@ import type { Key } from '../market/units.ts'
 import { Accounts } from './accounts.ts'
 import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
+import type { Contracts } from './escrow/contracts.ts'
 import { keyFile, refuseLostKey, storeDirectory } from './data-directory.ts'
 import { Metrics } from './metrics.ts'
 import { Pricing } from './pricing.ts'
@@ -62,11 +63,14 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   const pricing = await Pricing.open(store, { configured: config.prices, open })
   if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
     log.warn('nobody may write: start with --open, --allow KEY or --price')
-  const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew: config.grantNew })
   /** Opened later, where there is a chain. */
   let till: Till | undefined
+  let opened: Contracts | undefined
+  const contracts = () => opened
+  const { grantNew } = config
+  const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew, contracts })
   const { disk, clock, handlers, means } = openHandlers(config, {
-    ...{ store, accounts, now, monotonic },
+    ...{ store, accounts, now, monotonic, contracts },
     till: () => till,
   })
   const service = new Service({
@@ -87,10 +91,25 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     sweeper.confirm()
   }
   const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics, means }
-  const useTill = (opened: Till) => {
-    till = opened
+  const useTill = (ready: Till) => {
+    till = ready
   }
-  return { ...parts, useTill, isKnown, onError, log, now, monotonic, trouble, confirmClock }
+  const useContracts = (ready: Contracts) => {
+    opened = ready
+  }
+  return {
+    ...parts,
+    useTill,
+    useContracts,
+    contracts,
+    isKnown,
+    onError,
+    log,
+    now,
+    monotonic,
+    trouble,
+    confirmClock,
+  }
 }
 
 function keepSweeping(sweeper: Sweeper, onError: (error: unknown) => void, undo: Undo): void {
@@ -110,7 +129,7 @@ function openHandlers(
   {
     monotonic,
     ...deps
-  }: Pick<HandlerDeps, 'store' | 'accounts' | 'now' | 'till'> & { monotonic: () => number },
+  }: Pick<HandlerDeps, 'store' | 'accounts' | 'now' | 'till' | 'contracts'> & { monotonic: () => number },
 ) {
   const { store, now } = deps
   const disk = new DiskGuard({ directory: data, minFreeBytes: minFreeDiskBytes, now })

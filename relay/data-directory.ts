@@ -13,6 +13,8 @@ export const walletBackup = (data: string): string => join(data, 'wallet.backup'
 export const devnetDirectory = (data: string): string => join(data, 'devnet')
 /** Which chain it was last told to use (contracts/chain/settings.ts). */
 export const chainFile = (data: string): string => join(data, 'chain.json')
+/** What clients of contracts have signed, unless it lies elsewhere (escrow/payment-log.ts). */
+export const paymentLogFile = (data: string): string => join(data, 'payments.log')
 /** How a running relay is reached (operator/control.ts). */
 export const controlFile = (data: string): string => join(data, 'control.json')
 

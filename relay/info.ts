@@ -5,7 +5,13 @@ import { software, version } from './version.ts'
 
 export function describe(
   { limits }: Config,
-  { key, url, network, hasTill }: Pick<Info, 'key' | 'network'> & { url: string; hasTill: boolean },
+  {
+    key,
+    url,
+    network,
+    hasTill,
+    contracts,
+  }: Pick<Info, 'key' | 'network' | 'contracts'> & { url: string; hasTill: boolean },
 ): Info {
   const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
   return {
@@ -14,10 +20,10 @@ export function describe(
     software,
     version,
     protocol: protocolVersion,
-    features: features.filter((feature) => hasTill || feature !== 'withdraw'),
+    features: features.filter((feature) => hasTill || (feature !== 'withdraw' && feature !== 'contracts')),
     limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
     advert: null,
-    contracts: null,
+    contracts,
     endpoints: { http: `${url}/`, websocket: `${url.replace(/^http/, 'ws')}/` },
   }
 }

@@ -7,7 +7,9 @@ import { buildApp } from './app.ts'
 import { Budget } from './budget.ts'
 import type { Config } from './config.ts'
 import { type Core, openCore, type RelayDeps, type Undo } from './core.ts'
-import { controlFile, hasStore, refuseFile } from './data-directory.ts'
+import { controlFile, hasStore, paymentLogFile, refuseFile } from './data-directory.ts'
+import { Contracts } from './escrow/contracts.ts'
+import { PaymentLog } from './escrow/payment-log.ts'
 import type { Sources } from './figures.ts'
 import { describe } from './info.ts'
 import { LiveHub } from './live.ts'
@@ -51,8 +53,12 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const core = await openCore(config, deps, undo)
     const treasury = await openTreasury(config, core, deps, undo)
     const till = treasury && (await openTill(config, { ...core, treasury }, undo))
+    const contracts = treasury && (await openContracts(config, { ...core, treasury }, undo))
     const { url, ...live } = await listen(config, { ...core, treasury, till }, undo)
-    treasury?.keepFollowing(() => till?.follow() ?? Promise.resolve())
+    treasury?.keepFollowing(async () => {
+      await till?.follow()
+      await contracts?.follow()
+    })
     const key = core.signer.identity
     let metricsUrl: string | undefined
     const status = () => ({
@@ -110,6 +116,25 @@ async function openTill({ zeroConfLimit }: Config, core: Core & { treasury: Trea
   return till
 }
 
+/** Where there are coins, contracts are opened, and those that are open are never left alone. */
+async function openContracts(config: Config, core: Core & { treasury: Treasury }, undo: Undo) {
+  const { store, signer: keys, now, log, means, treasury, pricing, useContracts } = core
+  const payments = await PaymentLog.open(config.paymentLog ?? paymentLogFile(config.data))
+  undo.push(() => payments.close())
+  const contracts = await Contracts.open({
+    ...{ store, keys, now, payments, log, network: treasury.network, policy: config.contracts },
+    ...{ admit: means.admitWrite, checkClock: means.admitEnd, random: Math.random },
+    wallet: () => treasury.desk.wallet,
+    prices: () => pricing.at(now()),
+  })
+  useContracts(contracts)
+  undo.push(async () => {
+    await treasury.hangUp()
+    await contracts.idle()
+  })
+  return contracts
+}
+
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
 async function listen(
   config: Config,
@@ -133,6 +158,7 @@ async function listen(
       describe(config, {
         ...{ key: core.signer.identity, url, network: treasury?.network ?? null },
         hasTill: till !== undefined,
+        contracts: core.contracts()?.offer ?? null,
       }),
     budget,
     trouble,

@@ -40,8 +40,9 @@ const SavedAudit = z.object({
   seen: z.array(z.tuple([Path, Milliseconds, z.array(SavedSeen)])),
   /** Records of this purse that ended up to here are in the sums of the standing. */
   foldedEnd: Milliseconds,
-  /** Satoshi of reads bought with it, up to `standing.at`. */
+  /** Satoshi of reads bought with it, at most, up to the moment on the relay's clock when that was looked at. */
   bought: z.int().min(0),
+  boughtAt: Milliseconds.default(0),
   /** As it was said last. */
   verdict: z.enum(['explained', 'unproven']),
   claimed: z.int().min(0),
@@ -71,8 +72,6 @@ export interface Passed {
   readonly unsettled: readonly UnsettledRecord[]
 }
 
-export const nothingPassed: Passed = { offset: 0, unsettled: [] }
-
 export const savedAudit = async (home: Home, relay: Key, purse: string): Promise<SavedAudit | undefined> =>
   (await readJson(fileOf(home, relay, purse), SavedAudit)) as SavedAudit | undefined // the schema has the same fields
 
@@ -80,7 +79,7 @@ export const saveAudit = (home: Home, relay: Key, audit: SavedAudit): Promise<vo
   writeDurably(fileOf(home, relay, audit.purse), JSON.stringify(audit))
 
 export const passed = async (home: Home, relay: Key): Promise<Passed> =>
-  (await readJson(home.path('audits', `${relay}.json`), Passed)) ?? nothingPassed
+  (await readJson(home.path('audits', `${relay}.json`), Passed)) ?? { offset: 0, unsettled: [] }
 
 export const savePassed = (home: Home, relay: Key, all: Passed): Promise<void> =>
   writeDurably(home.path('audits', `${relay}.json`), JSON.stringify(all))

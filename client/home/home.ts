@@ -32,6 +32,7 @@
  *   transfers/in-HASH.json .log .part   a file being fetched: state, finished chunks, bytes so far
  *   payments/deposit-RELAY.json         a payment that RELAY did not confirm yet
  *   payments/withdrawal-RELAY.json      a request to be paid back, until the money is in the wallet
+ *   contracts/ID.json                   a contract with a relay, and every transaction of it (contracts.ts)
  *   announce.json                       relays on which friends are still to be told of a change
  *   files/FRIEND/NAME                   a file fetched and checked
  *   locks/NAME.N                        see lock.ts
@@ -61,6 +62,7 @@ const folders = [
   'audits',
   'transfers',
   'payments',
+  'contracts',
   'files',
   'locks',
 ] as const

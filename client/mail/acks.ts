@@ -1,6 +1,6 @@
 /** Proof of delivery: every answered read is told to its sender, by records on our own relays (docs/protocol.md §5). */
 import { z } from 'zod'
-import { type Ack, payloadLimits } from '../../market/payload.ts'
+import { type Ack, payloadLimits, unackedTags } from '../../market/payload.ts'
 import { RecordId } from '../../market/record.ts'
 import { Hash, Key, protocolLimits } from '../../market/units.ts'
 import type { Context } from '../context.ts'
@@ -12,7 +12,7 @@ import { type Entry, entries, hashesOf, keepAcks, mayHold, recordOf } from '../h
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { post } from './post.ts'
-import { ackTag, unackedTags } from './tags.ts'
+import { ackTag } from './tags.ts'
 
 const PendingAck = z.strictObject({
   owner: Key,
@@ -23,7 +23,10 @@ const PendingAck = z.strictObject({
 })
 type PendingAck = z.infer<typeof PendingAck>
 
-/** Notes that a read was answered, if its sender is to know. Not fsynced: what a power failure can take is the news, not the record. */
+/**
+ * Notes that a read was answered, if its sender is to know. Not fsynced: what a power failure can take is the news, not the
+ * record.
+ */
 export async function noteRead(
   { home }: Context,
   { record, relay, re }: Omit<Arrival, 'receivedMs'>,

@@ -1,5 +1,5 @@
 /** The queue: what could not be delivered goes up by the first command that finds the relay answering. */
-import { parseAddress } from '../../market/address.ts'
+import { parseAddress, type RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
@@ -8,11 +8,24 @@ import { codeOf, isRetryable, isUnpaid, Refused } from '../errors.ts'
 import { forget } from '../home/kept.ts'
 import * as files from '../home/outbox.ts'
 import { forgetUpload, outgoing, recordsOf, sendings } from '../home/outgoing.ts'
+import { sparedAt } from '../home/placed-backup.ts'
 import { sweepReads } from '../home/reads.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { eachLimited } from '../wire/retry.ts'
 import { outboxLimits, upload } from './post.ts'
+
+export interface FlushCall extends CallOptions {
+  /** Offers again what was refused before, whatever for. */
+  readonly retryRefused?: boolean
+  /** Offers again what was refused because credit was missing, to each relay until it refuses one for that again. */
+  readonly retryUnpaid?: boolean | undefined
+  /** This relay and no other. */
+  readonly only?: Key | undefined
+}
+
+/** How many records that credit was missing for a relay is offered again by one flush. */
+const unpaidRetries = 500
 
 export interface Flushed {
   readonly delivered: number
@@ -24,16 +37,13 @@ export interface Flushed {
  * Brings the queue to the relays, carries out deletions, forgets what expired. Another process doing the same
  * makes this one leave it to it.
  */
-export async function flush(
-  ctx: Context,
-  options: CallOptions & { retryRefused?: boolean } = {},
-): Promise<Flushed> {
+export async function flush(ctx: Context, options: FlushCall = {}): Promise<Flushed> {
   const { home } = ctx
   const flushed = await home.tryLock('flush', () => flushAlone(ctx, options))
   return flushed ?? { delivered: 0, queued: await countQueued(ctx), failures: [] }
 }
 
-async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: boolean }): Promise<Flushed> {
+async function flushAlone(ctx: Context, options: FlushCall): Promise<Flushed> {
   const { home } = ctx
   await sweepReads(home, ctx.now())
   const all = await files.entries(home)
@@ -43,7 +53,8 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
     for (const entry of all.values())
       if (entry.expires > ctx.now() && !entry.deleted) await files.requeue(home, entry.id, entry.refused)
   const book = [...(await home.retired()).map(parseAddress), ...(await ownRelays(ctx))]
-  const addresses = new Map(book.map((address) => [address.key, address]))
+  const isMeant = ({ key }: RelayAddress) => options.only === undefined || options.only === key
+  const addresses = new Map(book.filter(isMeant).map((address) => [address.key, address]))
   const failures: { relay: string; error: Error }[] = []
   const partOf = [...all.values()].some(({ queued, refused }) => queued.size + refused.size > 0)
     ? await sendings(home)
@@ -52,11 +63,18 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
   await Promise.all(
     [...addresses.values()].map(async (address) => {
       const connection = ctx.connect(address)
+      const jobOf = (entry: files.Entry): Job => ({ entry, connection, sending: partOf.get(entry.id) })
       try {
+        // As it is before the queue goes up: what is refused now is not offered twice.
+        const unpaid = options.retryUnpaid ? await unpaidAt(home, address.key) : []
         await eachLimited(await jobsAt(home, address.key), outboxLimits.inFlight, async (entry) => {
-          const job = { entry, connection, sending: partOf.get(entry.id) }
-          if (await carryOut(ctx, job, options)) delivered += 1
+          if (await carryOut(ctx, jobOf(entry), options)) delivered += 1
         })
+        for (const entry of unpaid) {
+          await files.requeue(home, entry.id, [address.key])
+          if (!(await carryOut(ctx, jobOf(entry), options))) break
+          delivered += 1
+        }
       } catch (error) {
         failures.push({ relay: address.url, error: error as Error })
       }
@@ -67,10 +85,25 @@ async function flushAlone(ctx: Context, options: CallOptions & { retryRefused?: 
 }
 
 async function jobsAt(home: Context['home'], relay: Key): Promise<files.Entry[]> {
-  const all = [...(await files.entries(home)).values()]
-  return all.filter((entry) =>
-    entry.deleted ? touched(entry).has(relay) && !entry.gone.has(relay) : entry.queued.has(relay),
+  const all = await files.entries(home)
+  const spared = await sparedAt(home, all, relay)
+  return [...all.values()].filter((entry) =>
+    entry.deleted
+      ? touched(entry).has(relay) && !entry.gone.has(relay) && !spared.has(entry.id)
+      : entry.queued.has(relay),
   )
+}
+
+/** What the relay refused because credit was missing: it waits for that as the queue waits for the relay. */
+async function unpaidAt(home: Context['home'], relay: Key): Promise<files.Entry[]> {
+  const unpaid: files.Entry[] = []
+  for (const entry of (await files.entries(home)).values()) {
+    if (unpaid.length >= unpaidRetries) break
+    if (entry.deleted || !entry.refused.has(relay)) continue
+    const refusal = await files.refusalOf(home, entry.id, relay)
+    if (refusal?.code === 'ERR_PAYMENT_REQUIRED') unpaid.push(entry)
+  }
+  return unpaid
 }
 
 /** Relays that may hold the record: also those that never answered may have stored it. */

@@ -1,45 +1,25 @@
 /** The backup of the coins as a record to oneself: on every own relay, the former one only until a relay has the new one. */
-import { z } from 'zod'
-import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
-import { decodePayload } from '../../market/payload.ts'
-import { parsePath, RecordId } from '../../market/record.ts'
-import type { Cursor, RequestOf } from '../../contracts/api.ts'
+import { isFree } from '../../market/price.ts'
+import { parsePath, type RecordId } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
-import { readJson, writeDurably } from '../home/durable.ts'
-import type { Home } from '../home/home.ts'
-import { entries, markDeleted } from '../home/outbox.ts'
+import { type Entry, entries, markDeleted, receiptOf } from '../home/outbox.ts'
+import { backupsInOutbox, walletBackupTag } from '../home/own-backups.ts'
+import { type PlacedBackup, placedBackup, savePlacedBackup } from '../home/placed-backup.ts'
 import { contentBytes } from '../money/load.ts'
 import { ownRelays } from '../people/relays.ts'
-import type { CallOptions, Connection } from '../wire/connection.ts'
-import { PageCheck } from '../wire/places.ts'
+import type { CallOptions } from '../wire/connection.ts'
 import { flush } from './flush.ts'
 import { post } from './post.ts'
-import { walletBackupTag } from './tags.ts'
+import { type Found, listOwn } from './wallet-backup-search.ts'
 
 export const backupLimits = {
   ttlSeconds: 365 * 86_400,
   /** Before it ends it is placed anew, even if no coin has moved. */
   renewMs: 180 * 86_400_000,
-  /** Of one relay's list: a page, and pages. */
-  listed: 100,
-  pages: 10,
-  /** How many of the newest are read: each is a pull. */
-  read: 4,
 } as const
-
-const Placed = z.strictObject({
-  /** None yet, in a home that goes on without the backup that others hold. */
-  recordId: RecordId.optional(),
-  network: z.string(),
-  /** What the coins were then, for whoever asks whether they are something else now. */
-  state: z.string(),
-  takenMs: z.int().min(0),
-  /** Records that are to go once a relay has this one. */
-  former: z.array(RecordId),
-})
-type Placed = z.infer<typeof Placed>
 
 export interface Backing {
   readonly network: string
@@ -50,16 +30,18 @@ export interface Backing {
 }
 
 /**
- * Places a backup where the coins have changed since the last one, or it grows old. Without relays nothing is done.
+ * Places a backup where the coins have changed since the last one, or it grows old. Without relays nothing is done. It is in
+ * the outbox before a relay sees it: one that an interruption left behind goes when the next is placed.
  * @throws what keeps it from the relays for now; the former one stays then
  */
 export async function placeBackup(ctx: Context, coins: Backing, options: CallOptions): Promise<void> {
   const { home, now } = ctx
-  const before = await placed(home)
+  const before = await placedBackup(home)
   const isSame = before?.network === coins.network && before.state === coins.state
   if (isSame && before.takenMs + backupLimits.renewMs > now()) return dropFormer(ctx, before, options)
   if ((await ownRelays(ctx)).length === 0) return
-  if (before === undefined) await checkNone(ctx, options)
+  const left = await backupsInOutbox(ctx.home, { owner: ctx.wallet.identity })
+  if (before === undefined) await checkNone(ctx, left, options)
   const bytes = await coins.export()
   const takenMs = now()
   const { network, state } = coins
@@ -67,10 +49,13 @@ export async function placeBackup(ctx: Context, coins: Backing, options: CallOpt
   await checkSize(ctx, contentBytes(payload, bytes.length), options.signal)
   const { ttlSeconds } = backupLimits
   const draft = { to: ctx.wallet.identity, payload, bytes, tag: walletBackupTag, ttlSeconds }
-  const { recordId, failures } = await post(ctx, draft, { ...options, attempts: 1 })
-  const former = before === undefined ? [] : [...before.former, ...(before.recordId ? [before.recordId] : [])]
-  const next = { recordId, network, state, takenMs, former }
-  await save(home, next)
+  const { recordId, accepted, failures } = await post(ctx, draft, { ...options, attempts: 1 })
+  const ignored = before?.ignored ?? []
+  const older = [...(before?.former ?? []), ...(before?.recordId ? [before.recordId] : []), ...left]
+  const former = [...new Set(older)].filter((id) => !ignored.includes(id))
+  const next = { recordId, network, state, takenMs, former, ignored }
+  await savePlacedBackup(home, next)
+  await sayPaid(ctx, { recordId, accepted })
   await dropFormer(ctx, next, options)
   if (failures.length > 0)
     throw new ClientError(
@@ -82,23 +67,25 @@ export async function placeBackup(ctx: Context, coins: Backing, options: CallOpt
 /** Notes records found on relays that no outbox knows of: they go when the next backup is placed. */
 export async function noteFormer(ctx: Context, found: Found): Promise<void> {
   const { recordId, network, takenMs } = found
-  const known = await placed(ctx.home)
+  const known = await placedBackup(ctx.home)
   const former = [...new Set([...(known?.former ?? []), ...found.others])]
-  await save(ctx.home, { recordId, network, state: '', takenMs, former })
+  await savePlacedBackup(ctx.home, { recordId, network, state: '', takenMs, former })
 }
 
 /** From now on this home places its own; what lies on the relays stays there until it expires. */
-export const ignoreBackups = ({ home }: Context, network: string): Promise<void> =>
-  save(home, { network, state: '', takenMs: 0, former: [] })
+export async function ignoreBackups(ctx: Context, network: string): Promise<void> {
+  const ignored = await backupsInOutbox(ctx.home, { owner: ctx.wallet.identity })
+  await savePlacedBackup(ctx.home, { network, state: '', takenMs: 0, former: [], ignored })
+}
 
 /**
  * A home that knows of no backup must not put a poorer one before the one it came from.
- * @throws ERR_CONFLICT when there is one; what a relay fails with: it may have one
+ * @throws ERR_CONFLICT when there is one that is not `ours`; what a relay fails with: it may have one
  */
-async function checkNone(ctx: Context, options: CallOptions): Promise<void> {
+async function checkNone(ctx: Context, ours: readonly RecordId[], options: CallOptions): Promise<void> {
   for (const relay of await ownRelays(ctx)) {
     const found = await listOwn(ctx, ctx.connect(relay), { ...options, attempts: 1 })
-    if (found.length > 0)
+    if (found.some(({ path }) => !ours.includes(parsePath(path).recordId)))
       throw new MarketError(
         'ERR_CONFLICT',
         `${relay.url} has an earlier one, of before this folder: bring it back first, with relay wallet recover`,
@@ -106,34 +93,51 @@ async function checkNone(ctx: Context, options: CallOptions): Promise<void> {
   }
 }
 
-const placed = (home: Home): Promise<Placed | undefined> => readJson(fileOf(home), Placed)
-const save = (home: Home, of: Placed): Promise<void> => writeDurably(fileOf(home), JSON.stringify(of))
-const fileOf = (home: Home): string => home.path('wallet-backup.json')
+/** The user hears once that it is there, where it costs something. */
+async function sayPaid(
+  { home, notify }: Context,
+  { recordId: id, accepted }: { recordId: RecordId; accepted: readonly Key[] },
+): Promise<void> {
+  const receipts = await Promise.all(accepted.map((relay) => receiptOf(home, { id, relay })))
+  const isPaid = receipts.some((receipt) => receipt !== undefined && !isFree(receipt.charge.prices))
+  if (isPaid && (await home.noticeOnce('backup-paid').catch(() => true))) notify({ type: 'backup-paid' })
+}
 
-/** What no relay took is of no use beside a newer one; the others stay until a relay has that. */
-async function dropFormer(ctx: Context, now: Placed, options: CallOptions): Promise<void> {
+/** What no relay took is of no use beside a newer one; elsewhere each goes from a relay once that has the newer one. */
+async function dropFormer(ctx: Context, now: PlacedBackup, options: CallOptions): Promise<void> {
   if (now.former.length === 0) return
   const { home } = ctx
   const all = await entries(home)
-  const isThere = now.recordId !== undefined && (all.get(now.recordId)?.accepted.size ?? 0) > 0
+  const holders = (now.recordId === undefined ? undefined : all.get(now.recordId))?.accepted ?? new Set<Key>()
   const kept: RecordId[] = []
   for (const id of now.former) {
     const entry = all.get(id)
-    if (!isThere && (entry === undefined || entry.accepted.size > 0)) kept.push(id)
-    else if (entry !== undefined) await markDeleted(home, id)
-    else if (!(await deleteEverywhere(ctx, id, options))) kept.push(id)
+    if (holders.size === 0 && (entry === undefined || entry.accepted.size > 0)) kept.push(id)
+    else if (entry === undefined && !(await deleteAt(ctx, { id, holders }, options))) kept.push(id)
+    else if (entry !== undefined) {
+      await markDeleted(home, id)
+      if (!isGone(entry)) kept.push(id)
+    }
   }
-  await save(home, { ...now, former: kept })
+  await savePlacedBackup(home, { ...now, former: kept })
   await flush(ctx, { ...options, attempts: 1 })
 }
 
-/** Of a record that the outbox does not know: it was lost with a folder. */
-async function deleteEverywhere(ctx: Context, recordId: RecordId, options: CallOptions): Promise<boolean> {
+const isGone = ({ accepted, queued, gone }: Entry): boolean =>
+  [...accepted, ...queued].every((relay) => gone.has(relay))
+
+/** Of a record that the outbox does not know: it was lost with a folder. True when it is gone from every own relay. */
+async function deleteAt(
+  ctx: Context,
+  { id: recordId, holders }: { id: RecordId; holders: ReadonlySet<Key> },
+  options: CallOptions,
+): Promise<boolean> {
   const relays = await ownRelays(ctx)
-  const calls = relays.map((relay) =>
-    ctx.connect(relay).call({ type: 'delete', recordId }, { ...options, attempts: 1 }),
-  )
-  return (await Promise.allSettled(calls)).every(({ status }) => status === 'fulfilled')
+  const calls = relays
+    .filter(({ key }) => holders.has(key))
+    .map((relay) => ctx.connect(relay).call({ type: 'delete', recordId }, { ...options, attempts: 1 }))
+  const done = await Promise.allSettled(calls)
+  return done.length === relays.length && done.every(({ status }) => status === 'fulfilled')
 }
 
 /** Relays that do not answer have no say: they refuse it when it comes. */
@@ -150,99 +154,4 @@ async function checkSize(ctx: Context, bytes: number, signal: AbortSignal | unde
         `it has ${bytes} bytes and ${relay.url} takes ${most} in a record: keep one with --backup FILE`,
       )
   }
-}
-
-export interface Found {
-  readonly bytes: Uint8Array
-  readonly recordId: RecordId
-  readonly network: string
-  readonly takenMs: number
-  readonly relay: string
-  /** Older ones. */
-  readonly others: readonly RecordId[]
-}
-
-export interface Searched {
-  readonly found: Found | undefined
-  readonly failures: readonly { relay: string; error: Error }[]
-}
-
-/** The newest backup for this network that own relays have, pulled from oneself. One relay's failure stops no other. */
-export async function findBackup(ctx: Context, network: string, options: CallOptions): Promise<Searched> {
-  const failures: { relay: string; error: Error }[] = []
-  const places = new Map<string, { at: number; connections: Connection[] }>()
-  const search = async (relay: RelayAddress) => {
-    const connection = ctx.connect(relay)
-    try {
-      for (const { path, at } of await listOwn(ctx, connection, options)) {
-        const known = places.get(path) ?? { at, connections: [] }
-        places.set(path, { at: Math.max(at, known.at), connections: [...known.connections, connection] })
-      }
-    } catch (error) {
-      failures.push({ relay: relay.url, error: error as Error })
-    }
-  }
-  await Promise.all((await ownRelays(ctx)).map(search))
-  options.signal?.throwIfAborted()
-  const newest = [...places].sort(([, a], [, b]) => b.at - a.at)
-  const read: Omit<Found, 'others'>[] = []
-  for (const [path, { connections }] of newest.slice(0, backupLimits.read)) {
-    const one = await readOne(ctx, { path, connections, failures }, options)
-    if (one?.network === network) read.push(one)
-  }
-  const [latest] = read.sort((a, b) => b.takenMs - a.takenMs)
-  if (latest === undefined) return { found: undefined, failures }
-  const others = [...places.keys()].map((path) => parsePath(path).recordId)
-  return { found: { ...latest, others: others.filter((id) => id !== latest.recordId) }, failures }
-}
-
-/** What we have there for ourselves, with the times of its arrival. */
-async function listOwn(ctx: Context, connection: Connection, options: CallOptions) {
-  const self = ctx.wallet.identity
-  const found: { path: string; at: number }[] = []
-  const { listed: limit, pages: most } = backupLimits
-  const filter = { type: 'inventory' as const, owner: [self], tag: walletBackupTag, detail: true, limit }
-  const pages = new PageCheck()
-  let place: { cursor: Cursor } | { afterTs: number } = { afterTs: 0 }
-  for (let page = 0; page < most; page++) {
-    const request: RequestOf<'inventory'> = { ...filter, ...place }
-    const { reply } = await connection.call(request, options)
-    pages.take({ reply, limit, now: ctx.now() })
-    for (const entry of reply.result) {
-      const { path, at } = typeof entry === 'string' ? { path: entry, at: 0 } : entry
-      const { owner, receiver } = parsePath(path)
-      if (owner === self && receiver === self) found.push({ path, at })
-    }
-    if (!reply.more) break
-    place = { cursor: reply.cursor }
-  }
-  return found
-}
-
-async function readOne(
-  { wallet }: Context,
-  {
-    path,
-    connections,
-    failures,
-  }: { path: string; connections: Connection[]; failures: Searched['failures'] },
-  options: CallOptions,
-): Promise<Omit<Found, 'others'> | undefined> {
-  const failed = failures as { relay: string; error: Error }[]
-  for (const connection of connections) {
-    const relay = formatAddress(connection.address)
-    try {
-      const { record } = await connection.call({ type: 'read', path }, options)
-      if (record === undefined) continue
-      const { recordId } = record.msg.request
-      const plaintext = await wallet.decrypt(record.content, { recordId, counterparty: wallet.identity })
-      const { payload, bytes } = decodePayload(plaintext)
-      if (payload.type !== 'wallet-backup') return undefined
-      return { bytes, recordId, network: payload.network, takenMs: payload.taken, relay }
-    } catch (error) {
-      options.signal?.throwIfAborted()
-      failed.push({ relay: connection.address.url, error: error as Error })
-    }
-  }
-  return undefined
 }

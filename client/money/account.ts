@@ -2,8 +2,10 @@
 import { type Account, addsUp, type LedgerEntry, type Purse } from '../../contracts/account.ts'
 import type { Cursor } from '../../contracts/api.ts'
 import type { RelayAddress } from '../../market/address.ts'
+import type { RecordId } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
+import { knownBackups } from '../home/own-backups.ts'
 import { relaysNamed } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { epochOf, placeOf } from '../wire/places.ts'
@@ -20,6 +22,8 @@ export type AccountAt =
       readonly purses: readonly Purse[]
       /** The latest, newest first. */
       readonly entries: readonly LedgerEntry[]
+      /** Those records that hold or held the backup of the coins. */
+      readonly backups: ReadonlySet<RecordId>
     }
   | { readonly relay: RelayAddress; readonly error: Error }
 
@@ -47,7 +51,7 @@ async function accountAt(
       if (entries.length >= wanted) break
     }
     const { at, purses } = now! // there is a first page, or it threw
-    return { relay, at, purses, entries }
+    return { relay, at, purses, entries, backups: await knownBackups(ctx.home, ctx.wallet.identity) }
   } catch (error) {
     options.signal?.throwIfAborted()
     return { relay, error: error as Error }

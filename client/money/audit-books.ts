@@ -1,11 +1,11 @@
 /** Our own books of a relay for its audit: what the outbox has, what the journal has, what former audits have summed up. */
 import { z } from 'zod'
+import { Acks } from '../../contracts/audit/acks.ts'
 import { Books, type FailedProof, type UnsettledRecord } from '../../contracts/audit/books.ts'
 import { checkProof } from '../../contracts/audit/proof.ts'
 import { DeleteReceipt, type Receipt } from '../../contracts/receipt.ts'
 import { MarketError } from '../../market/errors.ts'
 import { formatPath } from '../../market/record.ts'
-import type { Hash } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { passed, type Passed, type SavedAudit } from '../home/audits.ts'
@@ -84,7 +84,7 @@ const deletionOf = ({ gone }: Kept): number | undefined =>
 
 class Taking {
   readonly #options: BooksOptions
-  readonly #acks = new Set<Hash>()
+  readonly #acks = new Acks()
   readonly #failed: FailedProof[] = []
   readonly #books: Books
   readonly #late: LateAck[] = []
@@ -107,7 +107,7 @@ class Taking {
   }
 
   add(kept: Kept): void {
-    for (const re of kept.acks) this.#acks.add(re)
+    for (const re of kept.acks) this.#acks.add(kept.path, re)
     const receipt = receiptOf(kept)
     if (receipt !== undefined) this.#addSettled(kept, receipt)
     else this.addUnsettled(this.unsettledOf(kept))
@@ -143,7 +143,8 @@ class Taking {
       if (!this.#settled.has(path)) this.#books.addUnsettled(record)
     for (const { from, recordId, re } of this.#late) {
       const path = formatPath({ owner: this.#options.owner, receiver: from, recordId })
-      if (this.#books.find({ path, seq: 1, bytes: 1, at: 0, re }) !== undefined) this.#acks.add(re)
+      const life = this.#books.find({ path, seq: 1, bytes: 1, at: 0, re })
+      if (life !== undefined) this.#acks.add(life.path, re)
     }
     return this.#books
   }

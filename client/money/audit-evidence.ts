@@ -20,8 +20,9 @@ const mostTexts = 5000
 const mostCharacters = 100_000_000
 
 export interface EvidenceOptions extends Whose, CallOptions {
-  readonly audit: Omit<Audit, 'rest'>
-  readonly spool: Spool
+  readonly audit: Pick<Audit, 'purse' | 'findings'>
+  /** The report of the purse, where there is one. */
+  readonly spool?: Spool | undefined
   /** Only pages without other pulls than the disputed ones. */
   readonly isRestricted?: boolean | undefined
 }
@@ -61,16 +62,25 @@ async function pageTexts(connection: Connection, options: EvidenceOptions): Prom
     seqs.forEach((seq, index) => {
       missing.set(seq, times[index]!) // one for each
     })
+  // A finding names only the first of very many pulls: all pages with one of its record show them.
+  const whole = new Set(audit.findings.flatMap(({ count, path }) => (count === undefined ? [] : [path])))
+  const isWhole = ({ report: { pulls } }: ReportPage) =>
+    audit.findings.length === 0 || (whole.size > 0 && pulls.some(({ path }) => whole.has(path)))
   const texts: string[] = []
-  const isAll = audit.findings.length === 0
-  if (!isRestricted)
-    for await (const page of spool.pages()) if (has(page, missing) || isAll) texts.push(...textsOf(page))
+  let left = mostCharacters
+  const take = (page: ReportPage) => {
+    const its = textsOf(page)
+    left -= its.join('').length
+    if (left > 0 && texts.length < mostTexts) texts.push(...its)
+  }
+  if (!isRestricted && spool !== undefined)
+    for await (const page of spool.pages()) if (has(page, missing) || isWhole(page)) take(page)
   // Asked for one by one, so that a page has nothing else; pulls of former audits are not in this one's pages either.
   for (const at of [...new Set(missing.values())].slice(0, mostMoments)) {
     try {
       const between = [Math.max(0, at - 1), at] as const
       for await (const page of usagePages(connection, audit.purse, { between, signal }))
-        if (has(page, missing)) texts.push(...textsOf(page))
+        if (has(page, missing)) take(page)
     } catch (error) {
       signal?.throwIfAborted()
       if (codeOf(error) === undefined) throw error

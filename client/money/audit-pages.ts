@@ -1,7 +1,9 @@
 /** A relay's report of what a purse was used for, page by page, with the receivers' signed reads (docs/protocol.md §4.10). */
 import type { Cursor } from '../../contracts/api.ts'
 import type { ReportPage } from '../../contracts/audit/books.ts'
+import { moment } from '../../contracts/audit/findings.ts'
 import { usageLimits } from '../../contracts/usage.ts'
+import { protocolLimits } from '../../market/units.ts'
 import { ClientError } from '../errors.ts'
 import { ask } from '../wire/ask.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
@@ -9,10 +11,14 @@ import { PageCheck } from '../wire/places.ts'
 
 /** Of one report: more pulls than a relay keeps evidence of. */
 const mostPages = 100_000
+/** How far a relay's clock may be ahead of what we know of it: beyond, our requests would be stale to it, and it says so. */
+export const aheadMs = protocolLimits.freshPastMs
 
 export interface PageOptions extends CallOptions {
   /** Where an earlier report ended. */
   readonly cursor?: Cursor | undefined
+  /** `at` of that report: no later one is of an earlier time. */
+  readonly since?: number | undefined
   /** Only pulls of this time: later than the first, not later than the second. */
   readonly between?: readonly [afterTs: number, beforeTs: number] | undefined
 }
@@ -25,12 +31,12 @@ export interface UsagePage extends ReportPage {
 /**
  * All pages, oldest pulls first; the last one says what the whole purse has come to. A relay that was restored does not
  * know the place where we were: then it begins with its first pull again.
- * @throws ERR_UNTRUSTED for pages that lead nowhere, ERR_NOT_FOUND where it has no such purse, and as `ask`
+ * @throws ERR_UNTRUSTED for pages that lead nowhere or are of a time that cannot be, ERR_NOT_FOUND where it has no such purse, and as `ask`
  */
 export async function* usagePages(
   connection: Connection,
   account: string,
-  { cursor: from, between, ...options }: PageOptions,
+  { cursor: from, since = 0, between, ...options }: PageOptions,
 ): AsyncGenerator<UsagePage, void> {
   const { url } = connection.address
   const limit = usageLimits.page
@@ -56,9 +62,13 @@ export async function* usagePages(
         'ERR_UNTRUSTED',
         `${url} reports of the purse ${report.account} instead of ${account}`,
       )
+    if (report.at < since || report.at > connection.clock.now + aheadMs)
+      throw new ClientError(
+        'ERR_UNTRUSTED',
+        `${url} reports of ${moment(report.at)}, which ${report.at < since ? 'an earlier report of it has passed' : 'has not come yet'}`,
+      )
     check.take({ reply: { result: report.pulls, cursor: next, more }, limit, now: connection.clock.now })
-    // A page without pulls that says there are more ahead says nothing of them.
-    if (report.pulls.length > 0 || !more) yield { report, more, text, asked, cursor: next }
+    yield { report, more, text, asked, cursor: next }
     if (!more) return
     cursor = next
   }

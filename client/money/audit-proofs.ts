@@ -1,4 +1,7 @@
-/** Storage challenges: does a relay still hold what it is paid for? Each is billed as a pull of 1024 bytes (docs/protocol.md §4.9). */
+/**
+ * Storage challenges: does a relay still hold what it is paid for? Each is billed as a pull of 1024 bytes (docs/protocol.md
+ * §4.9).
+ */
 import { randomInt } from 'node:crypto'
 import type { Receipt } from '../../contracts/receipt.ts'
 import type { Sealed } from '../../market/envelope.ts'

@@ -7,8 +7,12 @@ import type { ReportPage } from '../../contracts/audit/books.ts'
 import type { Context } from '../context.ts'
 import { remove } from '../home/durable.ts'
 import { pagesFile } from '../home/audits.ts'
-import type { CallOptions, Connection } from '../wire/connection.ts'
-import { usagePages } from './audit-pages.ts'
+import { ClientError } from '../errors.ts'
+import type { Connection } from '../wire/connection.ts'
+import { type PageOptions, usagePages } from './audit-pages.ts'
+
+/** Of one report on our disk: some ten million pulls with their reads. */
+const mostBytes = 8 * 2 ** 30
 
 export interface Spool {
   /** How many pulls its pages have, and where the next report begins. */
@@ -18,22 +22,33 @@ export interface Spool {
   remove(): Promise<void>
 }
 
-/** Fetches the report of a purse from `cursor` on. */
+/** Fetches the report of a purse from `cursor` on. @throws ERR_UNTRUSTED where it is larger than `most` bytes, and as `usagePages` */
 export async function fetchPages(
   ctx: Context,
   connection: Connection,
-  { purse, ...options }: CallOptions & { readonly purse: string; readonly cursor?: Cursor | undefined },
+  { purse, most = mostBytes, ...options }: PageOptions & { readonly purse: string; readonly most?: number },
 ): Promise<Spool> {
   const path = pagesFile(ctx.home, connection.address.key, purse)
   const file = await open(path, 'w', 0o600)
   let pulls = 0
+  let bytes = 0
   let last: Cursor | undefined
   try {
     for await (const { report, text, asked, cursor } of usagePages(connection, purse, options)) {
-      await file.appendFile(`${JSON.stringify([text, asked])}\n`)
+      const line = `${JSON.stringify([text, asked])}\n`
+      bytes += Buffer.byteLength(line)
+      if (bytes > most)
+        throw new ClientError(
+          'ERR_UNTRUSTED',
+          `the report of ${connection.address.url} is larger than ${most} bytes`,
+        )
+      await file.appendFile(line)
       pulls += report.pulls.length
       last = cursor
     }
+  } catch (error) {
+    await remove(path)
+    throw error
   } finally {
     await file.close()
   }

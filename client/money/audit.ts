@@ -3,11 +3,13 @@
  * receivers signed and the acks they sent us. Nothing forged is settled: the next audit finds it again.
  */
 import { randomInt } from 'node:crypto'
-import type { FailedProof, Standing } from '../../contracts/audit/books.ts'
+import { type Books, type FailedProof, isIn, lifetimeToleranceMs } from '../../contracts/audit/books.ts'
+import { type Finding, Findings } from '../../contracts/audit/findings.ts'
 import { settle } from '../../contracts/audit/settle.ts'
 import { type Audit, audit } from '../../contracts/audit/verdict.ts'
 import type { Receipt } from '../../contracts/receipt.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { mostSatoshi } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { type SavedAudit, saveAudit, savedAudit, savePassed } from '../home/audits.ts'
 import { entries, receiptOf } from '../home/outbox.ts'
@@ -17,6 +19,7 @@ import { accounts, ledger } from './account.ts'
 import { booksOf } from './audit-books.ts'
 import { evidenceOf } from './audit-evidence.ts'
 import { challenge } from './audit-proofs.ts'
+import { aheadMs } from './audit-pages.ts'
 import { fetchPages, type Spool } from './audit-spool.ts'
 
 export const auditLimits = {
@@ -53,6 +56,8 @@ export type AuditedAt =
       /** Challenges it answered, and all that ever failed. */
       readonly proofs: number
       readonly failedProofs: readonly FailedProof[]
+      /** Those among them that are of no purse here: what was stored free of charge, say. */
+      readonly unbilled?: { readonly findings: readonly Finding[]; readonly evidence: string }
     }
   | { readonly relay: RelayAddress; readonly error: Error }
 
@@ -66,11 +71,7 @@ export async function auditRelays(
   for (const relay of await relaysNamed(ctx, reference, options.signal)) {
     try {
       const work = () => auditRelay(ctx, ctx.connect(relay), options)
-      all.push(
-        await ctx.home.lock(`audit-${relay.key}`, work, {
-          ...(options.signal && { signal: options.signal }),
-        }),
-      )
+      all.push(await ctx.home.lock(`audit-${relay.key}`, work, { signal: options.signal }))
     } catch (error) {
       options.signal?.throwIfAborted()
       all.push({ relay, error: error as Error })
@@ -82,21 +83,19 @@ export async function auditRelays(
 async function auditRelay(ctx: Context, connection: Connection, options: AuditOptions): Promise<AuditedAt> {
   const { address } = connection
   const { prove: count = auditLimits.proofs, isShared = false, signal } = options
-  const [account] = await accounts(ctx, formatAddress(address), { signal, entries: 1 })
-  if (account === undefined || 'error' in account)
-    throw account?.error ?? new Error('no account was asked for')
-  const proofs = await challenge(ctx, connection, {
-    receipts: await provable(ctx, connection),
-    count,
-    signal,
-  })
+  const [named] = await accounts(ctx, formatAddress(address), { signal, entries: 1 })
+  const account = named! // of the one that is named
+  if ('error' in account) throw account.error
+  const receipts = await provable(ctx, connection)
+  const proofs = await challenge(ctx, connection, { receipts, count, signal })
   const saved = new Map<string, SavedAudit>()
   const spools = new Map<string, Spool>()
   try {
     for (const { purse } of account.purses) {
       const before = await savedAudit(ctx.home, address.key, purse)
       if (before !== undefined) saved.set(purse, before)
-      spools.set(purse, await fetchPages(ctx, connection, { purse, cursor: before?.cursor, signal }))
+      const from = { cursor: before?.cursor, since: before?.standing.at }
+      spools.set(purse, await fetchPages(ctx, connection, { purse, ...from, signal }))
     }
     // After the reports: what they cannot have yet is no harm, but what they have must be here.
     const whose = { relay: address.key, owner: ctx.wallet.identity }
@@ -106,9 +105,9 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
     for (const [purse, spool] of spools) {
       const since = saved.get(purse)
       const order = { books, purse, spool, since, connection }
-      const { bought, ...found } = await auditPurse(order, signal)
+      const { found, bought } = await auditPurse(order, signal)
       const isForged = found.verdict === 'forged'
-      if (!isForged) await saveAudit(ctx.home, address.key, keptFrom(order, { ...found, bought }))
+      if (!isForged) await saveAudit(ctx.home, address.key, keptFrom(order, found, bought))
       const { rest: _, ...told } = found
       const evidence =
         isForged || options.evidence
@@ -123,10 +122,27 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
       purses.push({ ...told, ...(evidence !== undefined && { evidence }) })
     }
     await savePassed(ctx.home, address.key, passed)
-    return { relay: address, purses, proofs, failedProofs: books.failedProofs }
+    const found = { relay: address, purses, proofs, failedProofs: books.failedProofs }
+    const findings = unbilledLoss(books, [...spools.keys()])
+    if (findings.length === 0) return found
+    const audit = { purse: '', findings }
+    return {
+      ...found,
+      unbilled: { findings, evidence: await evidenceOf(ctx, connection, { ...whose, audit }) },
+    }
   } finally {
     for (const spool of spools.values()) await spool.remove()
   }
+}
+
+/** Of the proofs that failed, those that no audit of these purses tells of. */
+function unbilledLoss(books: Books, purses: readonly string[]): readonly Finding[] {
+  const findings = new Findings()
+  for (const failed of books.failedProofs) {
+    const life = books.life(failed)
+    if (life === undefined || !purses.some((purse) => isIn(life, purse))) findings.addLoss(failed)
+  }
+  return findings.kept
 }
 
 /** The receipts of what the relay must hold. */
@@ -142,59 +158,73 @@ async function provable(ctx: Context, { address: { key: relay }, clock }: Connec
 }
 
 interface Order {
-  readonly books: Awaited<ReturnType<typeof booksOf>>['books']
+  readonly books: Books
   readonly purse: string
   readonly spool: Spool
   readonly since: SavedAudit | undefined
   readonly connection: Connection
 }
 
-type Found = Audit & { readonly bought: number }
+/** What reads bought with a purse came to at most, satoshi, and the time of the last entry that was looked at for it. */
+interface Bought {
+  readonly bought: number
+  readonly boughtAt: number
+}
 
 async function auditPurse(
   { books, purse, spool, since, connection }: Order,
   signal: AbortSignal | undefined,
-): Promise<Found> {
+): Promise<{ found: Audit; bought: Bought }> {
   const isAll = spool.pulls <= auditLimits.reads
   const sample = () => isAll || randomInt(spool.pulls) < auditLimits.reads
-  const run = (bought: number) =>
-    audit({ books, purse, pages: spool.pages, sample, bought, ...(since && { since: since.standing }) })
-  const before = since?.bought ?? 0
-  const found = await run(before)
+  const latest = connection.clock.now + aheadMs
+  const order = { books, purse, pages: spool.pages, sample, latest, ...(since && { since: since.standing }) }
+  const before = { bought: since?.bought ?? 0, boughtAt: since?.boughtAt ?? 0 }
+  const found = await audit({ ...order, bought: before.bought })
   // Reads bought with this purse explain what pulls do not; the entries are asked for only where something is to be explained.
-  if (!found.findings.some(({ kind }) => boughtExplains.includes(kind))) return { ...found, bought: before }
-  const bought = before + (await boughtSince(connection, { purse, at: since?.standing.at ?? 0 }, signal))
-  return { ...(bought === before ? found : await run(bought)), bought }
+  const isOpen =
+    found.unproven.unpriced > 0 || found.findings.some(({ kind }) => boughtExplains.includes(kind))
+  if (!isOpen) return { found, bought: before }
+  const bought = await boughtSince(connection, { purse, before }, signal)
+  const isNews = bought.bought > before.bought
+  return { found: isNews ? await audit({ ...order, bought: bought.bought }) : found, bought }
 }
 
 const boughtExplains = ['wrong-price', 'wrong-egress']
 
+/**
+ * An upper bound: an entry has what was earned in whole satoshi, which may be up to one less than its units; and what is as
+ * old as the last look counts twice, since others may have come in the same moment.
+ */
 async function boughtSince(
   connection: Connection,
-  { purse, at }: { purse: string; at: number },
+  { purse, before }: { purse: string; before: Bought },
   signal: AbortSignal | undefined,
-): Promise<number> {
-  let bought = 0
+): Promise<Bought> {
+  let { bought, boughtAt } = before
   for await (const entry of ledger(connection, { signal })) {
-    if (entry.at < at) break
-    if (entry.what === 'bought' && entry.purse === purse) bought += Number(entry.earned)
+    if (entry.at < before.boughtAt - lifetimeToleranceMs) break
+    boughtAt = Math.max(boughtAt, entry.at)
+    if (entry.what === 'bought' && entry.purse === purse)
+      bought = Math.min(bought + Number(entry.earned) + 1, mostSatoshi)
   }
-  return bought
+  return { bought, boughtAt }
 }
 
 /** What the next audit begins with. */
-function keptFrom({ books, purse, spool, since }: Order, found: Found): SavedAudit {
-  const before: Standing | undefined = since?.standing
-  const { standing, over, seen } = settle(books, found, before)
-  const { verdict, claimed, supported, toPay, bought } = found
+function keptFrom({ books, purse, spool, since }: Order, found: Audit, bought: Bought): SavedAudit {
+  const { standing, over, seen } = settle(books, found, since?.standing)
+  const { verdict, claimed, supported, toPay } = found
   return {
     purse,
     cursor: spool.cursor,
     standing,
     seen: [...seen].map(([{ path, at }, pulls]) => [path, at, [...pulls]]),
     foldedEnd: over.reduce((latest, { end }) => Math.max(latest, end), since?.foldedEnd ?? 0),
-    bought,
+    ...bought,
     verdict: verdict === 'unproven' ? 'unproven' : 'explained',
-    ...{ claimed, supported, toPay },
+    claimed,
+    supported,
+    toPay,
   }
 }

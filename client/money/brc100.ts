@@ -78,6 +78,7 @@ const names = [
   'abortAction',
   'internalizeAction',
   'listOutputs',
+  'relinquishOutput',
   'listActions',
 ] as const satisfies readonly (keyof Brc100)[]
 

@@ -1,4 +1,5 @@
 /** The payment of a deposit while it is nobody's but ours: signed, on disk, not sent. */
+import type { WebPayment } from '../../contracts/payment.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { toBase64, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
@@ -10,21 +11,25 @@ import { feeIn } from './connected.ts'
 import type { Payer } from './payer.ts'
 import type { Asked } from './web-session.ts'
 
+interface Paying {
+  readonly relay: RelayAddress
+  readonly payer: Payer
+}
+
 /** @throws ERR_COST */
 export function checkCost(satoshis: number, maxCost: number | undefined): void {
   if (maxCost !== undefined && satoshis > maxCost)
     throw new ClientError('ERR_COST', `this costs ${satoshis} satoshi, more than the ${maxCost} allowed`)
 }
 
-/** On disk before and after it is signed; not sent. */
+/**
+ * Signs what was asked; on disk before and after that, and not sent.
+ * @throws ERR_COST with the fee above `maxCost`, ERR_UNSUPPORTED for a wallet that does not show what it signed; what the wallet
+ * says. Then nothing is left of it
+ */
 export async function sign(
   ctx: Context,
-  {
-    relay,
-    payer,
-    asked,
-    maxCost,
-  }: { relay: RelayAddress; payer: Payer; asked: Asked; maxCost: number | undefined },
+  { relay, payer, asked, maxCost }: Paying & { asked: Asked; maxCost: number | undefined },
 ): Promise<OpenDeposit> {
   const { satoshis, derivationPrefix, derivationSuffix, lockingScript } = asked
   const names = { derivationPrefix, derivationSuffix }
@@ -37,7 +42,9 @@ export async function sign(
       labels: ['relay', label],
       outputs: [
         {
-          ...{ satoshis, lockingScript, outputDescription: 'deposit' },
+          satoshis,
+          lockingScript,
+          outputDescription: 'deposit',
           customInstructions: JSON.stringify({ ...names, payee: relay.key }),
         },
       ],
@@ -57,10 +64,17 @@ export async function sign(
   }
 }
 
+/** What the relay is shown of one that is signed. */
+export const paymentOf = ({ derivationPrefix, derivationSuffix, signed }: OpenDeposit): WebPayment => ({
+  derivationPrefix,
+  derivationSuffix,
+  transaction: signed!.tx, // by the caller
+})
+
 /** What was signed and not kept was seen by nobody. */
 export async function dropDraft(
   ctx: Context,
-  { relay, payer, draft }: { relay: RelayAddress; payer: Payer; draft: OpenDeposit },
+  { relay, payer, draft }: Paying & { draft: OpenDeposit },
 ): Promise<void> {
   const { actions } = await payer.listActions({ labels: [draft.label] })
   for (const { txid, status } of actions)
@@ -71,7 +85,7 @@ export async function dropDraft(
 /** @throws ERR_CONFLICT when the network has it */
 export async function takeBack(
   ctx: Context,
-  { relay, payer, open }: { readonly relay: RelayAddress; readonly payer: Payer; readonly open: OpenDeposit },
+  { relay, payer, open }: Paying & { open: OpenDeposit },
 ): Promise<void> {
   const { txid } = open.signed! // drafts are dropped
   await payer.abortAction({ reference: txid }).catch((error: unknown) => {

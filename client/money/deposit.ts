@@ -4,15 +4,15 @@
  * again, and what a relay refuses without sending it is taken back.
  */
 import type { Network } from '../../contracts/chain/chain.ts'
-import { Deposited, type WebPayment } from '../../contracts/payment.ts'
+import { Deposited } from '../../contracts/payment.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { type Code, MarketError } from '../../market/errors.ts'
 import type { Context } from '../context.ts'
 import { ClientError, codeOf, messageOf, Refused, retold } from '../errors.ts'
 import { forgetDeposit, openDeposit, type OpenDeposit } from '../home/payments.ts'
 import type { CallOptions } from '../wire/connection.ts'
-import { checkCost, dropDraft, sign, takeBack } from './deposit-draft.ts'
-import type { Funds } from './payer.ts'
+import { checkCost, dropDraft, paymentOf, sign, takeBack } from './deposit-draft.ts'
+import type { Parties, Payer } from './payer.ts'
 import { webPost } from './web-session.ts'
 
 /** What the user is asked to agree to. The fee of the network comes on top. */
@@ -44,11 +44,8 @@ export interface Deposit {
   readonly pending: string
   /** It was made earlier, and its answer was lost. */
   readonly isRepeat: boolean
-}
-
-interface Parties {
-  readonly relay: RelayAddress
-  readonly funds: Funds
+  /** What `available` became when the backup of the coins was placed there, which is paid for like everything. */
+  readonly afterBackup?: string
 }
 
 /**
@@ -64,14 +61,21 @@ export async function deposit(
 ): Promise<Deposit | undefined> {
   const { key } = parties.relay
   const { signal } = options
-  const work = async () => {
+  const finish = async () => {
     const open = await settleDraft(ctx, parties)
-    if (open !== undefined) return present(ctx, parties, { open, isRepeat: true, signal })
-    return satoshis === undefined ? undefined : pay(ctx, parties, { ...options, satoshis })
+    return open === undefined ? undefined : present(ctx, parties, { open, isRepeat: true, signal })
   }
-  if (satoshis !== undefined) return ctx.home.lock(lockOf(key), work, { signal })
-  if ((await openDeposit(ctx.home, key)) === undefined) return undefined
-  return ctx.home.lock(lockOf(key), work, { signal, waitMs: othersMs })
+  if (satoshis === undefined) {
+    if ((await openDeposit(ctx.home, key)) === undefined) return undefined
+    return ctx.home.lock(lockOf(key), finish, { signal, waitMs: othersMs })
+  }
+  const earlier = await ctx.home.lock(lockOf(key), finish, { signal })
+  if (earlier !== undefined) return earlier
+  const order = { ...options, satoshis }
+  // Without the lock: nobody waits for an answer that a user gives elsewhere.
+  if (!(await isAgreed(ctx, parties, order))) return undefined
+  const work = async () => (await finish()) ?? pay(ctx, parties, order)
+  return ctx.home.lock(lockOf(key), work, { signal })
 }
 
 export interface Cancelled {
@@ -101,16 +105,26 @@ const othersMs = 1000
 
 const lockOf = (relay: string): string => `deposit-${relay}`
 
-async function pay(
+type Order = DepositOptions & { readonly satoshis: number }
+
+/** @throws what keeps it from being paid, as far as that is known before */
+async function isAgreed(
   ctx: Context,
   { relay, funds }: Parties,
-  { satoshis, maxCost, agree, signal }: DepositOptions & { readonly satoshis: number },
-): Promise<Deposit | undefined> {
+  { satoshis, maxCost, agree, signal }: Order,
+): Promise<boolean> {
   const network = await funds.network()
   await checkNetwork(ctx, { relay, network, signal })
   checkCost(satoshis, maxCost)
   const before = await creditAt(ctx, relay, { signal })
-  if (agree !== undefined && !(await agree({ relay, satoshis, network, before }))) return undefined
+  return agree === undefined || agree({ relay, satoshis, network, before })
+}
+
+async function pay(
+  ctx: Context,
+  { relay, funds }: Parties,
+  { satoshis, maxCost, signal }: Order,
+): Promise<Deposit> {
   const payer = await funds.payer()
   const answer = await webPost({ relay, prover: payer }, { path: '/deposit', body: { satoshis }, signal })
   if (!('asked' in answer)) throw new ClientError('ERR_UNTRUSTED', `${relay.url} takes a deposit unpaid`)
@@ -141,7 +155,8 @@ export async function checkNetwork(
     )
 }
 
-async function creditAt(ctx: Context, relay: RelayAddress, options: CallOptions): Promise<string> {
+/** Available in the purse `credit`, in satoshi. */
+export async function creditAt(ctx: Context, relay: RelayAddress, options: CallOptions): Promise<string> {
   const { reply } = await ctx.connect(relay).call({ type: 'account', limit: 1 }, options)
   return reply.result.purses.find(({ purse }) => purse === 'credit')?.available ?? '0'
 }
@@ -168,10 +183,8 @@ async function present(
     if ('asked' in answer)
       throw new ClientError('ERR_UNTRUSTED', `${relay.url} was given a payment and asks for another`)
     const { available, pending } = creditIn(relay, open, answer.value)
-    // From here on the wallet treats it as sent; where this fails, it learns that from the chain.
-    await payer
-      .createAction({ description: 'deposit at a relay', options: { sendWith: [txid] } })
-      .catch(() => undefined)
+    // Where this fails, the wallet learns it from the chain.
+    await treatAsSent(payer, txid)
     await forgetDeposit(ctx.home, relay.key)
     return { relay, network, txid, satoshis, fee, available, pending, isRepeat }
   } catch (error) {
@@ -179,11 +192,12 @@ async function present(
   }
 }
 
-const paymentOf = ({ derivationPrefix, derivationSuffix, signed }: OpenDeposit): WebPayment => ({
-  derivationPrefix,
-  derivationSuffix,
-  transaction: signed!.tx, // as above
-})
+/** Whether the wallet has sent it, or will, from here on. */
+const treatAsSent = (payer: Payer, txid: string): Promise<boolean> =>
+  payer.createAction({ description: 'deposit at a relay', options: { sendWith: [txid] } }).then(
+    ({ sendWithResults = [] }) => sendWithResults.some((one) => one.txid === txid && one.status !== 'failed'),
+    () => false,
+  )
 
 function creditIn(relay: RelayAddress, { satoshis, signed }: OpenDeposit, value: unknown): Deposited {
   const { data } = Deposited.safeParse(value)
@@ -213,7 +227,9 @@ async function explained(
   if (!(error instanceof Refused)) return retold(error, `${what}; ${kept}`)
   const { code } = error
   const { broadcast } = error.extras
-  if (code === 'ERR_PAYMENT_REPLAYED') {
+  // Of one that was never sent there is nothing in any credit, whatever the relay says.
+  const isTaken = code === 'ERR_PAYMENT_REPLAYED' && broadcast === true
+  if (isTaken && (await treatAsSent(await funds.payer(), txid))) {
     await forgetDeposit(ctx.home, relay.key)
     return retold(error, `${what}: the payment ${txid} is in your credit there already`)
   }

@@ -59,6 +59,10 @@ export async function openCoins(
   }
 }
 
+/** The chain that was named, without the coins. Closed by whoever opened it. @throws ERR_USAGE; ERR_CHAIN_UNAVAILABLE */
+export const openView = async (ctx: Context, options: CoinOptions): Promise<Chain> =>
+  openChain(await namedSettings(ctx, options))
+
 /** Whose money it is, told without the coins and without the chain. @throws ERR_USAGE; ERR_MALFORMED */
 export async function networkOf(ctx: Context, options: CoinOptions): Promise<Network> {
   const chain = chainForLater(await namedSettings(ctx, options))

@@ -48,6 +48,12 @@ export async function friends({ home, notify }: Heard): Promise<Friend[]> {
   return found.sort((a, b) => a.alias.localeCompare(b.alias))
 }
 
+/** The own relays and those of all friends. */
+export async function everyRelay(ctx: Context): Promise<RelayAddress[]> {
+  const ofFriends = (await friends(ctx)).flatMap(({ relays }) => relays)
+  return distinct([...(await ownRelays(ctx)), ...ofFriends])
+}
+
 /** The keys of all friends: whoever has a file is no stranger, even if it is damaged. */
 export const friendKeys = async ({ home }: Pick<Context, 'home'>): Promise<Set<Key>> =>
   new Set(await keysIn(home))
@@ -228,9 +234,3 @@ function save(home: Home, { file, alias, forks }: Pick<Friend, 'file' | 'alias' 
 }
 
 const fileOf = (home: Home, key: Key): string => home.path('friends', `${key}.json`)
-
-/** The own relays and those of all friends. */
-export async function everyRelay(ctx: Context): Promise<RelayAddress[]> {
-  const ofFriends = (await friends(ctx)).flatMap(({ relays }) => relays)
-  return distinct([...(await ownRelays(ctx)), ...ofFriends])
-}

@@ -3,7 +3,7 @@ import { formatAddress, parseAddress, type RelayAddress } from '../../market/add
 import { MarketError } from '../../market/errors.ts'
 import { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { ClientError, codeOf } from '../errors.ts'
+import { ClientError, codeOf, told } from '../errors.ts'
 import { fetchInfo } from '../wire/info.ts'
 
 /** The user's own relays, in the order of the identity file. */
@@ -46,7 +46,10 @@ export async function isThere({ url, key }: RelayAddress, signal?: AbortSignal):
   throw new ClientError('ERR_UNTRUSTED', `${url} is another relay: its key is ${info.key}, not ${key}`)
 }
 
-/** The own relays that `reference` names by address, URL or key, all without one; else the relay found there. */
+/**
+ * The own relays that `reference` names by address, URL or key, all without one; else the relay found there.
+ * @throws ERR_NOT_FOUND for what is no address
+ */
 export async function relaysNamed(
   ctx: Context,
   reference: string | undefined,
@@ -55,8 +58,17 @@ export async function relaysNamed(
   const own = await ownRelays(ctx)
   if (reference === undefined) return own
   const named = own.filter((relay) => isNamed(relay, reference))
-  return named.length > 0 ? named : [await resolveAddress(reference, signal)]
+  if (named.length > 0) return named
+  if (isWord(reference))
+    throw new MarketError(
+      'ERR_NOT_FOUND',
+      `${told(reference)} is no relay of yours; ${own.length === 0 ? 'you have none yet: add one with relays add' : `your relays: ${own.map(({ url }) => url).join(' ')}`}`,
+    )
+  return [await resolveAddress(reference, signal)]
 }
+
+/** An amount or a friend's name, say: with nothing in it that addresses have. */
+const isWord = (text: string): boolean => !/[.:/#[]/.test(text) && text !== 'localhost'
 
 export const isNamed = (address: RelayAddress, reference: string): boolean =>
   [address.key, address.url, formatAddress(address)].includes(reference.replace(/\/+$/, ''))

@@ -168,6 +168,8 @@ function noticeText(notice: Notice): string {
       return `warning: the transfer of ${notice.name} stopped: ${explain(notice.error)}`
     case 'backup-unplaced':
       return `note: the backup of your coins is not on all your relays: ${explain(notice.error)}`
+    case 'backup-paid':
+      return 'note: your relays keep an encrypted backup of your coins, paid from your credit there like any record'
     case 'friend-moved':
       return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
     case 'friend-forked':

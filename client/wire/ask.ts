@@ -9,7 +9,7 @@ import { connectionLimits } from './info.ts'
 import { pauseBeforeRetry } from './retry.ts'
 
 /** What was asked and what was answered, as both were signed; `error` in the place of an answer that is a signed no. */
-export interface Asked<R extends Request> {
+export interface SignedExchange<R extends Request> {
   readonly asked: string
   readonly text: string
   readonly answer: Answer<R['type']> | { readonly error: Refused }
@@ -25,7 +25,7 @@ export async function ask<R extends Request>(
   connection: Connection,
   request: R,
   { signal, attempts = connectionLimits.attempts, onSealed }: AskOptions = {},
-): Promise<Asked<R>> {
+): Promise<SignedExchange<R>> {
   const { timeoutMs, backoff, replyBytes: maxReplyBytes } = connectionLimits
   const url = `${connection.address.url}/`
   let isAdjusted = false

@@ -228,7 +228,11 @@ export class Connection {
           continue
         }
         if (attempt >= attempts || !isRetryable(error)) throw error
-        await pauseBeforeRetry(error, attempt - 1, { ...connectionLimits.backoff, signal })
+        const backoff = { ...connectionLimits.backoff, signal }
+        await pauseBeforeRetry(error, attempt - 1, backoff).catch(() => {
+          // Who will not wait any longer hears what there was to wait for.
+          throw error
+        })
       }
     }
   }

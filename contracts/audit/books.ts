@@ -3,8 +3,11 @@
  * are filled once, record by record, and serve the audits of all purses; a million records fit into memory.
  */
 import { ANYONE_KEY } from '../../market/identity.ts'
+import { unackedTags } from '../../market/payload.ts'
 import type { Hash, Key, Prices } from '../../market/units.ts'
+import { arrivalToleranceMs } from '../receipt.ts'
 import type { UsagePull, UsageReport } from '../usage.ts'
+import { Acks } from './acks.ts'
 
 /** A pull that a former audit listed in the report of `purse`, and did not find forged. */
 export type Seen = Omit<UsagePull, 'path'> & { readonly purse: string }
@@ -44,7 +47,7 @@ export interface UnsettledRecord {
   readonly expires: number
   readonly maxPulls: number
   readonly proofs?: number
-  /** What was quoted for it; without, the money of a purse cannot be judged by what is missing. */
+  /** What was quoted for it; without, what a purse owes cannot be judged before no receipt can come any more (totals.ts). */
   readonly prices?: Prices
 }
 
@@ -82,7 +85,7 @@ export interface Standing {
   readonly acknowledged: string
   /** What forged pulls came to, in units: they stay in what the relay says is owed. */
   readonly forged: string
-  /** Whether pulls were missing from the relay's log: then its egress cannot be compared. */
+  /** Whether pulls were missing from the relay's log, or other ones stood there before: then its egress cannot be compared. */
   readonly hasGap: boolean
   /** Of records whose life is over, which the books need not name any more (settle.ts). */
   readonly settledBefore: readonly ScheduleSums[]
@@ -101,8 +104,8 @@ export interface ReportPage {
   readonly asked?: string
 }
 
-/** Tags of records that nobody acks (§5): their pulls are payable on the signed read alone. */
-export const unackedTags: readonly string[] = ['ack', 'identity', 'contract', 'notice']
+/** Places run ahead of the clock in a burst, by far less than this: a pull may be stamped so much after the end. */
+export const lifetimeToleranceMs = 1000
 
 type Known = Omit<BookedRecord, 'purse' | 'prices'> & {
   /** Undefined for an unsettled record. */
@@ -115,8 +118,8 @@ export class Life {
   readonly record: Known
   /** From here on nothing is billed. */
   readonly end: number
-  /** Most records are pulled once: for them no list is made. */
-  #first: UsagePull | undefined
+  /** Most records are pulled once: for them no list is made. For others to read. */
+  first: UsagePull | undefined
   #others: UsagePull[] | undefined
 
   constructor(record: Known) {
@@ -139,29 +142,33 @@ export class Life {
   }
 
   get pullCount(): number {
-    return this.#first === undefined ? 0 : 1 + (this.#others?.length ?? 0)
+    return this.first === undefined ? 0 : 1 + (this.#others?.length ?? 0)
   }
   /** In the order in which they were listed. */
   get pulls(): readonly UsagePull[] {
-    if (this.#first === undefined) return noPulls
-    return this.#others === undefined ? [this.#first] : [this.#first, ...this.#others]
+    if (this.first === undefined) return noPulls
+    return this.#others === undefined ? [this.first] : [this.first, ...this.#others]
   }
   /** The only one, where there is only one. */
   get onlyPull(): UsagePull | undefined {
-    return this.#others === undefined ? this.#first : undefined
+    return this.#others === undefined ? this.first : undefined
   }
 
   list(pull: UsagePull): void {
-    if (this.#first === undefined) this.#first = pull
+    if (this.first === undefined) this.first = pull
     else if (this.#others === undefined) this.#others = [pull]
     else this.#others.push(pull)
   }
 
   clear(): void {
-    this.#first = undefined
+    this.first = undefined
     this.#others = undefined
   }
 }
+
+/** Whether it may be billed to this purse. */
+export const isIn = ({ record }: Life, purse: string): boolean =>
+  record.purse === purse || record.movedTo?.includes(purse) === true
 
 /** Whether its pulls are payable on the signed read alone, because nobody acks them. */
 export const isUnacked = (life: Life): boolean => life.isPublic || unackedTags.includes(life.record.tag)
@@ -171,16 +178,13 @@ const receiverPlace = recordIdPlace - '/'.length - 66
 export const receiverOf = (path: string): Key => path.slice(receiverPlace, receiverPlace + 66)
 export const recordIdOf = (path: string): string => path.slice(recordIdPlace)
 const noPulls: readonly UsagePull[] = []
-/** How far before our own first sending a relay may say that a record arrived (contracts/receipt.ts). */
-const arrivalToleranceMs = 120_000
 
 export class Books {
   readonly relay: Key
   readonly owner: Key
   /** Whether every record of this owner is here. If not (a new device, a second one), nothing is unknown or too much. */
   readonly isWhole: boolean
-  /** `re` of pulls whose receivers acknowledged them, for this relay. */
-  readonly acks: ReadonlySet<Hash>
+  readonly acks: Acks
   readonly failedProofs: readonly FailedProof[]
   readonly lives: Life[] = []
   unsettled = 0
@@ -189,32 +193,33 @@ export class Books {
   constructor(of: {
     relay: Key
     owner: Key
-    acks?: ReadonlySet<Hash>
+    acks?: Acks
     isWhole?: boolean
     failedProofs?: readonly FailedProof[]
   }) {
     this.relay = of.relay
     this.owner = of.owner
-    this.acks = of.acks ?? new Set()
+    this.acks = of.acks ?? new Acks()
     this.isWhole = of.isWhole ?? true
     this.failedProofs = of.failedProofs ?? []
   }
 
   /** The same life twice counts once. */
   add(record: BookedRecord): void {
-    const id = recordIdOf(record.path)
-    const found = this.#byId.get(id)
-    const isKnown = (life: Life) =>
-      life.path === record.path && life.at === record.at && life.purse !== undefined
-    if (found !== undefined && [found].flat().some(isKnown)) return
-    this.#put(id, new Life(record), found)
+    if (this.life(record) !== undefined) return
+    this.#put(new Life(record))
+  }
+  /** That of the receipt of this moment. */
+  life({ path, at }: Pick<BookedRecord, 'path' | 'at'>): Life | undefined {
+    const found = this.#byId.get(recordIdOf(path))
+    const isIt = (life: Life) => life.path === path && life.at === at && life.purse !== undefined
+    return found && [found].flat().find(isIt)
   }
 
   addUnsettled({ firstSent, expires, ...record }: UnsettledRecord): void {
     const at = firstSent - arrivalToleranceMs
     const known = { ...record, at, paidUntil: expires, purse: undefined, prices: record.prices, tag: '' }
-    const id = recordIdOf(record.path)
-    this.#put(id, new Life(known), this.#byId.get(id))
+    this.#put(new Life(known))
     this.unsettled++
   }
 
@@ -234,13 +239,12 @@ export class Books {
       ?.sort(byAge)[0]
   }
 
-  #put(id: string, life: Life, found: Life | Life[] | undefined): void {
+  #put(life: Life): void {
+    const id = recordIdOf(life.path)
+    const found = this.#byId.get(id)
     if (found === undefined) this.#byId.set(id, life)
     else if (Array.isArray(found)) found.push(life)
     else this.#byId.set(id, [found, life])
     this.lives.push(life)
   }
 }
-
-/** Places run ahead of the clock in a burst, by far less than this: a pull may be stamped so much after the end. */
-export const lifetimeToleranceMs = 1000

@@ -18,7 +18,7 @@ export interface Break {
   readonly isProvable: boolean
 }
 
-export const linkAtStart = (purse: string): Link => ({ seq: 0, chain: toHex(usageStart(purse)) })
+const linkAtStart = (purse: string): Link => ({ seq: 0, chain: toHex(usageStart(purse)) })
 export const lastOf = ({ fromSeq, pulls }: UsageReport): number => fromSeq + pulls.length - 1
 
 /** Why a page is impossible in itself: its pulls must be those from `fromSeq` on, without a hole. */
@@ -31,7 +31,7 @@ export function disorder({ fromSeq, count, pulls }: UsageReport): string | undef
 }
 
 /** Whether `page`, which is not disordered, goes on from `link`; undefined where it lacks pulls to tell. */
-export function continues(link: Pick<Link, 'seq' | 'chain'>, page: UsageReport): boolean | undefined {
+function continues(link: Pick<Link, 'seq' | 'chain'>, page: UsageReport): boolean | undefined {
   if (page.fromSeq > link.seq + 1 || lastOf(page) < link.seq) return undefined
   let chain = fromHex(link.chain)
   for (let at = link.seq + 1 - page.fromSeq; at < page.pulls.length; at++)
@@ -55,13 +55,18 @@ export class History {
     return this.#here ?? this.#known
   }
 
-  /** Takes the next page; `fresh` are its pulls that no page before it had. */
+  /**
+   * Takes the next page; `fresh` are its pulls beyond all that was listed before. Where history was rewritten, what was
+   * signed first stands: what is listed in its place is never fresh.
+   */
   take(page: ReportPage): { fresh: readonly UsagePull[]; broken?: Break } {
-    const { report, text } = page
+    const { report, text, more } = page
     const before = this.here
     const fault = disorder(report)
-    const fresh =
-      report.fromSeq > before.seq ? report.pulls : report.pulls.filter(({ seq }) => seq > before.seq)
+    // The relay is still looking: such a page tells where the whole purse stands, and nothing of the pulls before.
+    if (fault === undefined && more && report.count === 0) return { fresh: [] }
+    const taken = Math.max(before.seq, this.#known.seq)
+    const fresh = report.fromSeq > taken ? report.pulls : report.pulls.filter(({ seq }) => seq > taken)
     const broken =
       fault === undefined
         ? this.#breakAt(before, page)

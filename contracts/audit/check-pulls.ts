@@ -1,5 +1,6 @@
 /** What signed texts prove about single pulls: an evidence file checked anew, from the texts alone. */
 import type { Receipt } from '../receipt.ts'
+import type { UsagePull } from '../usage.ts'
 import { lifetimeToleranceMs } from './books.ts'
 import type { Claim } from './evidence.ts'
 import { type Kind, moment, pullWords, recordWords } from './findings.ts'
@@ -56,30 +57,17 @@ export function checkPulls(kind: Kind, all: Shown): Checked {
         ? unproven('no two of these pulls have the same read')
         : proven(`${words} and pull ${twin.pull.seq} are billed for one and the same read`)
     }
-    case 'above-bilateral-pulls': {
-      const record = opened.record(pull.path)
-      if (record === undefined) return unproven('the owner’s record is not in the file')
-      const most = record.msg.request.bilateralPulls ?? 0
-      const count = shown.filter((one) => one.pull.re === null && one.pull.path === pull.path).length
-      return count > most
-        ? proven(
-            `${recordWords(pull.path)}: ${count} pulls through the view, its owner pays for ${most}`,
-            anotherLife,
-          )
-        : unproven('these are no more than the record allows')
-    }
     default:
       return checkReceipt(kind, all)
   }
 }
 
-function checkReceipt(kind: Kind, { last, shown, opened, claim, account }: Shown): Checked {
+function checkReceipt(kind: Kind, { last, opened, claim, account }: Shown): Checked {
   const { pull } = last
   const receipt = opened.receipt(pull.path, claim.receiptAt)
   if (receipt === undefined) return unproven('the relay’s receipt for this record is not in the file')
   const words = pullWords(pull)
-  const isInside = ({ at }: { at: number }) =>
-    at >= receipt.at && at <= receipt.paidUntil + lifetimeToleranceMs
+  const isInside = ({ at }: UsagePull) => at >= receipt.at && at <= receipt.paidUntil + lifetimeToleranceMs
   if (kind === 'outside-lifetime') return checkLifetime(last, receipt, opened)
   if (!isInside(pull)) return unproven('the pull is not of the time of this receipt')
   if (kind === 'wrong-size')
@@ -96,7 +84,21 @@ function checkReceipt(kind: Kind, { last, shown, opened, claim, account }: Shown
           `${words} is billed to the purse ${account}, the relay’s receipt names the purse ${receipt.charge.purse}`,
           'unless the relay shows that the owner moved the record to this purse',
         )
-  const count = shown.filter((one) => one.pull.path === pull.path && isInside(one.pull)).length
+  // Counted in the pages: a claim names only the first of very many.
+  const all = opened.pullsOf(pull.path).filter((one) => one.seq <= pull.seq && isInside(one))
+  if (kind === 'above-bilateral-pulls') {
+    const most = opened.bilateralPulls(receipt)
+    if (most === undefined)
+      return unproven('the owner’s message that this receipt answers is not in the file')
+    const views = all.filter(({ re }) => re === null).length
+    return pull.re === null && views > most
+      ? proven(
+          `${recordWords(pull.path)}: ${views} pulls through the view, its owner pays for ${most}`,
+          anotherLife,
+        )
+      : unproven('these are no more than the record allows')
+  }
+  const count = all.length
   return count > receipt.maxPulls
     ? proven(
         `${recordWords(pull.path)}: ${count} pulls are billed, the relay’s receipt allows ${receipt.maxPulls}`,

@@ -7,7 +7,7 @@ import type { Claim } from './evidence.ts'
 import { recordWords } from './findings.ts'
 import type { OpenedTexts } from './opened.ts'
 import { checkProof } from './proof.ts'
-import { quantityUnits } from './totals.ts'
+import { quantityUnits, usedIn } from './totals.ts'
 
 const anotherPrice =
   'unless the relay shows a receipt of this purse at other prices, or that reads were bought with it'
@@ -49,12 +49,7 @@ export function checkPrice(
   if (receipt === undefined || receipt.charge.purse !== account)
     return unproven('no receipt of this purse shows its prices')
   for (const { report } of opened.pages.filter(({ name }) => texts.includes(name))) {
-    const used = {
-      byteMs: BigInt(report.byteMs),
-      egress: BigInt(report.egress),
-      ingress: BigInt(report.ingress),
-    }
-    const most = floorSatoshi(quantityUnits(used, receipt.charge.prices))
+    const most = floorSatoshi(quantityUnits(usedIn(report), receipt.charge.prices))
     if (BigInt(report.owed) > BigInt(most))
       return proven(
         `the relay claims ${report.owed} satoshi for what comes to ${most} at the prices of its receipt`,

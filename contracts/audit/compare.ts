@@ -1,10 +1,9 @@
 /** The totals that a relay signs, against the most that our own books come to. */
-import { floorSatoshi } from '../../market/price.ts'
-import { dayMs } from '../../market/units.ts'
+import { floorSatoshi, freePrices, unitsPerSatoshi } from '../../market/price.ts'
 import type { UsageReport } from '../usage.ts'
 import type { Books } from './books.ts'
 import { type Findings, moment } from './findings.ts'
-import { type Quantities, quantityUnits, type Totals } from './totals.ts'
+import { highestOf, isWithin, type Quantities, quantityUnits, type Totals, usedIn } from './totals.ts'
 
 /** What is known of pulls, for `compare`. */
 export interface Compared {
@@ -21,16 +20,15 @@ export interface Compared {
   readonly bought: number
 }
 
-/** Accuses the relay of what its totals have beyond our books. Less is never a fault, and so is what books lack. */
-export function compare(compared: Compared): void {
+/**
+ * Accuses the relay of what its totals have beyond our books. Less is never a fault, and so is what books lack. Returns the
+ * units that are owed beyond all we know of while records have no receipt: they may have been as dear as that.
+ */
+export function compare(compared: Compared): bigint {
   const { report, totals, findings, listed, books, bought } = compared
-  if (!books.isWhole) return
+  if (!books.isWhole) return 0n
   const { most } = totals
-  const dearest = {
-    storageGBDay: Math.max(0, ...totals.schedules.map(({ prices }) => prices.storageGBDay)),
-    egressGB: Math.max(0, ...totals.schedules.map(({ prices }) => prices.egressGB)),
-    ingressGB: Math.max(0, ...totals.schedules.map(({ prices }) => prices.ingressGB)),
-  }
+  const dearest = highestOf(totals.schedules) ?? freePrices
   const none = { byteMs: 0n, egress: 0n, ingress: 0n }
   const until = `up to ${moment(report.at)}`
   // What is dearer by another price is judged below, with what was too much here left out of it.
@@ -66,51 +64,57 @@ export function compare(compared: Compared): void {
       `${until} the relay has billed ${report.egress} bytes that went out, ${egress} more than the pulls it lists and the proofs you asked for`,
       { egress },
     )
-  comparePrice(compared, forgedPulls + excess)
+  return comparePrice(compared, forgedPulls + excess)
 }
 
-/** Whether what is owed follows from what was used. */
-function comparePrice(compared: Compared, beyond: bigint): void {
+/** Whether what is owed follows from what was used. Returns as `compare`. */
+function comparePrice(compared: Compared, beyond: bigint): bigint {
   const { report, page, totals, findings, listed, bought, books } = compared
   const [schedule] = totals.schedules
-  const isPlain = totals.schedules.length === 1 && books.unsettled === 0 && bought === 0
-  const used = {
-    byteMs: BigInt(report.byteMs),
-    egress: BigInt(report.egress),
-    ingress: BigInt(report.ingress),
+  const { allowance } = totals
+  if (allowance === undefined) return 0n
+  const isOneSchedule = schedule !== undefined && totals.schedules.length === 1
+  if (isOneSchedule && !totals.isAssumed && isWithin(allowance.prices, schedule.prices) && bought === 0) {
+    accuseOfPrice(quantityUnits(usedIn(report), schedule.prices), 'what it says was used comes to')
+    return 0n
   }
-  if (schedule !== undefined && isPlain) {
-    accuseOfPrice(quantityUnits(used, schedule.prices), 'what it says was used comes to')
-    return
-  }
-  if (totals.allowance === undefined || listed === undefined) return
+  if (listed === undefined) return 0n
   const mine = totals.schedules.reduce(
     (sum, one) =>
       sum +
       one.supportedUnits +
       one.units({ byteMs: one.lost.value, egress: one.recent.value + one.old.value }),
-    totals.allowance + beyond,
+    allowance.units + beyond,
   )
-  accuseOfPrice(mine + boughtUnits(bought), 'your books come to')
+  const most = mine + boughtUnits(bought)
+  if (totals.isAssumed) return beyondOf(most).units
+  accuseOfPrice(most, 'your books come to')
+  return 0n
 
-  function accuseOfPrice(units: bigint, words: string): void {
+  function beyondOf(units: bigint) {
     const most = floorSatoshi(units)
-    const owed = BigInt(report.owed)
-    if (owed <= BigInt(most)) return
+    const more = BigInt(report.owed) - BigInt(most)
+    return { most, units: more > 0n ? more * unitsPerSatoshi : 0n }
+  }
+  function accuseOfPrice(units: bigint, words: string): void {
+    const { most, units: more } = beyondOf(units)
+    if (more === 0n) return
+    const { unsettled } = books
+    const assumed =
+      unsettled === 0 ? '' : `, the ${unsettled} records whose receipts never came taken at their quotes`
     const example = books.lives.find((life) => life.purse === report.account)
-    const sentence = `the relay says the purse ${report.account} owes ${owed} satoshi, and at the prices of your receipts ${words} ${most}`
+    const sentence = `the relay says the purse ${report.account} owes ${report.owed} satoshi, and at the prices of your receipts ${words} ${most}${assumed}`
     findings.add({
       kind: 'wrong-price',
       sentence,
-      units: (owed - BigInt(most)) * unitsOfSatoshi,
+      units: more,
       texts: [page],
-      isProvable: isPlain && example !== undefined,
+      isProvable: isOneSchedule && bought === 0 && unsettled === 0 && example !== undefined,
       ...(example === undefined ? {} : { path: example.path, receiptAt: example.at }),
     })
   }
 }
 
-const unitsOfSatoshi = BigInt(dayMs) * 1_000_000_000n
 /** Rounded once on the relay's side, at a moment that we do not know. */
-export const boughtUnits = (satoshis: number): bigint =>
-  satoshis === 0 ? 0n : BigInt(satoshis + 1) * unitsOfSatoshi
+const boughtUnits = (satoshis: number): bigint =>
+  satoshis === 0 ? 0n : BigInt(satoshis + 1) * unitsPerSatoshi

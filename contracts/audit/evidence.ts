@@ -3,13 +3,13 @@
  * check it without asking anybody (docs/protocol.md §4.10). Checking is in verify.ts; nothing in the file is believed.
  */
 import { z } from 'zod'
-import { decode } from '../../market/envelope.ts'
+import { decode, firstIssue } from '../../market/envelope.ts'
 import { MarketError } from '../../market/errors.ts'
 import { Path } from '../../market/record.ts'
-import { Hash, Key, Milliseconds, SignatureHex } from '../../market/units.ts'
+import { Hash, Key, Milliseconds, mostSatoshi, SignatureHex } from '../../market/units.ts'
 import { PurseName } from '../account.ts'
 import { UsageReport } from '../usage.ts'
-import { type Finding, kinds } from './findings.ts'
+import { type Finding, findingLimits, kinds, printable } from './findings.ts'
 
 export const evidenceLimits = {
   fileCharacters: 256 * 1024 * 1024,
@@ -19,15 +19,17 @@ export const evidenceLimits = {
   named: 8,
 } as const
 
-export const evidenceWarning =
+const evidenceWarning =
   'this file shows when receivers read: whoever has it sees who pulled which record at what time'
 
 const Claim = z.strictObject({
   kind: z.enum(kinds),
-  sentence: z.string().max(1000),
+  sentence: z.string().max(findingLimits.sentence),
   satoshis: z.int().min(0),
   /** Of pulls; the last one is that which is disputed. */
   seqs: z.array(z.int().min(1)).max(100_000),
+  /** Of these pulls, where `seqs` has only the first of them, and the disputed one. */
+  count: z.int().min(1).optional(),
   isProvable: z.boolean(),
   path: Path.optional(),
   receiptAt: Milliseconds.optional(),
@@ -41,7 +43,8 @@ export const Evidence = z.strictObject({
   v: z.literal(1),
   relay: Key,
   owner: Key,
-  account: PurseName,
+  /** The purse that was audited; empty where what is shown is of no purse: a record that was free of charge. */
+  account: PurseName.or(z.literal('')),
   /** By its maker's clock. */
   made: Milliseconds,
   warning: z.string().max(1000),
@@ -62,7 +65,10 @@ export interface EvidenceParts extends Pick<Evidence, 'relay' | 'owner' | 'accou
   readonly isRestricted?: boolean
 }
 
-/** The text of an evidence file. Check it with `verifyEvidence` before it is shown to anybody. */
+/**
+ * The text of an evidence file. Check it with `verifyEvidence` before it is shown to anybody.
+ * @throws ERR_TOO_LARGE for too many texts, ERR_MALFORMED for what no evidence is made of
+ */
 export function makeEvidence({ findings, texts, isRestricted = false, ...head }: EvidenceParts): string {
   const kept = findings.slice(0, evidenceLimits.findings)
   const disputed = new Set(kept.flatMap(({ seqs }) => seqs))
@@ -77,6 +83,8 @@ export function makeEvidence({ findings, texts, isRestricted = false, ...head }:
   const claims: Claim[] = kept.map(({ times: _, texts: its, seqs, ...claim }) => ({
     ...claim,
     seqs: [...seqs],
+    sentence: printable(claim.sentence),
+    satoshis: Math.min(claim.satoshis, mostSatoshi),
     ...(its === undefined ? {} : { texts: its.map(nameOf) }),
   }))
   const file: Evidence = {
@@ -87,7 +95,10 @@ export function makeEvidence({ findings, texts, isRestricted = false, ...head }:
     findings: claims,
     texts: Object.fromEntries(all),
   }
-  return `${JSON.stringify(Evidence.parse(file), undefined, 1)}\n`
+  const made = Evidence.safeParse(file)
+  if (!made.success)
+    throw new MarketError('ERR_MALFORMED', `this makes no evidence file: ${firstIssue(made.error)}`)
+  return `${JSON.stringify(made.data, undefined, 1)}\n`
 }
 
 const AnyEnvelope = z.object({

@@ -1,11 +1,12 @@
 /** The signed texts of an evidence file, each verified, and found by what they say. */
-import { type SealedRecord, decodeRecord } from '../../market/record.ts'
+import { decodeRecord, formatPath, type SealedRecord } from '../../market/record.ts'
 import { verify } from '../../market/envelope.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
 import { DeleteReceipt, Receipt } from '../receipt.ts'
 import { type UsagePull, UsageReport } from '../usage.ts'
 import { type Evidence, nameOf } from './evidence.ts'
+import { printable } from './findings.ts'
 import { type Answer, answersIn, requestIn } from './signed.ts'
 
 /** A page the relay signed. */
@@ -24,6 +25,11 @@ export interface ShownPull {
   readonly read: string | null | undefined
 }
 
+/** A receipt, and the hash of the request that it answers. */
+export interface ShownReceipt extends Receipt {
+  readonly re: Hash
+}
+
 type Request = ReturnType<typeof requestIn>
 
 export class OpenedTexts {
@@ -34,9 +40,11 @@ export class OpenedTexts {
   /** Names of texts that are worth nothing, and why. */
   readonly faults = new Map<string, string>()
   readonly #pulls = new Map<number, ShownPull>()
-  readonly #receipts = new Map<string, Receipt[]>()
+  readonly #receipts = new Map<string, ShownReceipt[]>()
   readonly #deletions = new Map<string, number[]>()
-  readonly #records = new Map<string, SealedRecord>()
+  /** By their hashes. */
+  readonly #records = new Map<Hash, SealedRecord>()
+  readonly #byPath = new Map<string, UsagePull[]>()
   readonly #parties: Pick<Evidence, 'relay' | 'owner' | 'account'>
 
   constructor({ texts, relay, owner, account }: Evidence) {
@@ -47,7 +55,7 @@ export class OpenedTexts {
         this.#open(name, text)
       } catch (error) {
         if (!(error instanceof MarketError)) throw error
-        this.faults.set(name, error.message)
+        this.faults.set(name, printable(error.message))
       }
     }
     // Where a pull is on several pages, one that shows its read says more.
@@ -61,12 +69,25 @@ export class OpenedTexts {
           read: page.report.reads?.[index] ?? (page.report.reads && null),
         })
       })
+    for (const { pull } of this.#pulls.values()) listed(this.#byPath, pull.path, owner)?.push(pull)
   }
 
   pull = (seq: number): ShownPull | undefined => this.#pulls.get(seq)
-  record = (path: string): SealedRecord | undefined => this.#records.get(path)
+  pullsOf = (path: string): readonly UsagePull[] => this.#byPath.get(path) ?? []
 
-  receipt(path: string, at: number | undefined): Receipt | undefined {
+  /** How many pulls through the view the owner pays for by the very message that a receipt answers. */
+  bilateralPulls({ re, path }: ShownReceipt): number | undefined {
+    const record = this.#records.get(re)
+    if (record !== undefined)
+      return record.path === path ? (record.msg.request.bilateralPulls ?? 0) : undefined
+    const request = this.requests.get(re)?.sealed.msg.request
+    if (request?.type !== 'store') return undefined
+    const { from, to, request: write } = request.record.msg
+    const stored = formatPath({ owner: from, receiver: to, recordId: write.recordId })
+    return stored === path ? (write.bilateralPulls ?? 0) : undefined
+  }
+
+  receipt(path: string, at: number | undefined): ShownReceipt | undefined {
     const all = this.#receipts.get(path)
     return at === undefined ? all?.[0] : all?.find((receipt) => receipt.at === at)
   }
@@ -84,23 +105,26 @@ export class OpenedTexts {
       for (const answer of answersIn(text, this.#parties)) this.#answer(name, text, answer)
     } else if (type === 'write') {
       const record = verify(decodeRecord(text))
-      if (record.msg.from === owner) this.#records.set(record.path, record)
+      if (record.msg.from === owner) this.#records.set(record.hash, record)
     } else {
       const sealed = requestIn(text, this.#parties)
       this.requests.set(sealed.hash, { sealed, text })
     }
   }
 
-  #answer(name: Hash, text: string, { re, body }: Answer): void {
+  #answer(name: Hash, text: string, { re, body, isBatch }: Answer): void {
     const { owner, account } = this.#parties
     this.replies.set(re, text)
     const report = UsageReport.safeParse(body.result)
+    // A batch has answers to several senders, and a purse of any of them may have this name.
+    if (report.success && isBatch)
+      throw new MarketError('ERR_WRONG_RELAY', 'this is a report that may be of somebody else')
     if (report.success && report.data.account === account)
       this.pages.push({ name, report: report.data, more: body.more !== false, re })
     const receipt = Receipt.safeParse(body.receipt)
     const deletion = DeleteReceipt.safeParse(body.receipt)
     // A receipt has everything that a deletion has, and more.
-    if (receipt.success) listed(this.#receipts, receipt.data.path, owner)?.push(receipt.data)
+    if (receipt.success) listed(this.#receipts, receipt.data.path, owner)?.push({ ...receipt.data, re })
     else if (deletion.success) listed(this.#deletions, deletion.data.path, owner)?.push(deletion.data.at)
   }
 }

@@ -1,22 +1,39 @@
 /** Each pull of a purse judged against the books (docs/protocol.md §4.10): forged, supported, or not proven by anybody. */
 import { billedBytes, egressUnits } from '../../market/price.ts'
 import type { UsagePull } from '../usage.ts'
-import { type Books, isUnacked, type Life, lifetimeToleranceMs, type ReportPage } from './books.ts'
-import { type Findings, type Kind, moment, pullWords } from './findings.ts'
+import { type Books, isIn, type Life, lifetimeToleranceMs, type ReportPage } from './books.ts'
+import { findingLimits, type Findings, type Kind, moment, printable, pullWords } from './findings.ts'
 import { ReadPrefixes, repeatedReads } from './repeats.ts'
 import { readFault } from './signed.ts'
 import { Sum } from './sum.ts'
+import { type Support, supportOf } from './support.ts'
 
-/** What became of a pull that is not forged. */
-export type Support = 'acknowledged' | 'payable' | 'unproven'
 export type Counted = (life: Life, pull: UsagePull, support: Support) => void
 
 /** What makes a pull forged, before its record is looked at. */
 interface Fault {
   readonly kind: Kind
-  readonly sentence: string
+  /** What is wrong with the read that is shown; of very many bad ones not kept. */
+  readonly why?: string
   readonly texts?: readonly string[]
 }
+
+const missing: Fault = { kind: 'missing-read' }
+const bad: Fault = { kind: 'bad-signature', why: 'what stands for the read is not what the receiver signed' }
+
+/** What was found of a life so far: good pulls, and those of them that show of others that they are too many. */
+interface SoFar {
+  far: number
+  byView: number
+  before?: Partial<Record<Kind, Shown>>
+}
+
+/** Pulls beside a disputed one: the first of them, and how many there are. */
+interface Shown {
+  readonly first: readonly UsagePull[]
+  readonly count: number
+}
+const none: Shown = { first: [], count: 0 }
 
 export class PullBook {
   readonly #books: Books
@@ -27,20 +44,24 @@ export class PullBook {
   readonly #firsts = new Map<number, UsagePull>()
   readonly #reads = new ReadPrefixes()
   readonly #listed = new Sum()
+  #rewrittenAt = 0
+  #namedPages = 0
+  /** The highest price that was ever agreed on here. */
+  #egressGB: number | undefined
   signatures = 0
+  /** Places of pulls that are not paid. */
   readonly forged = new Set<number>()
   /** Pulls of records that are not in the books, where the books are not all there is. */
-  foreign: UsagePull[] = []
+  foreign = 0
 
-  /** @param withSeen false where the relay's history has begun anew: what former audits saw counts no more */
-  constructor(books: Books, purse: string, findings: Findings, withSeen = true) {
+  constructor(books: Books, purse: string, findings: Findings) {
     this.#books = books
     this.#purse = purse
     this.#findings = findings
     for (const life of books.lives) {
       life.clear()
       const { seen, path } = life.record
-      if (seen === undefined || !withSeen) continue
+      if (seen === undefined) continue
       for (const { purse: of, ...pull } of seen) if (of === purse) this.#put(life, { ...pull, path })
     }
   }
@@ -50,6 +71,11 @@ export class PullBook {
     const { reads, pulls } = page.report
     const skipped = pulls.length - fresh.length
     const lacksAll = reads === undefined
+    const texts =
+      lacksAll && page.asked !== undefined && this.#namedPages < findingLimits.pages
+        ? [page.text, page.asked]
+        : undefined
+    if (texts !== undefined) this.#namedPages++
     let isGood = true
     for (let index = 0; index < fresh.length; index++) {
       const pull = fresh[index]!
@@ -58,27 +84,30 @@ export class PullBook {
       const read = reads?.[index + skipped]
       if (lacksAll && page.asked === undefined) continue
       if (typeof read !== 'string') {
-        const texts = lacksAll && page.asked !== undefined ? { texts: [page.text, page.asked] } : {}
-        const sentence = `${pullWords(pull)} is billed, and the relay has no signed read to show for it`
-        this.#faults.set(pull.seq, { kind: 'missing-read', sentence, ...texts })
+        this.#faults.set(pull.seq, texts === undefined ? missing : { ...missing, texts })
         isGood = false
       } else if (sample(pull.seq)) {
         this.signatures++
-        const fault = readFault(read, pull, this.#books.relay)
-        if (fault === undefined) continue
-        this.#faults.set(pull.seq, { kind: 'bad-signature', sentence: `${pullWords(pull)}: ${fault}` })
+        const why = readFault(read, pull, this.#books.relay)
+        if (why === undefined) continue
+        const isKept = this.#faults.size < findingLimits.findings
+        this.#faults.set(pull.seq, isKept ? { ...bad, why: printable(why) } : bad)
         isGood = false
       }
     }
     return isGood
   }
 
-  /** After the last page: says of each pull what it is. */
-  judge(counted: Counted): void {
+  /**
+   * After the last page: says of each pull what it is.
+   * @param rewrittenAt the place up to which former audits have seen a history that the relay has rewritten since. What they
+   * saw stands; later pulls that are too many beside it are not paid, and accuse nobody: the broken chain does
+   */
+  judge(counted: Counted, rewrittenAt = 0): void {
+    this.#rewrittenAt = rewrittenAt
     const repeated = repeatedReads(this.#reads, () => this.#all())
     for (const [pull, first] of repeated) {
-      const sentence = `${pullWords(pull)} is billed for the read that pull ${first.seq} was billed for already`
-      this.#faults.set(pull.seq, { kind: 'read-twice', sentence })
+      this.#faults.set(pull.seq, { kind: 'read-twice' })
       this.#firsts.set(pull.seq, first)
     }
     for (const life of this.#books.lives) if (life.pullCount > 0) this.#judgeLife(life, counted)
@@ -89,15 +118,14 @@ export class PullBook {
     const life = this.#books.find(pull)
     if (life !== undefined) this.#put(life, pull)
     else if (this.#books.isWhole) {
-      const sentence = `${pullWords(pull)}: you have no such record on this relay`
       this.#findings.add({
         kind: 'unknown-record',
-        sentence,
+        sentence: () => `${pullWords(pull)}: you have no such record on this relay`,
         pulls: [pull],
         path: pull.path,
         units: this.#dearest(pull),
       })
-    } else this.foreign.push(pull)
+    } else this.foreign++
   }
 
   /** Billed bytes of all pulls taken. */
@@ -116,33 +144,43 @@ export class PullBook {
 
   /** What a pull of nobody's record would cost at prices that were ever agreed on here. */
   #dearest({ bytes }: UsagePull): bigint {
-    const prices = this.#books.lives.map(({ record }) => record.prices?.egressGB ?? 0)
-    return egressUnits(bytes, { egressGB: prices.reduce((most, price) => Math.max(most, price), 0) })
+    this.#egressGB ??= this.#books.lives.reduce(
+      (most, { record }) => Math.max(most, record.prices?.egressGB ?? 0),
+      0,
+    )
+    return egressUnits(bytes, { egressGB: this.#egressGB })
   }
 
   #judgeLife(life: Life, counted: Counted): void {
     const { acks } = this.#books
-    const so = { far: 0, byView: 0 }
+    const so: SoFar = { far: 0, byView: 0 }
     const only = life.onlyPull
     for (const pull of only === undefined ? life.pulls : [only]) {
       const fault = this.#faults.get(pull.seq)
       const kind = fault?.kind ?? this.#faultOf(life, pull, so)
       if (kind !== undefined) {
-        this.#accuse(life, pull, fault ?? { kind, sentence: this.#sentence(kind, life, pull) })
+        if (this.#isRewritten(kind, life, pull)) this.forged.add(pull.seq)
+        else this.#accuse(life, pull, { fault: fault ?? { kind }, so })
         continue
       }
       so.far++
       if (pull.re === null) so.byView++
-      if (pull.re !== null && acks.has(pull.re)) counted(life, pull, 'acknowledged')
-      else if (life.purse === undefined) counted(life, pull, 'unproven')
-      else counted(life, pull, so.far === 1 || pull.re === null || isUnacked(life) ? 'payable' : 'unproven')
+      counted(life, pull, supportOf(pull, { life, acks, isFirst: so.far === 1 }))
     }
   }
 
+  /** Whether nothing is wrong with a pull but that it does not go with what the relay listed before it rewrote its history. */
+  #isRewritten(kind: Kind, life: Life, pull: UsagePull): boolean {
+    const isCounted = kind === 'above-max-pulls' || kind === 'above-bilateral-pulls'
+    const other = kind === 'read-twice' ? this.#firsts.get(pull.seq) : isCounted ? life.first : undefined
+    return other !== undefined && other.seq <= this.#rewrittenAt
+  }
+
   /** What is wrong with a pull by its record's receipt; nothing can be without one. */
-  #faultOf({ record, end }: Life, pull: UsagePull, so: { far: number; byView: number }): Kind | undefined {
+  #faultOf(life: Life, pull: UsagePull, so: SoFar): Kind | undefined {
+    const { record, end } = life
     if (record.purse === undefined) return undefined
-    if (record.purse !== this.#purse && record.movedTo?.includes(this.#purse) !== true) return 'wrong-purse'
+    if (!isIn(life, this.#purse)) return 'wrong-purse'
     if (pull.bytes !== record.bytes) return 'wrong-size'
     if (pull.at < record.at || pull.at > end + lifetimeToleranceMs) return 'outside-lifetime'
     if (so.far >= record.maxPulls) return 'above-max-pulls'
@@ -150,9 +188,13 @@ export class PullBook {
     return undefined
   }
 
-  #sentence(kind: Kind, { record, end }: Life, pull: UsagePull): string {
+  #sentence({ kind, why }: Fault, { record, end }: Life, pull: UsagePull): string {
     const words = pullWords(pull)
     const { at, bytes, purse, deletedAt, maxPulls, bilateralPulls = 0 } = record
+    if (kind === 'missing-read') return `${words} is billed, and the relay has no signed read to show for it`
+    if (kind === 'bad-signature') return `${words}: ${why}`
+    if (kind === 'read-twice')
+      return `${words} is billed for the read that pull ${this.#firsts.get(pull.seq)?.seq} was billed for already`
     if (kind === 'wrong-purse')
       return `${words} is billed to the purse ${this.#purse}, and the receipt names the purse ${purse}`
     if (kind === 'wrong-size') return `${words} is billed at ${pull.bytes} bytes, the receipt says ${bytes}`
@@ -163,25 +205,36 @@ export class PullBook {
     return `${words}: the record ${end === deletedAt ? 'was deleted' : 'was paid for until'} ${moment(end)}`
   }
 
-  #accuse(life: Life, pull: UsagePull, { kind, sentence, texts }: Fault): void {
-    const first = this.#firsts.get(pull.seq)
-    const before = life.pulls.filter(({ seq }) => seq < pull.seq && !this.forged.has(seq))
+  #accuse(life: Life, pull: UsagePull, { fault, so }: { fault: Fault; so: SoFar }): void {
+    const { kind, texts } = fault
+    const shown = this.#shown(kind, pull, { life, so })
     this.forged.add(pull.seq)
-    const shown: Partial<Record<Kind, readonly UsagePull[]>> = {
-      'above-max-pulls': before,
-      'above-bilateral-pulls': before.filter(({ re }) => re === null),
-      'read-twice': first === undefined ? [] : [first],
-    }
     const { prices } = life.record
     this.#findings.add({
       kind,
-      sentence,
+      sentence: () => this.#sentence(fault, life, pull),
       path: life.path,
       receiptAt: life.purse === undefined ? undefined : life.at,
-      pulls: [...(shown[kind] ?? []), pull],
+      pulls: [...shown.first, pull],
+      count: shown.count + 1,
       // At the size that is billed, not that of the receipt.
       units: prices === undefined ? 0n : egressUnits(pull.bytes, prices),
       ...(texts === undefined ? {} : { texts }),
     })
+  }
+
+  /** The pulls beside which this one is too many. Looked for once: after one that is too many no other is good. */
+  #shown(kind: Kind, { seq: disputed }: UsagePull, { life, so }: { life: Life; so: SoFar }): Shown {
+    const twin = this.#firsts.get(disputed)
+    if (kind === 'read-twice') return twin === undefined ? none : { first: [twin], count: 1 }
+    if (kind !== 'above-max-pulls' && kind !== 'above-bilateral-pulls') return none
+    const known = so.before?.[kind]
+    if (known !== undefined) return known
+    const isMeant = ({ seq, re }: UsagePull) =>
+      seq < disputed && !this.forged.has(seq) && (kind === 'above-max-pulls' || re === null)
+    const all = life.pulls.filter(isMeant)
+    const shown = { first: all.slice(0, findingLimits.pulls - 1), count: all.length }
+    so.before = { ...so.before, [kind]: shown }
+    return shown
   }
 }

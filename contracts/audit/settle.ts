@@ -1,8 +1,9 @@
 /** What an audit leaves for the next, so that a client need not keep the receipts of what is long over. */
 import { billedBytes, proofBytes } from '../../market/price.ts'
 import { dayMs } from '../../market/units.ts'
-import { type Books, type Life, type ScheduleSums, type Seen, type Standing, isUnacked } from './books.ts'
 import type { UsagePull } from '../usage.ts'
+import type { Books, Life, ScheduleSums, Seen, Standing } from './books.ts'
+import { supportOf } from './support.ts'
 import { recentMs, Totals } from './totals.ts'
 import type { Audit } from './verdict.ts'
 
@@ -17,9 +18,7 @@ export interface Settled {
   readonly seen: ReadonlyMap<Life, readonly Seen[]>
 }
 
-/**
- * What to keep after a complete audit. Forged pulls are left out: make the evidence file first.
- */
+/** What to keep after a complete audit. Forged pulls are left out: make the evidence file first. */
 export function settle(books: Books, { purse, at, rest }: Audit, since: Standing | undefined): Settled {
   const over: Life[] = []
   const seen = new Map<Life, readonly Seen[]>()
@@ -62,17 +61,16 @@ export function settle(books: Books, { purse, at, rest }: Audit, since: Standing
 
 function fold(life: Life, good: readonly UsagePull[], { sums, books }: { sums: Totals; books: Books }): void {
   const { end, record } = life
-  const { prices, bytes, at } = record
+  const { prices, bytes, at, proofs = 0 } = record
   const schedule = sums.of(prices!) // of a life with a purse
   const billed = billedBytes(bytes)
   schedule.byteMs.addProduct(billed, Math.max(0, end - at))
   schedule.ingress.add(billed)
-  schedule.supported.addProduct(life.record.proofs ?? 0, billedBytes(proofBytes))
-  const isPayable = isUnacked(life)
+  schedule.supported.addProduct(proofs, billedBytes(proofBytes))
+  const { acks } = books
   good.forEach((pull, index) => {
-    const isAcked = pull.re !== null && books.acks.has(pull.re)
-    const isFine = isAcked || isPayable || pull.re === null || index === 0
-    sums.count(life, { at: 0 }, isAcked ? 'acknowledged' : isFine ? 'payable' : 'unproven')
+    // Whatever is unproven by now is no longer recent.
+    sums.count(life, { at: 0 }, supportOf(pull, { life, acks, isFirst: index === 0 }))
   })
 }
 

@@ -1,13 +1,12 @@
 /** Opening signed texts as evidence: whose they are, and what they answer. Nothing is believed that is not signed. */
+import type { z } from 'zod'
 import { decode, type Sealed, verify } from '../../market/envelope.ts'
 import { parseCanonical } from '../../market/canonical.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
-import type { Read } from '../api.ts'
-import { BatchReplyEnvelope, ReplyEnvelope, RequestEnvelope } from '../api.ts'
+import { BatchReplyEnvelope, type Read, ReplyEnvelope, RequestEnvelope } from '../api.ts'
 import type { UsagePull } from '../usage.ts'
 import { receiverOf } from './books.ts'
-import type { z } from 'zod'
 
 /** One answer, alone or out of the answers to a batch. */
 export interface Answer {
@@ -16,6 +15,8 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>
   /** When the relay says it answered. */
   readonly timestamp: number
+  /** Whether it is out of the answers to a batch: those are addressed to who signed its first element, whoever sent it. */
+  readonly isBatch: boolean
 }
 
 /**
@@ -28,12 +29,11 @@ export function answersIn(text: string, { relay, owner }: { relay: Key; owner: K
   const sealed: Sealed = isBatch ? decode(text, BatchReplyEnvelope) : decode(text, ReplyEnvelope)
   const { from, to, timestamp } = sealed.msg
   if (from !== relay) throw new MarketError('ERR_WRONG_RELAY', 'this is not signed by the relay')
-  // The answer to a batch is addressed to the sender of its first element; what a receipt is of, its path says.
-  if (to !== owner && !isBatch) throw new MarketError('ERR_WRONG_RELAY', 'this is for somebody else')
+  if (to !== owner) throw new MarketError('ERR_WRONG_RELAY', 'this is for somebody else')
   verify(sealed)
   const request = sealed.msg.request as { re: Hash; replies?: { re?: Hash }[] }
   const bodies = request.replies ?? [request]
-  return bodies.flatMap(({ re, ...body }) => (re === undefined ? [] : [{ re, body, timestamp }]))
+  return bodies.flatMap(({ re, ...body }) => (re === undefined ? [] : [{ re, body, timestamp, isBatch }]))
 }
 
 /** A request that `owner` signed for `relay`. @throws as `answersIn` */

@@ -1,9 +1,10 @@
 /** What a purse has come to by our own books, exactly (docs/protocol.md §4.10). */
-import { billedBytes, egressUnits, proofBytes, worstUnits } from '../../market/price.ts'
-import { dayMs, type Prices } from '../../market/units.ts'
-import type { Life, Standing } from './books.ts'
-import type { Support } from './pulls.ts'
+import { billedBytes, egressUnits, freePrices, proofBytes, worstUnits } from '../../market/price.ts'
+import { dayMs, type Prices, protocolLimits } from '../../market/units.ts'
+import type { UsageReport } from '../usage.ts'
+import { isIn, type Life, type Standing } from './books.ts'
 import { Sum } from './sum.ts'
+import type { Support } from './support.ts'
 
 /** What was used at one price schedule: billed bytes, and billed bytes times milliseconds. */
 export class Schedule {
@@ -40,6 +41,13 @@ export interface Quantities {
   readonly ingress: bigint
 }
 
+/** What the relay says was used. */
+export const usedIn = ({ byteMs, egress, ingress }: UsageReport): Quantities => ({
+  byteMs: BigInt(byteMs),
+  egress: BigInt(egress),
+  ingress: BigInt(ingress),
+})
+
 /** What quantities of billed bytes cost at one schedule. */
 export const quantityUnits = ({ byteMs, egress, ingress }: Quantities, prices: Prices): bigint =>
   byteMs * BigInt(prices.storageGBDay) +
@@ -52,8 +60,16 @@ export class Totals {
   readonly schedules: Schedule[] = []
   readonly acknowledged = new Sum()
   unprovenPulls = 0
-  /** Units that records without receipt may have cost; undefined where nobody knows their prices. */
-  allowance: bigint | undefined = 0n
+  /**
+   * Units that records without receipt may have cost, and the highest prices of any; undefined where one may be without
+   * limit: nobody knows its prices, and its receipt may still come. Once it cannot, the highest of any receipt are taken.
+   */
+  allowance: { readonly units: bigint; readonly prices: Prices } | undefined = {
+    units: 0n,
+    prices: freePrices,
+  }
+  /** Whether prices were taken that nobody told us: what is beyond the allowance is then unproven, and accuses nobody. */
+  isAssumed = false
   readonly #at: number
   #loose = { byteMs: 0n, ingress: 0n }
   #proofs = 0
@@ -71,11 +87,15 @@ export class Totals {
     this.unprovenPulls = since?.unprovenPullsBefore ?? 0
     this.acknowledged.addBig(BigInt(since?.acknowledged ?? '0'))
     this.#proofs = since?.proofsBefore ?? 0
+    const loose: Life[] = []
     for (const life of lives) {
       if (life.at > at) continue
-      if (life.purse === undefined) this.#addLoose(life)
+      if (life.purse === undefined) loose.push(life)
       else if (isIn(life, purse)) this.#add(life)
     }
+    if (loose.length === 0) return
+    const limit = highestOf([...this.schedules, ...lives.map(({ record }) => record)])
+    for (const life of loose) this.#addLoose(life, limit)
   }
 
   /** Counts a pull that is not forged. */
@@ -125,7 +145,8 @@ export class Totals {
     this.#proofs += proofs
   }
 
-  #addLoose({ end, record: { bytes, at, maxPulls, prices, proofs = 0 } }: Life): void {
+  #addLoose({ end, record }: Life, limit: Prices | undefined): void {
+    const { bytes, at, maxPulls, proofs = 0 } = record
     this.#proofs += proofs
     const billed = BigInt(billedBytes(bytes))
     const ms = Math.max(0, Math.min(end, this.#at) - at)
@@ -133,16 +154,37 @@ export class Totals {
       byteMs: this.#loose.byteMs + billed * BigInt(ms),
       ingress: this.#loose.ingress + billed,
     }
-    if (prices === undefined) this.allowance = undefined
-    else if (this.allowance !== undefined)
-      this.allowance +=
-        worstUnits({ bytes, at, paidUntil: end, maxPulls, prices }) +
-        BigInt(proofs) * egressUnits(proofBytes, prices)
+    const prices = record.prices ?? (this.#at > end + protocolLimits.graceMs ? limit : undefined)
+    if (prices === undefined || this.allowance === undefined) {
+      this.allowance = undefined
+      return
+    }
+    if (record.prices === undefined) this.isAssumed = true
+    const worst = worstUnits({ bytes, at, paidUntil: end, maxPulls, prices })
+    this.allowance = {
+      units: this.allowance.units + worst + BigInt(proofs) * egressUnits(proofBytes, prices),
+      prices: highestOf([this.allowance, { prices }])!, // of two that have prices
+    }
   }
 }
 
-export const isIn = (life: Life, purse: string): boolean =>
-  life.purse === purse || life.record.movedTo?.includes(purse) === true
+/** Of each price the highest; undefined where none are known. */
+export function highestOf(all: readonly { readonly prices: Prices | undefined }[]): Prices | undefined {
+  let highest: Prices | undefined
+  for (const { prices } of all)
+    if (highest === undefined) highest = prices
+    else if (prices !== undefined && !isWithin(prices, highest))
+      highest = {
+        storageGBDay: Math.max(prices.storageGBDay, highest.storageGBDay),
+        egressGB: Math.max(prices.egressGB, highest.egressGB),
+        ingressGB: Math.max(prices.ingressGB, highest.ingressGB),
+      }
+  return highest
+}
+
+/** Whether nothing is dearer at the first prices than at the second. */
+export const isWithin = (a: Prices, b: Prices): boolean =>
+  a.storageGBDay <= b.storageGBDay && a.egressGB <= b.egressGB && a.ingressGB <= b.ingressGB
 
 const samePrices = (a: Prices, b: Prices): boolean =>
   a.storageGBDay === b.storageGBDay && a.egressGB === b.egressGB && a.ingressGB === b.ingressGB

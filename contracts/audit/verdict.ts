@@ -3,13 +3,14 @@
  * (docs/protocol.md §4.10). What is forged is shown, and not paid; what is unproven accuses nobody.
  */
 import { MarketError } from '../../market/errors.ts'
-import { ceilSatoshi, floorSatoshi, storageUnits } from '../../market/price.ts'
-import type { Books, Life, ReportPage, Standing } from './books.ts'
+import { floorSatoshi, storageUnits } from '../../market/price.ts'
+import { mostSatoshi } from '../../market/units.ts'
+import { type Books, isIn, type Life, type ReportPage, type Standing } from './books.ts'
 import { type Break, History } from './chain.ts'
 import { compare } from './compare.ts'
-import { type Finding, Findings, recordWords } from './findings.ts'
+import { type Finding, findingLimits, Findings, moment, satoshisOf } from './findings.ts'
 import { PullBook } from './pulls.ts'
-import { isIn, Totals } from './totals.ts'
+import { Totals } from './totals.ts'
 
 export interface AuditOrder {
   readonly books: Books
@@ -21,6 +22,8 @@ export interface AuditOrder {
   readonly since?: Standing
   /** Satoshi that this account's statement says were spent on reads we bought: in what is owed, and in no report. */
   readonly bought?: number
+  /** Until when a report may be, milliseconds since 1970 on the relay's clock: what bills the future is not looked at. */
+  readonly latest?: number
 }
 
 export interface Audit {
@@ -33,8 +36,16 @@ export interface Audit {
   /** What our books support of it, and what of that and of the tolerated is to be paid. */
   readonly supported: number
   readonly toPay: number
-  /** Pulls by signed reads that nobody acknowledged: satoshi of all, and of those that are not tolerated. */
-  readonly unproven: { readonly pulls: number; readonly satoshis: number; readonly beyond: number }
+  /**
+   * Pulls by signed reads that nobody acknowledged: satoshi of all, and of those that are not tolerated. `unpriced`, not
+   * among these: what is owed beyond all we know of while records have no receipt, so that nobody knows their prices.
+   */
+  readonly unproven: {
+    readonly pulls: number
+    readonly satoshis: number
+    readonly beyond: number
+    readonly unpriced: number
+  }
   readonly forged: { readonly count: number; readonly satoshis: number }
   /** At most a thousand of them; `forged` counts all. */
   readonly findings: readonly Finding[]
@@ -55,7 +66,7 @@ export interface Rest {
   readonly totals: Totals
   readonly listed: bigint
   readonly forgedUnits: bigint
-  /** Places of forged pulls. */
+  /** Places of pulls that are not paid. */
   readonly forged: ReadonlySet<number>
   readonly hasGap: boolean
 }
@@ -64,39 +75,31 @@ export interface Rest {
 const toleratedPart = 20n
 const toleratedBytes = 1_000_000n
 
-/** @throws ERR_MALFORMED for a report of another purse, or of none */
+/** @throws ERR_MALFORMED for a report of another purse, of none, or of a time that cannot be */
 export async function audit(order: AuditOrder): Promise<Audit> {
-  const first = await pass(order, { all: false, withSeen: true })
-  const all = first.isDoubtful
-  const withSeen = !first.isBroken
-  return all || !withSeen ? (await pass(order, { all, withSeen })).result : first.result
+  const { result, isDoubtful } = await pass(order, order.sample)
+  return isDoubtful ? (await pass(order, () => true)).result : result
 }
 
 interface Pass {
   readonly result: Audit
-  /** A read was bad, and not all were looked at. */
+  /** A read was bad, and maybe not all were looked at. */
   readonly isDoubtful: boolean
-  readonly isBroken: boolean
 }
 
-async function pass(
-  order: AuditOrder,
-  { all, withSeen }: { all: boolean; withSeen: boolean },
-): Promise<Pass> {
-  const { books, purse, since, bought = 0 } = order
+async function pass(order: AuditOrder, sample: AuditOrder['sample']): Promise<Pass> {
+  const { books, purse, bought = 0, since } = order
   const findings = new Findings()
   const history = new History(purse, since)
-  const pulls = new PullBook(books, purse, findings, withSeen)
+  const pulls = new PullBook(books, purse, findings)
   const breaks: Break[] = []
   let last: ReportPage | undefined
   let isGood = true
   let count = 0
-  const sample = all ? () => true : order.sample
   for await (const page of order.pages()) {
-    if (page.report.account !== purse)
-      throw new MarketError('ERR_MALFORMED', `this is a report of the purse ${page.report.account}`)
+    checkPage(page, order)
     const { fresh, broken } = history.take(page)
-    if (broken !== undefined) breaks.push(broken)
+    if (broken !== undefined) breaks.push(breaks.length < findingLimits.pages ? broken : furtherBreak)
     isGood = pulls.take(page, fresh, sample) && isGood
     count += fresh.length
     last = page
@@ -105,14 +108,15 @@ async function pass(
   const { report, text, more } = last
   for (const found of breaks) findings.add({ kind: 'broken-chain', ...found })
   const totals = new Totals(books.lives, purse, report.at, since)
-  pulls.judge(totals.count)
+  const rewrittenAt = breaks.length > 0 ? since?.seq : undefined
+  pulls.judge(totals.count, rewrittenAt)
   const forgedPulls = findings.units
-  const hasGap = since?.hasGap === true || history.gaps.length > 0
+  const hasGap = since?.hasGap === true || history.gaps.length > 0 || rewrittenAt !== undefined
   const listed = BigInt(since?.listed ?? '0') + pulls.listedBytes
   const forgedBefore = BigInt(since?.forged ?? '0')
-  const isTold = !hasGap && pulls.foreign.length === 0
+  const isTold = !hasGap && pulls.foreign === 0
   const compared = { report, page: text, books, totals, findings, forgedBefore, bought }
-  if (!more) compare({ ...compared, listed: isTold ? listed : undefined })
+  const unpriced = more ? 0n : compare({ ...compared, listed: isTold ? listed : undefined })
   accuseOfLoss({ books, purse, at: report.at, findings })
   const { signatures, foreign } = pulls
   const rest = {
@@ -123,13 +127,30 @@ async function pass(
     forged: pulls.forged,
     hasGap,
   }
-  const facts = { count, signatures, foreign: foreign.length, isComplete: !more, rest, purse, at: report.at }
-  const result = verdictOf({ totals, findings, claimed: Number(report.owed), bought, facts })
-  return {
-    result,
-    isDoubtful: !isGood && !all,
-    isBroken: breaks.length > 0 && since !== undefined && withSeen,
-  }
+  const facts = { count, signatures, foreign, isComplete: !more, rest, purse, at: report.at }
+  const claimed = Math.min(Number(report.owed), mostSatoshi)
+  const result = verdictOf({ totals, findings, claimed, bought, unpriced, facts })
+  return { result, isDoubtful: !isGood }
+}
+
+/** One of very many: each of the first has its own words and pages. */
+const furtherBreak: Break = {
+  sentence: 'another page does not follow from what the relay signed before',
+  texts: [],
+  isProvable: false,
+}
+
+function checkPage(
+  { report }: ReportPage,
+  { purse, since, latest = Number.POSITIVE_INFINITY }: AuditOrder,
+): void {
+  if (report.account !== purse)
+    throw new MarketError('ERR_MALFORMED', `this is a report of the purse ${report.account}`)
+  if (report.at > latest || report.at < (since?.at ?? 0))
+    throw new MarketError(
+      'ERR_MALFORMED',
+      `this report is of ${moment(report.at)}, when no relay can have made it`,
+    )
 }
 
 function verdictOf(from: {
@@ -137,9 +158,10 @@ function verdictOf(from: {
   findings: Findings
   claimed: number
   bought: number
+  unpriced: bigint
   facts: Pick<Audit, 'purse' | 'at' | 'signatures' | 'foreign' | 'isComplete' | 'rest'> & { count: number }
 }): Audit {
-  const { totals, findings, claimed, bought, facts } = from
+  const { totals, findings, claimed, bought, unpriced, facts } = from
   const { count, ...rest } = facts
   const supported = totals.schedules.reduce((sum, schedule) => sum + schedule.supportedUnits, 0n)
   const { tolerated, beyond } = tolerance(totals)
@@ -147,16 +169,17 @@ function verdictOf(from: {
   const supportedSatoshi = floorSatoshi(supported)
   return {
     ...rest,
-    verdict: isForged ? 'forged' : beyond > 0n ? 'unproven' : 'explained',
+    verdict: isForged ? 'forged' : beyond + unpriced > 0n ? 'unproven' : 'explained',
     claimed,
     supported: supportedSatoshi,
     toPay: Math.min(claimed, floorSatoshi(supported + tolerated)),
     unproven: {
       pulls: totals.unprovenPulls,
-      satoshis: ceilSatoshi(tolerated + beyond) + bought,
-      beyond: ceilSatoshi(beyond),
+      satoshis: satoshisOf(tolerated + beyond) + bought,
+      beyond: satoshisOf(beyond),
+      unpriced: satoshisOf(unpriced),
     },
-    forged: { count: findings.count, satoshis: ceilSatoshi(findings.units) },
+    forged: { count: findings.count, satoshis: satoshisOf(findings.units) },
     findings: findings.kept,
     gaps: facts.rest.history.gaps,
     pulls: count,
@@ -181,17 +204,9 @@ function tolerance({ schedules, acknowledged }: Totals): { tolerated: bigint; be
 /** What is billed for records of which a proof failed. */
 function accuseOfLoss(of: { books: Books; purse: string; at: number; findings: Findings }): void {
   const { books, purse, at, findings } = of
-  for (const { path, at: receiptAt, sentence, texts } of books.failedProofs) {
-    const life = books.lives.find((one) => one.path === path && one.at === receiptAt)
-    if (life === undefined || !isIn(life, purse)) continue
-    findings.add({
-      kind: 'failed-proof',
-      sentence: `${recordWords(path)}: ${sentence}`,
-      path,
-      receiptAt,
-      texts,
-      units: lostUnits(life, at),
-    })
+  for (const failed of books.failedProofs) {
+    const life = books.life(failed)
+    if (life !== undefined && isIn(life, purse)) findings.addLoss(failed, lostUnits(life, at))
   }
 }
 

@@ -4,7 +4,7 @@ import { firstIssue } from '../../market/envelope.ts'
 import { checkChain, checkFailedProof, checkPrice } from './check-texts.ts'
 import { type Checked, checkPulls, unproven } from './check-pulls.ts'
 import { type Claim, Evidence, evidenceLimits } from './evidence.ts'
-import { type Kind, unprovable } from './findings.ts'
+import { type Kind, printable, unprovable } from './findings.ts'
 import { OpenedTexts, type ShownPull } from './opened.ts'
 
 export interface CheckedClaim {
@@ -39,8 +39,8 @@ export function verifyEvidence(text: string): CheckedEvidence {
     return {
       kind,
       outcome,
-      why,
-      sentence,
+      why: printable(why),
+      sentence: printable(sentence),
       isClaimed: isProvable,
       ...(unless === undefined ? {} : { unless }),
     }

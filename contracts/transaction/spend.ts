@@ -32,13 +32,23 @@ const memoryBytes = 1 << 20
 const mostUnits = 2_000_000
 const unitsOfOperation = 2
 const unitsOfSignature = 3000
+/** Of a P2PKH input, which no interpreter runs. */
+const unitsOfPlainInput = 200
+/** After which way is given: 64 plain inputs. */
+const unitsOfTurn = 64 * unitsOfPlainInput
 const bytesOfUnit = 64
 
 /** Shared by all that one caller has checked at once. */
 export interface Budget {
   left: number
+  /** Lets others have their turn; called about every ten milliseconds. */
+  readonly giveWay?: () => Promise<unknown>
 }
-export const newBudget = (): Budget => ({ left: mostUnits })
+export const newBudget = (giveWay?: Budget['giveWay']): Budget => ({
+  left: mostUnits,
+  ...(giveWay && { giveWay }),
+})
+const tooCostly = 'the scripts cost too much to be run'
 
 /**
  * @param spent what each input spends, in their order
@@ -53,16 +63,20 @@ export async function checkScripts(
   const shared = sharedHashes(transaction)
   let interpreter: Interpreter | undefined
   for (const [index, output] of spent.entries()) {
-    let isGood: boolean | string | undefined = spendsP2pkh(transaction, index, { spent: output, shared })
+    const turn = turnOf(budget)
+    let isGood = spendsP2pkh(transaction, index, { spent: output, shared, budget })
     if (isGood === undefined) {
       interpreter ??= await interpreterOf(transaction, rules, budget)
       isGood = interpreter(index, output)
     }
+    if (turnOf(budget) !== turn) await budget.giveWay?.()
     if (isGood === true) continue
     const why = isGood === false ? 'the signature is not valid' : isGood
     throw refused(`input ${index} may not spend ${formatOutpoint(transaction.inputs[index]!)}: ${why}`) // as many as outputs
   }
 }
+
+const turnOf = ({ left }: Budget): number => Math.floor(left / unitsOfTurn)
 
 /** The fee in satoshi. @throws ERR_TRANSACTION_REFUSED when more goes out than comes in, or something is spent twice */
 export function feeOf({ inputs, outputs }: Transaction, spent: readonly Output[]): number {
@@ -73,17 +87,19 @@ export function feeOf({ inputs, outputs }: Transaction, spent: readonly Output[]
   return fee
 }
 
-/** The common case, thirty times faster than the interpreter; undefined where that has to decide. */
+/** The common case, thirty times faster than the interpreter: whether it may, or why not; undefined where that has to decide. */
 function spendsP2pkh(
   transaction: Transaction,
   index: number,
-  { spent, shared }: { spent: Output; shared: SharedHashes },
-): boolean | undefined {
+  { spent, shared, budget }: { spent: Output; shared: SharedHashes; budget: Budget },
+): boolean | string | undefined {
   const hash = p2pkhHash(spent.script)
   const unlock = parseP2pkhUnlock(transaction.inputs[index]!.script) // as many as outputs are spent
   if (hash === undefined || unlock === undefined || transaction.version !== 1) return undefined
   const { signature, publicKey } = unlock
   if (signature.at(-1) !== sighashType || !equal(hash160(publicKey), hash)) return undefined
+  budget.left -= unitsOfPlainInput
+  if (budget.left < 0) return tooCostly
   return verify(signature.subarray(0, -1), sighash(transaction, index, spent, { shared }), publicKey)
 }
 
@@ -107,7 +123,7 @@ async function interpreterOf(transaction: Transaction, rules: Rules, budget: Bud
   }
   const pay = (units: number): void => {
     budget.left -= units
-    if (budget.left < 0) throw new Error('the scripts cost too much to be run')
+    if (budget.left < 0) throw new Error(tooCostly)
   }
   // Never changed: an object of the library that is changed may keep the bytes it had.
   const parsed: SdkTransaction = Sdk.fromBinary([...serializeTransaction(transaction)])

@@ -15,6 +15,7 @@ import { draft, expire } from './actions/create.ts'
 import { Flights } from './actions/flights.ts'
 import { internalize } from './actions/internalize.ts'
 import type { KeyWallet } from './key-wallet.ts'
+import { canPay } from './actions/afford.ts'
 import { type Balance, balanceOf, listActions, listOutputs } from './actions/lists.ts'
 import {
   type Payment,
@@ -176,6 +177,11 @@ export class EmbeddedWallet extends OwnMethods implements WalletMethods {
   /** A key of our own that was not given out before, for a stake in a contract. */
   stakeKey(): Promise<StakeKey> {
     return stakeKey(this.#parts)
+  }
+
+  /** Whether there are coins for a payment of so many satoshi now, its fee included; another may take them first. */
+  canPay(satoshis: number): Promise<boolean> {
+    return canPay(this.#parts, satoshis)
   }
 
   balance(): Promise<Balance> {

@@ -8,7 +8,8 @@ import * as keys from '../store/keys.ts'
 import { findPurse } from '../store/ledger.ts'
 import { countersOf } from '../store/counters.ts'
 import { timeOf } from '../store/place.ts'
-import { Account, decodeHead, Entry, isEnding, NumberRow, Pull, type StoredHead } from '../store/rows.ts'
+import { Account, decodeHead, Entry, isEnding, Pull, type StoredHead } from '../store/rows.ts'
+import { headOf } from './moment.ts'
 import * as words from './sentences.ts'
 
 export interface Explained {
@@ -31,7 +32,11 @@ export async function explain(snapshot: Snapshot, options: ExplainOptions): Prom
   const { about } = options
   if (about.startsWith('/')) return explainRecord(snapshot, options, parsePath(about))
   const owner = Key.safeParse(about)
-  if (!owner.success) throw new MarketError('ERR_MALFORMED', 'neither a key nor the path of a record')
+  if (!owner.success)
+    throw new MarketError(
+      'ERR_MALFORMED',
+      'neither a key nor the path of a record: /OWNER/outbox/RECEIVER/ID',
+    )
   return explainAccount(snapshot, options, owner.data)
 }
 
@@ -159,17 +164,11 @@ function present(snapshot: Snapshot, { owner, receiver, recordId }: RecordPath):
 function costSoFar(snapshot: Snapshot, head: StoredHead): string[] {
   const { bytes, place, paidUntil, maxPulls, pullsLeft, storageGBDay, egressGB, ingressGB } = head
   const facts = { bytes, record: place, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB }
-  const until = timeOf(lastPlaceOf(snapshot))
+  const until = timeOf(headOf(snapshot))
   const end = { until, pulls: maxPulls - pullsLeft }
   const left = words.mostOf(facts) - words.costOf(facts, end).units
   return [
     `up to ${words.moment(until)} it cost ${words.costInWords(facts, end)}, not counting proofs`,
     `it may still cost ${formatUnits(left)} satoshi in the purse ${head.purse}`,
   ]
-}
-
-/** The moment of a snapshot: that of the last thing in it. */
-function lastPlaceOf(snapshot: Snapshot): number {
-  const value = snapshot.get(keys.metaKey('place'))
-  return value === undefined ? 0 : NumberRow.decode(value).value
 }

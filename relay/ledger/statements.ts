@@ -10,6 +10,7 @@ import { statementAt } from '../store/purses.ts'
 import { endOf } from '../store/records.ts'
 import { decodeHead, Entry, Expiry, isBilled, type StoredHead } from '../store/rows.ts'
 import type { Store } from '../store/store.ts'
+import { type Moment, momentOf, openMoment } from './moment.ts'
 
 /** Records that ended and are not booked yet, which one statement looks through. The sweeper is seconds behind. */
 const overdueRows = 4096
@@ -35,7 +36,7 @@ export async function pursesNow(
   now: number,
   examine: { left: number } = { left: Number.POSITIVE_INFINITY },
 ): Promise<Standing> {
-  const standings = await standingsOf(store, [owner], now, boundedLook(examine))
+  const standings = await standingsOf(await openMoment(store, now), [owner], boundedLook(examine))
   return standings[0]! // there is one of each owner
 }
 
@@ -71,20 +72,16 @@ export async function pursesOfAll(
   owners: readonly Key[],
   now: number,
 ): Promise<(Standing & { readonly key: Key })[]> {
-  const standings = await standingsOf(store, owners, now, () => {})
+  const standings = await standingsOf(momentOf(store.snapshot(), now), owners, () => {})
   return standings.map((standing, index) => ({ key: owners[index]!, ...standing }))
 }
 
-/** In the order of `owners`, at one moment. */
+/** In the order of `owners`, at one moment, which is closed. */
 async function standingsOf(
-  store: Store,
+  { snapshot, at }: Moment,
   owners: readonly Key[],
-  now: number,
   look: Look,
 ): Promise<Standing[]> {
-  const snapshot = store.snapshot()
-  // Records arrive at the times of their places, which may run ahead of the clock.
-  const at = Math.max(now, timeOf(store.head()))
   try {
     const named = owners.map((owner) => ({ owner, names: pursesOf(snapshot, owner) ?? [] }))
     const known = named.filter(({ names }) => names.length > 0)

@@ -10,6 +10,7 @@ import { findPurse } from '../store/ledger.ts'
 import { lastPlace, timeOf } from '../store/place.ts'
 import { noHash, Pull, PullHead } from '../store/rows.ts'
 import type { Store } from '../store/store.ts'
+import { openMoment } from './moment.ts'
 import { purseIn } from './statements.ts'
 
 export interface UsageQuery {
@@ -39,9 +40,7 @@ export interface UsagePage {
  */
 export async function usagePage(store: Store, query: UsageQuery, now: number): Promise<UsagePage> {
   const { owner, purse, evidence } = query
-  const snapshot = store.snapshot()
-  const head = store.head()
-  const at = Math.max(now, timeOf(head))
+  const { snapshot, head, at } = await openMoment(store, now)
   try {
     const row = findPurse(snapshot, owner, purse)
     if (row === undefined) throw new MarketError('ERR_NOT_FOUND', `the sender has no purse ${purse} here`)

@@ -7,6 +7,7 @@ import { parsePrices, priceNames } from '../pricing.ts'
 import { devnet } from '../devnet.ts'
 import { restoreBackup } from '../store/restore.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
+import { contracts, drain } from './contract-commands.ts'
 import type { Reached } from './reach-running.ts'
 import { UsageError } from './usage.ts'
 import { wallet } from './wallet-command.ts'
@@ -35,7 +36,9 @@ const confirmRestore = command({
   summary: 'pay credit back again, after a restore: you have seen what was paid since the backup',
   words: [0, 0],
   async run({ print, relay }) {
-    print(await (await relay()).send('confirm-restore', {}), () => ['confirmed'])
+    print(await (await relay()).send('confirm-restore', {}), ({ wasHeld }) => [
+      wasHeld ? 'confirmed: credit is paid back again' : 'there was nothing to confirm',
+    ])
   },
 })
 
@@ -200,6 +203,8 @@ export const commands: { readonly [name: string]: Command } = {
   revoke,
   accounts,
   ledger,
+  contracts,
+  drain,
   wallet,
   backup,
   restore,

@@ -1,15 +1,11 @@
 /** What the operator may order of his relay, whether it is running (control.ts) or not (reach.ts). */
-import { z } from 'zod'
-import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
-import { ANYONE_KEY } from '../../market/identity.ts'
-import { isPublicKey } from '../../market/secp256k1.ts'
-import { Key, mostSatoshi } from '../../market/units.ts'
+import type { Key } from '../../market/units.ts'
 import { keyFile, refuseInside } from '../data-directory.ts'
 import { checkLedger } from '../ledger/check/check.ts'
 import { explain } from '../ledger/explain.ts'
 import { entriesOf, pursesOfAll } from '../ledger/statements.ts'
-import { PriceChange, type Pricing } from '../pricing.ts'
+import type { Pricing } from '../pricing.ts'
 import { writeBackup } from '../store/backup.ts'
 import * as keys from '../store/keys.ts'
 import {
@@ -22,39 +18,15 @@ import {
 } from '../store/ledger.ts'
 import { available } from '../store/purses.ts'
 import type { RecordBatch, Store } from '../store/store.ts'
-import { confirmRestore } from '../store/withdrawals.ts'
+import { confirmRestore, isHeld } from '../store/withdrawals.ts'
 import { notRunning } from './control.ts'
+import { ContractOrders } from './contract-orders.ts'
 import { executeOrder } from './execute.ts'
+import { type Order, type OrderOf, Orders, pageEntries } from './orders.ts'
 
 const pageAccounts = 200
-const pageEntries = 1000
 
-const Satoshi = z.int().min(1).max(mostSatoshi)
-const Account = z.strictObject({ key: Key.refine((key) => key !== ANYONE_KEY, 'key 1 has no account') })
-/** Credit for what nobody can have the private key of would be lost. What was given to such is still taken back. */
-const Point = Account.shape.key.refine(
-  (key) => !Key.safeParse(key).success || isPublicKey(fromHex(key)),
-  'no such key can exist',
-)
-const Nothing = z.strictObject({})
-
-const Orders = {
-  ping: Nothing,
-  status: Nothing,
-  'confirm-clock': Nothing,
-  'confirm-restore': Nothing,
-  grant: z.strictObject({ key: Point, satoshi: Satoshi, id: z.string().min(1).max(128).optional() }),
-  revoke: Account.extend({ satoshi: Satoshi }),
-  accounts: z.strictObject({ after: Key.optional() }),
-  account: Account.extend({ limit: z.int().min(0).max(pageEntries) }),
-  prices: Nothing,
-  'set-prices': PriceChange,
-  check: Nothing,
-  explain: z.strictObject({ about: z.string().max(512), after: z.int().min(0) }),
-  backup: z.strictObject({ directory: z.string().min(1) }),
-} as const
-export type Order = keyof typeof Orders
-export type OrderOf<O extends Order> = z.infer<(typeof Orders)[O]>
+export type { Order, OrderOf }
 export type ResultOf<O extends Order> = Awaited<ReturnType<Operator[O]>>
 
 /** What only a relay that serves can be asked. */
@@ -78,10 +50,11 @@ export interface OperatorOptions {
   readonly serving?: Serving | undefined
 }
 
-export class Operator {
+export class Operator extends ContractOrders {
   readonly #options: OperatorOptions
 
   constructor(options: OperatorOptions) {
+    super(options)
     this.#options = options
   }
 
@@ -105,11 +78,11 @@ export class Operator {
     return true
   }
 
-  /** From now on a restored relay pays credit back. Harmless where nothing was restored. */
+  /** From now on a restored relay pays credit back. */
   async 'confirm-restore'(_order: OrderOf<'confirm-restore'>) {
     const { store } = this.#options
-    await store.commit((batch) => confirmRestore(batch, store.meta))
-    return true
+    const wasHeld = await store.commit((batch) => confirmRestore(batch, store.meta))
+    return { wasHeld }
   }
 
   /** Prices, and all purses together, in satoshi. */
@@ -120,6 +93,7 @@ export class Operator {
     return {
       prices: pricing.at(now()),
       nextPrices: pricing.next(now()),
+      isHeld: isHeld(store, store.meta),
       ledger: { purses, entries, received, returned, earned, reserved, available },
     }
   }

@@ -10,6 +10,8 @@ import type { Subscriber } from '../live.ts'
 import type { Store } from '../store/store.ts'
 import type { Till } from '../till/till.ts'
 import type { Turns } from '../turns.ts'
+import type { Contracts } from '../escrow/contracts.ts'
+import { contractBytes, contractHandlers } from './contracts.ts'
 import * as listings from './listings.ts'
 import * as records from './records.ts'
 import { UsageReports } from './usage.ts'
@@ -43,6 +45,7 @@ export interface HandlerDeps {
   readonly accounts: Accounts
   /** Undefined where no chain is seen. */
   readonly till: () => Till | undefined
+  readonly contracts: () => Contracts | undefined
   /** Refuse, with ERR_BUSY, what the disk has no room for, or the clock no time: what acts is billed by it. */
   readonly admitWrite: (bytes: number) => void
   readonly admitRead: () => void
@@ -65,6 +68,13 @@ const acts: ReadonlySet<RequestType> = new Set<RequestType>([
   'delete',
   'prove',
   'withdraw',
+  'contractOpen',
+  'ContractClientSigned',
+  'ContractPayment',
+  'ContractPaymentRefused',
+  'ContractRefundPayment',
+  'ContractRollover',
+  'ContractState',
 ])
 
 export class Handlers {
@@ -86,6 +96,7 @@ export class Handlers {
       account: (message, session) => listings.account(deps, message, session),
       RequestUsage: (message, session) => this.#usage.answer(message, session),
       withdraw: (message) => withdraw(deps, message),
+      ...contractHandlers(deps),
       quote: async ({ request, from }) => ({
         body: { result: deps.accounts.quoteFor(from, request, deps.now()) },
       }),
@@ -114,6 +125,7 @@ export class Handlers {
       return answerOverhead + listings.pageSize(this.#deps.limits, request.limit) * entryBytes
     if (request.type === 'RequestUsage') return answerOverhead + this.#usage.answerBytes(request)
     if (request.type === 'withdraw') return answerOverhead + withdrawalBytes
+    if (request.type.toLowerCase().startsWith('contract')) return answerOverhead + contractBytes
     return answerOverhead
   }
 }

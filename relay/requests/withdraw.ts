@@ -1,5 +1,6 @@
 /** Credit that its owner has paid back (docs/protocol.md §4.9). */
 import { MarketError } from '../../market/errors.ts'
+import type { Till } from '../till/till.ts'
 import type { Answer, HandlerDeps, Message } from './handlers.ts'
 
 /** A transaction with its unmined ancestors, in base64, and the fields beside it. */
@@ -10,10 +11,13 @@ export async function withdraw(
   { till }: HandlerDeps,
   { request, from, sealed }: Message<'withdraw'>,
 ): Promise<Answer> {
-  const open = till()
-  if (open === undefined)
-    throw new MarketError('ERR_FORBIDDEN', 'this relay sees no chain: nothing is paid in or out here')
   const satoshis = request.satoshis === undefined ? undefined : BigInt(request.satoshis)
-  const result = await open.withdraw({ owner: from, id: sealed.hash, satoshis })
+  const result = await needTill(till()).withdraw({ owner: from, id: sealed.hash, satoshis })
   return { body: { result } }
+}
+
+/** @throws ERR_FORBIDDEN where there is none */
+export function needTill(till: Till | undefined): Till {
+  if (till !== undefined) return till
+  throw new MarketError('ERR_FORBIDDEN', 'this relay has no wallet: it takes and pays back no coins')
 }

@@ -8,16 +8,20 @@
  *     b       body            place                      the record: its text without the content, and the content
  *     c       counters        owner                      what an owner holds and has moved
  *     d       deposit         owner txid                 a payment with coins, and what became of it (payments.ts)
+ *     e       escrow          owner                      which contract an owner has, and which he opens (contracts.ts)
  *     f       followed        a key of d or w            what a block may still change; empty
  *     g       grant           hash                       the place of the entry that a grant with this id became
  *     h       head            owner recordId             the facts of a record, or the tombstone of a deleted one
  *     i       inbox           receiver place             one entry of an inventory, decoded without its head or body
  *     j       inbox by owner  receiver owner place       the same
+ *     k       contract        id                         a contract: its state, and what it needs to go on
  *     l       ledger          owner place                an entry: what happened to a purse
  *     m       meta            name                       this store, its last place and sweep, its prices and totals
+ *     n       not over        id                         what a block or the time may still change of a contract; empty
  *     o       outbox          owner place                one entry of an inventory
  *     p       pull log        owner place                a pull: the receiver's signed read, as the owner may audit it
  *     q       answered        until hash                 a request that was answered and must not act twice
+ *     s       stake           txid vout                  an output that is in a contract, or was to be
  *     t       lapse           time owner purse           whose purse lapses then
  *     u       purse           owner purse                the state of a purse: the sum of its entries
  *     v       unmined         owner                      what of his credit rests on payments that are in no block
@@ -42,7 +46,17 @@ export const countersKey = (owner: Key): Buffer => identityKey('c', owner)
 export const accountKey = (owner: Key): Buffer => identityKey('a', owner)
 export const grantKey = (hash: Hash): Buffer => Buffer.concat([Buffer.from('g'), Buffer.from(hash, 'hex')])
 export const metaKey = (
-  name: 'store' | 'place' | 'sweep' | 'prices' | 'totals' | 'newcomers' | 'unmined' | 'confirmed',
+  name:
+    | 'store'
+    | 'place'
+    | 'sweep'
+    | 'prices'
+    | 'totals'
+    | 'newcomers'
+    | 'unmined'
+    | 'confirmed'
+    | 'trail'
+    | 'draining',
 ): Buffer => Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
   Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])
@@ -96,6 +110,18 @@ export const ofFollowedKey = (key: Buffer): { table: 'd' | 'w'; owner: Key; hash
   owner: key.toString('hex', 2, 2 + identityBytes),
   hash: key.toString('hex', 2 + identityBytes),
 })
+
+export const escrowKey = (owner: Key): Buffer => identityKey('e', owner)
+export const contractKey = (table: 'k' | 'n', id: Hash): Buffer =>
+  Buffer.concat([Buffer.from(table), Buffer.from(id, 'hex')])
+export const stakeKey = ({ txid, vout }: { readonly txid: Hash; readonly vout: number }): Buffer =>
+  placeKey(Buffer.concat([Buffer.from('s'), Buffer.from(txid, 'hex')]), vout)
+/** All contracts, or those that are not over. */
+export const allContracts = (table: 'k' | 'n'): { gte: Buffer; lt: Buffer } => ({
+  gte: Buffer.from(table),
+  lt: Buffer.of(table.charCodeAt(0) + 1),
+})
+export const contractOfKey = (key: Buffer): Hash => key.toString('hex', 1)
 
 /** Bounds of a scan that meets every row there is. */
 export const everything = { gte: Buffer.of(0), lt: Buffer.of(255) }

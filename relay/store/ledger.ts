@@ -15,7 +15,7 @@ import {
   book,
   findPurse,
   type NewPurse,
-  nothing,
+  noRecord,
   openPurse,
   pursesOf,
   purseOf,
@@ -98,7 +98,7 @@ export function bookBought(batch: Batch, { path, bytes, prices }: Purchase): boo
     return purses.affords(found, units)
   })
   if (purse === undefined) return false
-  const facts = { ...nothing, ...prices, what: 'bought' as const, recordId, note: owner, bytes }
+  const facts = { ...noRecord, ...prices, what: 'bought' as const, recordId, note: owner, bytes }
   book(batch, { owner: reader, purse, place: batch.nextPlace(), facts })
   return true
 }
@@ -155,7 +155,7 @@ export function bookReceived(batch: Batch, deposit: Deposit): number {
     owner,
     purse,
     place,
-    facts: { ...nothing, what: 'received', note },
+    facts: { ...noRecord, what: 'received', note },
     amount: { received: satoshi },
   })
   return place
@@ -173,7 +173,7 @@ export function bookReturned(
       owner,
       purse,
       place: batch.nextPlace(),
-      facts: { ...nothing, what: 'returned', note },
+      facts: { ...noRecord, what: 'returned', note },
       amount: { returned },
     })
   return returned
@@ -189,7 +189,7 @@ export function bookReversed(
   { owner, purse, satoshi, note }: Omit<Deposit, 'lapses' | 'serviceEnd'>,
 ): number {
   const place = batch.nextPlace()
-  const facts = { ...nothing, what: 'returned' as const, note }
+  const facts = { ...noRecord, what: 'returned' as const, note }
   book(batch, { owner, purse, place, facts, amount: { returned: satoshi } })
   return place
 }

@@ -153,7 +153,7 @@ function putPayment(
 }
 
 /** What a payment adds to the sums of what is unmined. */
-export const restOf = (payment: Payment | undefined) => ({
+const restOf = (payment: Payment | undefined) => ({
   resting: payment?.state === 'unmined' ? payment.credited : 0,
   pending: payment?.state === 'unmined' ? payment.satoshis - payment.credited : 0,
   unsent: payment?.state === 'taken' ? 1 : 0,

@@ -1,4 +1,7 @@
-/** How an entry gets into the books: with the purse it changes and the totals of all purses, in one batch. Used by ledger.ts alone. */
+/**
+ * How an entry gets into the books: with the purse it changes and the totals of all purses, in one batch. Used by
+ * ledger.ts alone.
+ */
 import type { Key } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { damaged } from './codec.ts'
@@ -92,7 +95,7 @@ export function purseOf(from: Reader, owner: Key, name: string): Purse {
 }
 
 /** The facts of an entry about no record. */
-export const nothing = {
+export const noRecord = {
   record: 0,
   recordId: '',
   note: '',

@@ -167,6 +167,10 @@ export function chainPull(purse: Purse, pull: ChainedPull): void {
   purse.chain = toHex(usageAfter(fromHex(purse.chain), { ...pull, seq: purse.pulls }))
 }
 
+/** Owed at `at`, as if no record had ended that is live. */
+export const floorOwed = ({ spent, rate, rateStart }: Purse, at: number): number =>
+  floorSatoshi(spent + rate * BigInt(at) - rateStart)
+
 /** What an account says of a purse at `at`: the storage of live records up to then is owed. */
 export interface Statement {
   readonly owed: number

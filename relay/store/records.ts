@@ -24,6 +24,7 @@ import {
   Expiry,
   type Head,
   IndexRow,
+  isBilled,
   type RecordHead,
   type StoredHead,
 } from './rows.ts'
@@ -147,6 +148,17 @@ export function expireRecord(
   }
 }
 
+/** What pays for it has ended at `until`; it is kept for the time of grace from then on. */
+export function stopPaying(batch: RecordBatch, id: Id, until: number): void {
+  const head = headOf(batch, id)
+  if (head === undefined || head.state !== 'stored' || !isBilled(head)) return
+  const stopped = Math.min(until, head.paidUntil)
+  bookEnd(batch, { ...id, head }, { what: 'unpaid', until: stopped })
+  batch.del(keys.expiryKey(endOf(head), head.place))
+  // Its receipt is the same for ever.
+  putHead(batch, id, { ...head, state: 'unpaid', stopped })
+}
+
 /** Removes what has expired; its storage is owed to its end, however late this is noticed. */
 function expire(batch: RecordBatch, id: Id, head: Head): void {
   if (head.state === 'stored') bookEnd(batch, { ...id, head }, { what: 'expired', until: head.paidUntil })
@@ -157,7 +169,7 @@ function expire(batch: RecordBatch, id: Id, head: Head): void {
 export function endOf(head: Head): number {
   if (head.state === 'deleted') return head.expires
   const graceMs = head.state === 'unpaid' ? protocolLimits.graceMs : 0
-  return Math.min(head.expires, head.paidUntil + graceMs)
+  return Math.min(head.expires, (head.stopped ?? head.paidUntil) + graceMs)
 }
 
 /** The head of the record at exactly this path, if a reader may be told of it. */

@@ -24,13 +24,15 @@ const recordFields = {
 const RecordHead = row('record head', 4, recordFields)
 /** A record that is kept for a while though nobody pays for it any more: what it cost was booked. */
 const UnpaidHead = row('unpaid record', 5, recordFields)
+/** The same of one whose contract ended before what its receipt says. */
+const StoppedHead = row('stopped record', 6, { ...recordFields, stopped: uint })
 
 /** What stays of a deleted record for a while, so that its id does not mean two things and its receipt can be asked for again. */
 const Tombstone = row('tombstone', 2, { place: uint, receiver: key, expires: uint })
 
 export type RecordHead = RowOf<typeof RecordHead>
 export type Tombstone = RowOf<typeof Tombstone>
-export type StoredHead = { state: 'stored' | 'unpaid' } & RecordHead
+export type StoredHead = { state: 'stored' | 'unpaid'; stopped?: number } & RecordHead
 export type Head = StoredHead | ({ state: 'deleted' } & Tombstone)
 
 /** In its purse: paid for, and of a relay that did not take it free of charge. */
@@ -38,6 +40,7 @@ export const isBilled = (head: StoredHead): boolean => head.state === 'stored' &
 
 export function encodeHead(head: Head): Buffer {
   if (head.state === 'deleted') return Tombstone.encode(head)
+  if (head.stopped !== undefined) return StoppedHead.encode({ ...head, stopped: head.stopped })
   return (head.state === 'unpaid' ? UnpaidHead : RecordHead).encode(head)
 }
 
@@ -45,6 +48,7 @@ export function decodeHead(bytes: Buffer): Head {
   const kind = kindOf(bytes)
   if (kind === 2) return { state: 'deleted', ...Tombstone.decode(bytes) }
   if (kind === 5) return { state: 'unpaid', ...UnpaidHead.decode(bytes) }
+  if (kind === 6) return { state: 'unpaid', ...StoppedHead.decode(bytes) }
   return { state: 'stored', ...RecordHead.decode(bytes) }
 }
 

@@ -41,40 +41,56 @@ export function isHeld(from: Reader, { restoredAt }: Meta): boolean {
   return confirmed === undefined || NumberRow.decode(confirmed).value < restoredAt
 }
 
-export const confirmRestore = (batch: Batch, { restoredAt = 0 }: Meta): void =>
-  batch.put(confirmedRow, NumberRow.encode({ value: restoredAt }))
+/** Returns whether there was anything to confirm. */
+export function confirmRestore(batch: Batch, meta: Meta): boolean {
+  const wasHeld = isHeld(batch, meta)
+  if (wasHeld) batch.put(confirmedRow, NumberRow.encode({ value: meta.restoredAt ?? 0 }))
+  return wasHeld
+}
 
 const confirmedRow = keys.metaKey('confirmed')
 
 /** What may be paid back: nothing that rests on payments which may vanish. */
-export const withdrawable = (from: Reader, owner: Key): number =>
+const withdrawable = (from: Reader, owner: Key): number =>
   Math.max(0, creditOf(from, owner) - unminedOf(from, owner).resting)
 
+export interface WithdrawalTerms {
+  /** Undefined: all there is. */
+  readonly satoshis: number | undefined
+  readonly fee: number
+}
+
 /**
- * The withdrawal as it was ordered before, unless it failed; else it leaves the purse now.
+ * What an order comes to, satoshi; one that failed before to what it came to then.
  * @throws ERR_INSUFFICIENT_FUNDS with what can be withdrawn, ERR_MALFORMED for what the fee would eat up
  */
-export function orderWithdrawal(
-  batch: Batch,
-  name: Name,
-  { satoshis, fee }: { readonly satoshis: number | undefined; readonly fee: number },
-): Withdrawal {
-  const before = findWithdrawal(batch, name)
-  if (before !== undefined && before.state !== 'failed') return before
-  const { owner, hash: id } = name
-  const most = withdrawable(batch, owner)
-  const amount = before?.satoshis ?? satoshis ?? most
+export function amountOf(from: Reader, name: Name, { satoshis, fee }: WithdrawalTerms): number {
+  const { owner } = name
+  const most = withdrawable(from, owner)
+  const amount = findWithdrawal(from, name)?.satoshis ?? satoshis ?? most
   if (satoshis !== undefined && satoshis <= fee)
     throw new MarketError('ERR_MALFORMED', `the network's fee of ${fee} satoshi would leave nothing`)
   if (amount > most || amount <= fee) {
-    const { resting } = unminedOf(batch, owner)
+    const { resting } = unminedOf(from, owner)
     const waits = resting > 0 ? `, for credit on payments that are in no block yet waits` : ''
     const extras = { available: String(most), fee: String(fee) }
     const sentence = `${most} satoshi can be withdrawn, less the fee of ${fee}${waits}`
     throw new MarketError('ERR_INSUFFICIENT_FUNDS', sentence, { extras })
   }
+  return amount
+}
+
+/**
+ * The withdrawal as it was ordered before, unless it failed; else it leaves the purse now.
+ * @throws as `amountOf`
+ */
+export function orderWithdrawal(batch: Batch, name: Name, terms: WithdrawalTerms): Withdrawal {
+  const before = findWithdrawal(batch, name)
+  if (before !== undefined && before.state !== 'failed') return before
+  const { owner, hash: id } = name
+  const amount = amountOf(batch, name, terms)
   const place = bookReversed(batch, { owner, purse, satoshi: amount, note: `withdrawal ${id}` }) // there is as much
-  const ordered = { satoshis: amount, fee, at: batch.now, ...before, txid: '', tx: '' }
+  const ordered = { satoshis: amount, fee: terms.fee, at: batch.now, ...before, txid: '', tx: '' }
   const after: Withdrawal = { ...ordered, state: 'ordered', height: 0, place }
   putWithdrawal(batch, name, after)
   return after

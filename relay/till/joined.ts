@@ -15,12 +15,15 @@ export class Joined<T> {
     return this.#running.has(idOf(name))
   }
 
-  /** @throws ERR_BUSY, and what `act` throws */
-  run(name: Name, act: () => Promise<T>): Promise<T> {
+  /**
+   * @param mostOfOwner so many of his at once, with this one
+   * @throws ERR_BUSY, and what `act` throws
+   */
+  run(name: Name, act: () => Promise<T>, mostOfOwner = this.#most): Promise<T> {
     const id = idOf(name)
     const running = this.#running.get(id)
     if (running !== undefined) return running
-    if (this.#running.size >= this.#most)
+    if (this.#running.size >= this.#most || this.#countOf(name) >= mostOfOwner)
       return Promise.reject(
         new MarketError('ERR_BUSY', 'too much money is being moved: ask again', {
           extras: { retryAfterMs: 1000 },
@@ -29,6 +32,10 @@ export class Joined<T> {
     const done = act().finally(() => this.#running.delete(id))
     this.#running.set(id, done)
     return done
+  }
+
+  #countOf({ owner }: Name): number {
+    return [...this.#running.keys()].filter((id) => id.startsWith(owner)).length
   }
 
   /** Resolves when nothing is under way. */

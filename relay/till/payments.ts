@@ -2,6 +2,7 @@
  * Payments on their way from a stranger's hands into a purse: verified, remembered, sent, credited; and what blocks and double
  * spends make of them later. Each step is on disk before the next begins, and may be repeated.
  */
+import { setImmediate } from 'node:timers/promises'
 import type { Chain } from '../../contracts/chain/chain.ts'
 import { type Beef, lineage, verifyBeef } from '../../contracts/transaction/beef.ts'
 import { fromBase64 } from '../../market/bytes.ts'
@@ -26,10 +27,12 @@ export interface Presented {
   readonly beef: Beef
 }
 
-/** What the scripts of one payment may cost, about 1 µs each; plain payments (P2PKH) cost none of it. */
+/** What the scripts of one payment and its unmined ancestors may cost, about 1 µs each: five hundred plain inputs (P2PKH). */
 const scriptUnits = 100_000
 /** Verified, or sent, at once. */
 const mostAtOnce = 16
+/** Of them, for one payer who presents them: the others must not wait for him. */
+const mostOfPayer = 4
 
 export class Payments {
   readonly #parts: TillParts
@@ -46,11 +49,12 @@ export class Payments {
   /**
    * Brings a payment into its purse, as far as it may be there; whoever asks for it meanwhile gets the same.
    * @param presented absent: one that is remembered
-   * @throws ERR_TRANSACTION_REFUSED, ERR_CONFLICT for one that is forgotten then, unless it was credited before; anything else
+   * @throws ERR_BUSY when too many are under way; ERR_TRANSACTION_REFUSED, ERR_CONFLICT for one that is forgotten then, unless it was credited before; anything else
    * for one that is sent again if it was remembered
    */
   bring(name: Name, presented?: Presented): Promise<Payment> {
-    return this.#joined.run(name, () => this.#bring(name, presented))
+    const mostOfOwner = presented === undefined ? mostAtOnce : mostOfPayer
+    return this.#joined.run(name, () => this.#bring(name, presented), mostOfOwner)
   }
 
   /** What became of it meanwhile. @param tip height of the chain */
@@ -107,7 +111,7 @@ export class Payments {
     const { members, subject } = beef
     admit(payment.tx.length)
     const part = { members: lineage(members, [subject.txid]), subject }
-    await verifyBeef(part, chain, { left: scriptUnits })
+    await verifyBeef(part, chain, { left: scriptUnits, giveWay: setImmediate })
     return store.commit((batch) => rememberPayment(batch, name, payment), payment.tx.length)
   }
 

@@ -41,7 +41,7 @@ export interface WithdrawalOrder {
 }
 
 /** Of one payment, in base64: three hundred unmined ancestors take a tenth of it. */
-const beefDigits = 2 << 20
+export const beefDigits = 2 << 20
 /** Rows that are looked at together: those who pay now need room too. */
 const followedAtOnce = 8
 

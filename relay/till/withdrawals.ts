@@ -13,6 +13,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { type Fate, type Name, stopFollowing } from '../store/payments.ts'
 import {
+  amountOf,
   findWithdrawal,
   isHeld,
   orderWithdrawal,
@@ -52,7 +53,7 @@ export class Withdrawals {
   pay(name: Name, satoshis: number | undefined): Promise<Withdrawal> {
     return this.#joined.run(name, async () => {
       const before = findWithdrawal(this.#parts.store, name)
-      if (before?.state === 'sent') return before
+      if (before?.state === 'sent') return this.#proven(before)
       this.#checkHeld()
       return this.#send(name, before?.state === 'ordered' ? before : await this.#order(name, satoshis))
     })
@@ -96,8 +97,21 @@ export class Withdrawals {
     const { store, wallet, admit } = this.#parts
     admit(0)
     const rate = Math.min(await wallet().chain.feeRate(), mostPaidFeeRate)
-    const fee = feeFor(transactionBytes, rate)
-    return store.commit((batch) => orderWithdrawal(batch, name, { satoshis, fee }))
+    const terms = { satoshis, fee: feeFor(transactionBytes, rate) }
+    const amount = amountOf(store, name, terms)
+    // To book it out and in again would leave rows for ever, as often as somebody asks.
+    if (!(await wallet().canPay(amount - terms.fee))) throw laterOn(poor)
+    return store.commit((batch) => orderWithdrawal(batch, name, terms))
+  }
+
+  /** By the blocks of now, as long as its coins are known: what proved it then may have left the chain. */
+  async #proven(paid: Withdrawal): Promise<Withdrawal> {
+    try {
+      return { ...paid, tx: toBase64(await this.#parts.wallet().store.beef(paid.txid)) }
+    } catch (error) {
+      if (error instanceof MarketError) return paid
+      throw error
+    }
   }
 
   async #send(name: Name, { satoshis, fee }: Withdrawal): Promise<Withdrawal> {
@@ -110,7 +124,7 @@ export class Withdrawals {
         await this.#make(coins, { name, label, satoshis: satoshis - fee })
       } catch (error) {
         const isPoor = error instanceof MarketError && error.code === 'ERR_INSUFFICIENT_FUNDS'
-        if (isPoor) return this.#fail(name, '', 'this relay has too few coins at hand')
+        if (isPoor) return this.#fail(name, '', poor)
         // What is said of one that was made is looked up below.
         if ((await actionOf(coins, label)) === undefined && !isReviewed(error)) throw error
       }
@@ -163,11 +177,15 @@ export class Withdrawals {
     const height = wallet().store.place()?.height ?? 0
     await store.commit((batch) => settleWithdrawal(batch, name, { state: 'reversed', height, txid }))
     log.warn({ owner: name.owner, withdrawal: name.hash, reason: why }, 'a withdrawal could not be paid')
-    throw new MarketError('ERR_BUSY', `${why}: the credit is as it was before, ask again later`, {
-      extras: { retryAfterMs: poorRetryMs },
-    })
+    throw laterOn(why)
   }
 }
+
+const poor = 'this relay has too few coins at hand'
+const laterOn = (why: string): MarketError =>
+  new MarketError('ERR_BUSY', `${why}: the credit is as it was before, ask again later`, {
+    extras: { retryAfterMs: poorRetryMs },
+  })
 
 /** The one that was made for it, and may be, or is, in the network; what a crash left unsigned gives its coins back. */
 async function actionOf(coins: EmbeddedWallet, label: string): Promise<Action | undefined> {

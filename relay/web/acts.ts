@@ -71,7 +71,7 @@ export async function put(deps: ActDeps, record: SealedRecord, visit: Visit): Pr
     const reply = canonicalize(inOrder({ type: 'reply', re: record.hash, ...body }))
     return await service.seal(visit.from, reply)
   } catch (error) {
-    throw required(error, debtOf(deps, visit.from))
+    throw priced(error, debtOf(deps, visit.from))
   }
 }
 
@@ -85,8 +85,15 @@ export function priceOfRead(deps: ActDeps, path: RecordPath, { from }: Visit): n
   return priceOf(store, path.receiver, { bytes: head.bytes, prices })
 }
 
-/** One read. @throws ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_PAYMENT_REPLAYED, ERR_BUSY; ERR_PAYMENT_REQUIRED with `satoshisRequired` */
-export async function get(deps: ActDeps, path: RecordPath, { visit, taken }: Getting): Promise<string> {
+/**
+ * One read; the text of the record.
+ * @throws ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_PAYMENT_REPLAYED, ERR_BUSY; ERR_PAYMENT_REQUIRED with `satoshisRequired`
+ */
+export async function get(
+  deps: ActDeps,
+  path: RecordPath,
+  { visit, taken }: { visit: Visit; taken: Taken | undefined },
+): Promise<string> {
   checkReader(path, visit.from)
   const { store, now, admitRead } = deps.means
   visit.makeRoom(answerOverhead)
@@ -109,11 +116,6 @@ export async function get(deps: ActDeps, path: RecordPath, { visit, taken }: Get
     case 'replayed':
       throw new MarketError('ERR_PAYMENT_REPLAYED', 'this payment was answered as often as it may be')
   }
-}
-
-export interface Getting {
-  readonly visit: Visit
-  readonly taken: Taken | undefined
 }
 
 /** The same payment is the same purchase for a while; whatever comes after that is one more read. */
@@ -140,7 +142,10 @@ const Listed = Inventory.omit({ type: true, detail: true })
 const numbers: ReadonlySet<string> = new Set(['afterTs', 'beforeTs', 'limit'])
 const digits = /^(?:0|[1-9][0-9]{0,15})$/
 
-/** A page of what was sent by `of.owner` to `of.receiver`; without `of` of all that the sender may read. @throws ERR_FORBIDDEN, ERR_MALFORMED, ERR_EXPIRED */
+/**
+ * A page of what was sent by `of.owner` to `of.receiver`; without `of` of all that the sender may read.
+ * @throws ERR_FORBIDDEN, ERR_MALFORMED, ERR_EXPIRED
+ */
 export async function list(
   { means: { store, limits } }: ActDeps,
   query: Record<string, string | string[]>,
@@ -191,7 +196,7 @@ function checkReader({ receiver }: RecordPath, from: Key): void {
 const debtOf = ({ till }: ActDeps, owner: Key): number => Math.max(0, -(till?.creditOf(owner).available ?? 0))
 
 /** A refusal that names a quote says in a number too what is to be paid. */
-function required(error: unknown, debt: number): unknown {
+function priced(error: unknown, debt: number): unknown {
   if (!(error instanceof MarketError) || error.code !== 'ERR_PAYMENT_REQUIRED') return error
   const { quote } = error.extras as { quote?: { satoshis: string } } // as accounts.ts makes it
   if (quote === undefined) return error

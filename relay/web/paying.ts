@@ -6,22 +6,23 @@ import { MarketError } from '../../market/errors.ts'
 import { sha256 } from '../../market/hash.ts'
 import { fromUtf8, toHex } from '../../market/bytes.ts'
 import type { Key } from '../../market/units.ts'
-import type { Taken, Till } from '../till/till.ts'
+import type { Gate } from '../admission.ts'
+import { beefDigits, type Taken, type Till } from '../till/till.ts'
 import { isMultipart, readMultipart } from './multipart.ts'
 
-/** Of the JSON of one payment in a body: what the till takes (2 MiB of base64), and its names. */
-const paymentBytes = (2 << 20) + 4096
+/** Of the JSON of one payment in a body: what the till takes, and its names. */
+const paymentBytes = beefDigits + 4096
 /** How soon a block may have come. */
 const blockMs = 60_000
 
-/** A request that may be paid for, less its payment. */
-export interface Presented {
-  readonly body: Buffer
-  readonly payment: WebPayment | undefined
-}
-
-/** Finds the payment in a header (BRC-105) or in a part of the body (BRC-118). @throws ERR_MALFORMED, ERR_MALFORMED_PAYMENT */
-export function findPayment({ headers }: FastifyRequest, given: Buffer): Presented {
+/**
+ * A request without its payment, which is in a header (BRC-105) or in a part of the body (BRC-118).
+ * @throws ERR_MALFORMED, ERR_MALFORMED_PAYMENT
+ */
+export function takeApart(
+  { headers }: FastifyRequest,
+  given: Buffer,
+): { readonly body: Buffer; readonly payment: WebPayment | undefined } {
   const header = headers[paymentHeaders.payment]
   const type = headers['content-type']
   if (!isMultipart(type))
@@ -49,6 +50,9 @@ export interface Payable {
   /** `usedFor` of the request. */
   readonly what: string
   readonly reply: FastifyReply
+  /** Counts what was forged; who forges too much is refused for a while. */
+  readonly gate: Pick<Gate, 'checkAddress' | 'countFailure'>
+  readonly caller: { readonly address: string; readonly now: number }
   /** Satoshi, asked for only where a payment is there; 0: any amount will do. */
   price(): number
 }
@@ -56,10 +60,10 @@ export interface Payable {
 /**
  * Does what may have to be paid for. Where no purse bears it and nothing was paid, it is offered for sale; a payment that is
  * there is taken first, and is never answered by 402: what it does not use is its payer's credit.
- * @throws what `act` and `Till.take` throw; with `txid` and `broadcast` once a payment is there
+ * @throws what `act` and `Till.take` throw, ERR_LIMIT; with `txid` and `broadcast` once a payment is there
  */
 export async function whenPaid<T>(request: Payable, act: (taken?: Taken) => Promise<T>): Promise<T> {
-  const { till, from, payment, what, reply } = request
+  const { till, from, payment, what, reply, gate, caller } = request
   if (payment === undefined)
     try {
       return await act()
@@ -70,7 +74,15 @@ export async function whenPaid<T>(request: Payable, act: (taken?: Taken) => Prom
     const extras = { broadcast: false }
     throw new MarketError('ERR_FORBIDDEN', 'this relay takes no payments', { extras })
   }
-  const taken = await till.take(from, payment, { price: unsent(request.price), what })
+  const price = unsent(() => {
+    gate.checkAddress(caller)
+    return request.price()
+  })
+  const taken = await till.take(from, payment, { price, what }).catch((error: unknown) => {
+    // It may have cost us a hundred milliseconds.
+    if (error instanceof MarketError && error.code === 'ERR_MALFORMED_PAYMENT') gate.countFailure(caller)
+    throw error
+  })
   reply.header(paymentHeaders.paid, String(taken.satoshis)).header(paymentHeaders.reference, taken.txid)
   try {
     return await act(taken)

@@ -522,6 +522,44 @@ t.test('a queued message that turns out to lack credit waits for its sender, who
   t.match(flushed, { delivered: 1, queued: 0 })
 })
 
+t.test('what waits for credit goes up with the next pull or message after a grant', async (t) => {
+  t.testdir()
+  const [dear, paid] = [await shop(t, 'dear'), await shop(t, 'paid')]
+  const way = await gate(t, dear)
+  const { alice } = await two(t, [way, paid])
+  await paid.grant(alice, 100_000)
+  for (const text of ['one', 'two', 'three']) await command(alice, 'send', 'Bob', '--text', text)
+  const waiting = () => kept(alice, '.refused').length
+  t.equal(waiting(), 3)
+  let writes = 0
+  way.isShut = (body) => /"type":"(?:write|store)"/.test(body) && ++writes < 0
+
+  await command(alice, 'pull')
+  t.equal(writes, 1, 'where it is refused once more, the others are not offered')
+  t.equal(waiting(), 3)
+  await dear.grant(alice, 100_000)
+  await command(alice, 'pull')
+  t.equal(waiting(), 0)
+
+  alice.notices.length = 0
+  const outbox = await alice.client.outbox()
+  t.match(outbox, [{ accepted: { length: 2 } }, { accepted: { length: 2 } }, { accepted: { length: 2 } }])
+})
+
+t.test('a relay that is busy for long: its own reason is told', async (t) => {
+  t.testdir()
+  const free = await startTestRelay(join(t.testdirName, 'free'))
+  const dear = await startTestRelay(join(t.testdirName, 'dear'), { args: [] })
+  t.teardown(() => Promise.all([free.close(), dear.close()]))
+  const { alice } = await two(t, [free, dear])
+  await dear.operator['set-prices'](prices)
+
+  const sent = await command(alice, 'send', 'Bob', '--text', 'hello')
+
+  t.match(sent, { code: exit.ok, rows: [{ relays: [free.key] }] })
+  t.match(sent.stderr, `warning: ${dear.url} refuses: ERR_BUSY: nothing is sold before the quotes`)
+})
+
 t.test('a quote that its own prices contradict, or that is over, is not believed', async (t) => {
   t.testdir()
   const quotes: Record<string, unknown>[] = [

@@ -229,6 +229,33 @@ t.test('a relay that bills what it does not hold is caught by its own word', asy
   t.match(stdout, /proven: failed-proof: .* there is no such record/)
 })
 
+t.test('what was stored free of charge and dropped has its evidence too', async (t) => {
+  t.testdir()
+  const relay = await shop(t, 'relay', ['--open'])
+  const lie: Lie = {
+    other(type, body) {
+      if (type !== 'prove') return
+      delete body.result
+      Object.assign(body, { code: 'ERR_NOT_FOUND', error: 'no such record is held' })
+    },
+  }
+  const way = await lyingWay(t, relay, lie)
+  const { alice, to } = await couple(t, [way], [relay])
+  await alice.client.send(to, 'for nothing')
+
+  const { ran, kinds, proven, checked } = await expose(t, alice, '--prove', '1')
+
+  t.equal(ran.code, exit.forged)
+  t.same(kinds, ['failed-proof'])
+  t.same(
+    ran.rows.filter(({ event }) => event === 'purse'),
+    [],
+  )
+  t.same(proven, ['failed-proof'])
+  t.equal(checked.code, exit.ok)
+  t.match(checked.rows[0], { event: 'file', account: '', isProven: true })
+})
+
 t.test('a pull billed to another purse than that of its record', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay', ['--grant-new', '1000000'])
@@ -308,7 +335,7 @@ t.test('what is no evidence is refused, and an audit in words says what there is
   t.equal(absent.code, 5)
   t.equal(wordless.code, 2)
   t.equal(fine.code, exit.ok)
-  t.match(fine.stdout, /PURSE +VERDICT +CLAIMED +SUPPORTED +UNPROVEN +FORGED +TO PAY/)
+  t.match(fine.stdout, /PURSE +VERDICT +CLAIMED +SUPPORTED +UNPROVEN +FORGED\n/)
   t.match(fine.stdout, /grant +explained/)
   t.match(fine.stdout, /2 proofs of storage, .*: all good/)
 })

@@ -6,7 +6,7 @@ import t from 'tap'
 import { type AuditedAt, fromKeyWallet, type PurseAudit } from '../../client/index.ts'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import { seal } from '../../market/envelope.ts'
-import { couple, lyingWay, movedClock, shop } from '../fixtures/audited.ts'
+import { couple, lyingWay, movedClock, richCouple, shop } from '../fixtures/audited.ts'
 import { type Person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
@@ -38,10 +38,7 @@ async function pullAndAck({ client }: Person): Promise<void> {
 t.test('writes, pulls, deletions, expiry and proofs: every satoshi is explained', async (t) => {
   t.testdir()
   const clock = movedClock(t)
-  const relay = await shop(t, 'relay')
-  const { alice, bob, to } = await couple(t, [relay], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { relay, alice, bob, to } = await richCouple(t)
   for (const text of ['one', 'two', 'three'])
     await alice.client.send(to, text, { ttlSeconds: 3600, maxPulls: 2 })
   const { recordId } = await alice.client.send(to, 'to be deleted')
@@ -217,10 +214,7 @@ t.test('what is long over is summed up, and its lines are read no more', async (
 t.test('an ack that comes when its record is forgotten still counts', async (t) => {
   t.testdir()
   const clock = movedClock(t)
-  const relay = await shop(t, 'relay')
-  const { alice, bob, to } = await couple(t, [relay], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { relay, alice, bob, to } = await richCouple(t)
   await alice.client.send(to, 'hello', { ttlSeconds: 3600 })
   await bob.client.pull()
   clock.ms += 2 * hourMs
@@ -236,10 +230,7 @@ t.test('an ack that comes when its record is forgotten still counts', async (t) 
 
 t.test('each read is acknowledged once, and no more of them than there may be', async (t) => {
   t.testdir()
-  const relay = await shop(t, 'relay')
-  const { alice, bob, to } = await couple(t, [relay], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { relay, alice, bob, to } = await richCouple(t)
   const { recordId } = await alice.client.send(to, 'hello', { maxPulls: 2 })
   const pulls = ['aa', 'aa', 'bb', 'cc'].map((hex) => ({ recordId, re: hex.repeat(32), bytes: 1 }))
   const foreign = [{ recordId: 'unknown', re: 'dd'.repeat(32), bytes: 1 }]
@@ -258,10 +249,7 @@ t.test('each read is acknowledged once, and no more of them than there may be', 
 
 t.test('an audit pulls acks, and leaves messages to be pulled', async (t) => {
   t.testdir()
-  const relay = await shop(t, 'relay')
-  const { alice, bob, to } = await couple(t, [relay], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { alice, bob, to } = await richCouple(t)
   await alice.client.send(to, 'hello')
   await pullAndAck(bob)
   await bob.client.send(alice.client.identity, 'news')

@@ -179,6 +179,54 @@ t.test('answers that are lost cost nothing twice', async (t) => {
   t.match((await alice(['account', address])).rows, [{ available: '0', returned: '5000' }])
 })
 
+t.test('what the backup of the coins takes from new credit is told', async (t) => {
+  const { devnet, address, alice } = await setUp(t)
+  await alice(['init', '--label', 'Alice'])
+  await alice(['wallet', 'faucet', '100000'])
+  await devnet.node.mine(1)
+  await alice(['deposit', address, '6000'])
+  await alice(['relays', 'add', address])
+
+  const paid = await alice(['deposit', address, '1000'], { tty: true, stdin: 'y\n' })
+  const told = /(\d+) before, (\d+) satoshi now, (\d+) after the backup of your coins/.exec(paid.stdout)
+  const [before, now, after] = (told ?? []).slice(1).map(Number)
+  t.equal(now, before! + 1000)
+  t.ok(after! < now!)
+  t.match((await alice(['account', address])).rows, [{ available: String(after) }])
+
+  const note = /your relays keep an encrypted backup of your coins, paid from your credit/
+  t.match(paid.stderr, note, 'said once')
+  t.notMatch((await alice(['deposit', address, '1000', '--yes'], { tty: true })).stderr, note)
+  const entries = (await alice(['account', address], { tty: true })).stdout
+  t.match(entries, / write {2}reserved \d+, spent \d+ {2}backup of your coins\n/)
+  t.notMatch(entries, / write .* [0-9a-f]{32}/)
+})
+
+t.test('what waited for credit goes up with the deposit, and that is told', async (t) => {
+  const { devnet, address, alice, bob } = await setUp(t)
+  const other = await startTestRelay(join(t.testdirName, 'other'))
+  t.teardown(() => other.close())
+  await alice(['init', '--label', 'Alice', '--relay', address, '--relay', `${other.url}#${other.key}`])
+  await bob(['init', '--label', 'Bob'])
+  await alice(['friend', 'add', '-'], { stdin: (await bob(['id'])).stdout })
+  for (const text of ['one', 'two']) {
+    const sent = await alice(['send', 'Bob', '--text', text])
+    t.match(sent, { rows: [{ relays: [other.key] }], stderr: /warning: .* needs \d+ satoshi for this/ })
+  }
+  await alice(['wallet', 'faucet', '100000'])
+  await devnet.node.mine(1)
+
+  const paid = await alice(['deposit', address, '6000'], { tty: true, stdin: 'y\n' })
+
+  t.match(paid, { code: exit.ok, stdout: /went up with it: 2 of your records that waited for this relay/ })
+  const { rows } = await alice(['outbox'])
+  t.match(rows, [
+    { state: 'delivered', accepted: { length: 2 }, refused: [] },
+    { state: 'delivered', accepted: { length: 2 }, refused: [] },
+  ])
+  t.notMatch((await alice(['deposit', address, '500', '--yes'], { tty: true })).stdout, /went up/)
+})
+
 t.test('a connected wallet pays, and is paid back', async (t) => {
   const { devnet, address, alice, until } = await setUp(t)
   const parts = { keys: keysOf('the wallet of alice'), chain: devnet.chain, now: () => startMs }

@@ -1,8 +1,10 @@
 /** Money into a relay and back: what is asked before it is spent, and what becomes of it when answers are lost. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import t, { type Test } from 'tap'
 import { Client } from '../../client/index.ts'
+import type { Withdrawal } from '../../contracts/payment.ts'
 import { MarketError } from '../../market/errors.ts'
 import { openDevnet } from '../fixtures/chain.ts'
 import { startTill } from '../fixtures/lying-till.ts'
@@ -60,6 +62,49 @@ t.test('a deposit: what it will be is asked, what it was is told', async (t) => 
   t.same(kept(), [])
 })
 
+t.test('interrupted at the question: nothing was paid, and that is what is said', async (t) => {
+  const { till, alice, coins, kept } = await setUp(t)
+  const interrupt = new AbortController()
+  const stdin = new PassThrough()
+  const asked = alice(['deposit', till.address, '5000'], {
+    tty: true,
+    input: stdin,
+    signal: interrupt.signal,
+    onOutput: (text) => text.includes('[y/N]') && interrupt.abort(),
+  })
+  t.match(await asked, { code: exit.failed, stdout: '', stderr: /relay: interrupted: nothing was paid/ })
+  t.equal(till.seen.length, 0)
+  t.equal(await coins(), 50_000)
+  t.same(kept(), [])
+})
+
+t.test('while one is asked, another pays', async (t) => {
+  const { till, alice } = await setUp(t)
+  const stdin = new PassThrough()
+  let second: ReturnType<typeof alice> | undefined
+  const first = await alice(['deposit', till.address, '5000'], {
+    tty: true,
+    input: stdin,
+    onOutput: (text) => {
+      if (!text.includes('[y/N]') || second !== undefined) return
+      second = alice(['deposit', till.address, '700'])
+      void second.then(() => stdin.end('y\n'))
+    },
+  })
+  t.match(await second, { code: exit.ok, rows: [{ satoshis: 700 }] })
+  t.match(first, { code: exit.ok, stdout: /^paid 5000 satoshi/ })
+  t.same([...till.taken.values()], [700, 5000])
+})
+
+t.test('what is no relay of ours is named in a sentence', async (t) => {
+  const { till, home, alice } = await setUp(t)
+  const none = await alice(['deposit', '5000'])
+  t.match(none, { code: exit.notFound, stderr: /5000 is no relay of yours; you have none yet: add one/ })
+  await relayCommand(home, ['relays', 'add', till.address])
+  const bob = await alice(['audit', 'Bob'])
+  t.match(bob, { code: exit.notFound, stderr: `Bob is no relay of yours; your relays: ${till.url}"` })
+})
+
 t.test('a relay that asks for something else is refused by name, and nothing is spent', async (t) => {
   const { till, alice, coins, kept } = await setUp(t)
 
@@ -95,7 +140,11 @@ t.test('a relay that asks for something else is refused by name, and nothing is 
     stderr: /is paid on main, and these coins are on devnet/,
   })
   delete till.lies.network
-  t.match(await alice(['deposit', till.address]), { code: exit.ok, stdout: '', stderr: /no payment waits/ })
+  t.match(await alice(['deposit', till.address]), {
+    code: exit.usage,
+    stdout: '',
+    stderr: /no payment waits.*name the SATOSHI/,
+  })
   t.match(await alice(['deposit', till.address, '0']), { code: exit.usage })
   t.match(await alice(['deposit', till.address, '5', '--cancel']), { code: exit.usage })
   t.match(await alice(['deposit', till.address, '--cancel']), { code: exit.notFound })
@@ -130,7 +179,7 @@ t.test('a lost answer: the same payment is presented again, and no other', async
   t.match(again, { code: exit.unreachable })
   delete till.lies.isLost
   const found = await alice(['deposit', till.address, '9000'])
-  t.match(found, { code: exit.ok, rows: [{ satoshis: 5000, isRepeat: true, available: '5000' }] })
+  t.match(found, { code: exit.failed, rows: [{ satoshis: 5000, isRepeat: true, available: '5000' }] })
   t.match(found.stderr, /this was an earlier payment.*the same command again pays 9000/)
   t.equal(new Set(till.seen).size, 1)
   t.same(kept(), [])
@@ -213,8 +262,8 @@ t.test('what is refused and was not sent comes back into the wallet', async (t) 
   t.same(kept(), [])
 })
 
-t.test('what the relay took for something else is credit already', async (t) => {
-  const { till, alice, kept } = await setUp(t)
+t.test('what the relay sent, and took for something else, is credit already', async (t) => {
+  const { devnet, till, alice, coins, kept } = await setUp(t)
   till.lies.before = () => {
     throw new MarketError('ERR_PAYMENT_REPLAYED', 'taken', { extras: { broadcast: true } })
   }
@@ -224,7 +273,32 @@ t.test('what the relay took for something else is credit already', async (t) => 
     stderr: /taken: the payment [0-9a-f]{64} is in your credit there already/,
   })
   t.same(kept(), [])
+  await devnet.node.mine(1)
+  t.ok((await coins()) < 45_000, 'the wallet has sent it too')
 })
+
+t.test(
+  'what the relay took for something else and did not send is kept, and can be taken back',
+  async (t) => {
+    const { till, alice, coins, kept } = await setUp(t)
+    const extras: readonly Record<string, unknown>[] = [{ broadcast: false }, {}]
+    for (const one of extras) {
+      till.lies.before = () => {
+        throw new MarketError('ERR_PAYMENT_REPLAYED', 'taken', { extras: one })
+      }
+      const run = await alice(['deposit', till.address, '5000'])
+      t.match(run, {
+        code: exit.refused,
+        stderr: /taken; .*the payment [0-9a-f]{64} of 5000 satoshi is kept: .* --cancel/,
+      })
+      t.equal(kept().length, 1)
+      t.equal((await alice(['deposit', till.address, '--cancel'])).code, exit.ok)
+      t.equal(await coins(), 50_000)
+      t.equal((await alice(['wallet', 'balance'])).rows[0].reserved, 0)
+      t.same(kept(), [])
+    }
+  },
+)
 
 t.test('on disk before anybody sees it; what a crash left unsigned is dropped', async (t) => {
   const { till, home, alice, coins, kept } = await setUp(t)
@@ -283,6 +357,71 @@ t.test('a withdrawal comes into the wallet, once, however often it is asked for'
   t.equal(till.paid.size, 2)
   t.equal(await coins(), before + 2980 + 1980)
 })
+
+t.test('an answer that is not about this withdrawal is not believed, and asked for again', async (t) => {
+  const { till, alice, coins, kept } = await setUp(t)
+  await alice(['deposit', till.address, '20000'])
+  await alice(['withdraw', till.address, '100'])
+  await alice(['withdraw', till.address, '3000'])
+  const before = await coins()
+  const [small, same] = [...till.paid.values()]
+  const lies: readonly [RegExp, (paid: Withdrawal) => Withdrawal][] = [
+    [/answers with another withdrawal than was asked for/, () => small!],
+    [/answers with another withdrawal than was asked for/, () => same!],
+    [/another withdrawal/, (paid) => ({ ...paid, derivationSuffix: 'c3VmZml4' })],
+    [/takes 2920 satoshi for the fee of the network, which is at most 226/, namedAs(small!, '2920')],
+    [/pays something else than it says/, namedAs(small!, '20')],
+    [/does not pay to its key/, namedAs(same!, '20')],
+    [/ERR_MALFORMED/, (paid) => ({ ...paid, tx: 'AAAA' })],
+  ]
+  for (const [words, lie] of lies) {
+    till.lies.paidBack = lie
+    const run = await alice(['withdraw', till.address, '3000'])
+    t.match(run, { stderr: /the same command asks again for the same withdrawal/ })
+    t.match(run.stderr, words)
+    t.not(run.code, exit.ok)
+    t.equal(kept().length, 1, 'the request is kept')
+    t.equal(await coins(), before)
+  }
+
+  delete till.lies.paidBack
+  const honest = await alice(['withdraw', till.address, '3000'])
+  t.match(honest, { code: exit.ok, rows: [{ satoshis: '3000', fee: '20', isRepeat: true }] })
+  t.equal(till.paid.size, 3)
+  t.equal(await coins(), before + 2980)
+  t.same(kept(), [])
+})
+
+t.test('an answer waits on disk for the chain, and is asked for anew after a reorganisation', async (t) => {
+  const { devnet, till, alice, coins, kept } = await setUp(t)
+  await alice(['deposit', till.address, '20000'])
+  const before = await coins()
+  const away = { env: { RELAY_CHAIN: 'devnet:http://127.0.0.1:1' } }
+
+  t.not((await alice(['withdraw', till.address, '3000'], away)).code, exit.ok)
+  till.lies.network = null
+  const late = await alice(['withdraw', till.address])
+  t.match(late, { code: exit.ok, rows: [{ satoshis: '3000', isRepeat: true }] }, 'without the relay')
+  delete till.lies.network
+  t.equal(await coins(), before + 2980)
+
+  t.not((await alice(['withdraw', till.address, '2000'], away)).code, exit.ok)
+  await devnet.node.reorganize(1)
+  await devnet.node.mine(1)
+  const stale = await alice(['withdraw', till.address])
+  t.match(stale, { code: exit.failed, stderr: /is not in the block of height .*ERR_TRANSACTION_REFUSED/ })
+  t.equal(kept().length, 1)
+  till.lies.paidBack = (paid) => ({ ...paid, tx: anew })
+  const anew = await till.proven([...till.paid.values()][1]!.txid)
+  t.match(await alice(['withdraw', till.address]), { code: exit.ok, rows: [{ satoshis: '2000' }] })
+  t.equal(till.paid.size, 2)
+  t.equal(await coins(), before + 2980 + 1980)
+})
+
+/** An earlier payment under the names of the one that was asked for. */
+const namedAs =
+  ({ txid, tx }: Withdrawal, fee: string) =>
+  (paid: Withdrawal): Withdrawal => ({ ...paid, txid, tx, fee })
 
 t.test('killed while the relay has the payment before it: the next command presents the same', async (t) => {
   const { till, home, alice, kept } = await setUp(t)

@@ -1,11 +1,11 @@
 /** Every way to bill too much that an audit must find and name, and what a third person makes of the evidence. */
 import t from 'tap'
 import { audit, type Audit } from '../../contracts/audit/verdict.ts'
-import type { Books, FailedProof, ReportPage, Standing } from '../../contracts/audit/books.ts'
+import { Books, type FailedProof, type ReportPage, type Standing } from '../../contracts/audit/books.ts'
 import { makeEvidence } from '../../contracts/audit/evidence.ts'
 import { unprovable } from '../../contracts/audit/findings.ts'
 import { checkProof } from '../../contracts/audit/proof.ts'
-import { settle } from '../../contracts/audit/settle.ts'
+import { settle, type Settled } from '../../contracts/audit/settle.ts'
 import { verifyEvidence } from '../../contracts/audit/verify.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import { AuditRelay, auditPrices, dayOne, hourMs, type Kept, receivers } from '../fixtures/audit-relay.ts'
@@ -240,6 +240,64 @@ t.test('history that was rewritten is proven by two signed pages', async (t) => 
     t.match(checked.findings[0]!.unless, /restored/)
   }
 })
+
+/** The books with what a former audit has seen. */
+function booksAfter({ relay }: Scene, acks: readonly string[], { seen }: Settled): Books {
+  const books = new Books({ relay: relayIdentity.identity, owner: alice.identity, acks: relay.acks(acks) })
+  const byPath = new Map([...seen].map(([life, pulls]) => [life.path, pulls]))
+  for (const kept of relay.records)
+    books.add({ ...relay.booked(kept), seen: byPath.get(kept.receipt.path) ?? [] })
+  return books
+}
+
+t.test(
+  'what was supported before history was rewritten stays so, and only what contradicts is not paid',
+  async (t) => {
+    const it = await scene()
+    const acks = acksOf(it)
+    const honest = it.relay.books({ acks })
+    const before = await examine(honest, await it.relay.report(later))
+    const settled = settle(honest, before, undefined)
+    const { relay, first, second } = it
+    // A pull that was never listed now stands before all others, which are listed once more after it.
+    const { re, text } = await relay.read(first, dayOne + hourMs)
+    relay.bill('credit', { path: first.receipt.path, bytes: 300, at: dayOne + hourMs, re }, text)
+    relay.pulls().unshift(relay.pulls().pop()!)
+    relay.pulls().forEach((billed, index) => {
+      relay.pulls()[index] = { ...billed, pull: { ...billed.pull, seq: index + 1 } }
+    })
+    await relay.pull(second, later - 2)
+    await relay.pull(second, later - 1)
+    const expected = [...acks, ...acksOf(it).slice(-2)]
+
+    for (const fromSeq of [1, 4]) {
+      const pages = await relay.report(later, { fromSeq, page: 10 })
+      const result = await examine(booksAfter(it, expected, settled), pages, settled.standing)
+      t.same(
+        result.findings.map(({ kind }) => kind),
+        ['broken-chain'],
+        'nobody is accused of what went beyond its limits by two histories together',
+      )
+      t.equal(
+        result.supported,
+        before.supported + 2711,
+        'one more pull of the second record: 3012 bytes at 0.9 satoshi',
+      )
+      t.equal(result.toPay, result.supported)
+      t.ok(result.claimed > result.toPay)
+    }
+    const { pull, read } = relay.pulls().at(-1)!
+    relay.bill('credit', { ...pull, bytes: 9000, at: later }, read)
+    const pages = await relay.report(later, { page: 10 })
+    const worse = await examine(booksAfter(it, expected, settled), pages, settled.standing)
+    t.same(
+      worse.findings.map(({ kind }) => kind).sort(),
+      ['broken-chain', 'read-twice'],
+      'new forgery is named',
+    )
+    t.equal(worse.toPay, before.supported + 2711)
+  },
+)
 
 t.test('a history that became shorter is proven, if no end was asked for', async (t) => {
   const it = await scene()

@@ -49,7 +49,6 @@ t.test('what was changed proves nothing', async (t) => {
     'the purse': (file) => (file.account = 'grant'),
     'the kind of accusation': (file) => (file.findings[0].kind = 'wrong-size'),
     'the pulls that are meant': (file) => (file.findings[0].seqs = [1]),
-    'a pull named twice': (file) => (file.findings[0].seqs = [2, 2]),
     'a pull that is not there': (file) => (file.findings[0].seqs = [1, 2, 3]),
     'no texts': (file) => (file.texts = {}),
     'texts that are none': (file) => (file.texts = { [sha256Hex('x')]: '{"msg":1}' }),

@@ -98,7 +98,7 @@ function booksAt(
   seen: ReadonlyMap<string, readonly Seen[]>,
 ): Books {
   const { relay, ackAt, lost, lostDeletions, dice } = world
-  const acks = new Set([...ackAt].filter(([, time]) => time <= at).map(([re]) => re))
+  const acks = relay.acks([...ackAt].filter(([, time]) => time <= at).map(([re]) => re))
   const books = new Books({ ...identity, acks })
   for (const kept of relay.records) {
     const { path, at: arrived, bytes, paidUntil, maxPulls, charge } = kept.receipt
@@ -212,7 +212,7 @@ t.test('what is settled may be forgotten: the sums go on to the satoshi', async 
   )
 
   await relay.pull(young, dayOne + 12 * dayMs)
-  const books = new Books({ ...identity, acks: new Set(acks) })
+  const books = new Books({ ...identity, acks: relay.acks(acks) })
   books.add({ ...relay.booked(young), seen: [...settled.seen.values()][0]! })
   const at = dayOne + 20 * dayMs
   const pages = await relay.report(at, { fromSeq: 7 })
@@ -338,6 +338,79 @@ t.test('records without receipt explain what may be theirs', async (t) => {
     t.same(result.findings, [])
     t.equal(result.toPay, 0)
   }
+})
+
+t.test('what a record without receipt may have cost is not paid, and accuses nobody', async (t) => {
+  const relay = new AuditRelay()
+  await relay.write({ ttlMs: 40 * dayMs })
+  // The price rose, by more than any receipt tells of.
+  const dear = { ...auditPrices, storageGBDay: 100 * auditPrices.storageGBDay }
+  const lost = await relay.write({ prices: dear })
+  const { path, bytes, expires, maxPulls } = lost.receipt
+  const examine = async (at: number) => {
+    const books = new Books(identity)
+    books.add(relay.booked(relay.records[0]!))
+    books.addUnsettled({ path, bytes, firstSent: dayOne, expires, maxPulls })
+    const pages = await relay.report(at)
+    return audit({ books, purse: 'credit', pages: () => pages, sample: () => true })
+  }
+  const known = Number(relay.totals('credit', dayOne).owed)
+
+  const open = await examine(expires + 7 * dayMs)
+  t.match(open, { verdict: 'explained', findings: [], unproven: { unpriced: 0 } })
+  const over = await examine(expires + 8 * dayMs)
+  t.match(over, { verdict: 'unproven', findings: [], forged: { count: 0 } })
+  t.ok(over.unproven.unpriced > 0)
+  t.ok(
+    over.unproven.unpriced < over.claimed - over.toPay,
+    'the rest is within the highest price of any receipt',
+  )
+  t.equal(over.unproven.satoshis, 0, 'nothing of it is paid ahead')
+  t.equal(over.toPay, over.supported)
+  t.ok(over.toPay > known / 2)
+})
+
+t.test('a quote that was kept is a bound, and beyond it is a wrong price', async (t) => {
+  const relay = new AuditRelay()
+  await relay.write({ ttlMs: 40 * dayMs })
+  const lost = await relay.write({ prices: otherPrices })
+  const { path, bytes, expires, maxPulls } = lost.receipt
+  const at = expires + 8 * dayMs
+  const examine = async (more: number) => {
+    const books = new Books(identity)
+    books.add(relay.booked(relay.records[0]!))
+    books.addUnsettled({ path, bytes, firstSent: dayOne, expires, maxPulls, prices: otherPrices })
+    const owed = String(Number(relay.totals('credit', at).owed) + more)
+    const pages = await relay.report(at, { changes: { owed } })
+    return (await audit({ books, purse: 'credit', pages: () => pages, sample: () => true })).findings
+  }
+
+  t.same(await examine(0), [])
+  const [found, ...others] = await examine(100_000)
+  t.match(found, {
+    kind: 'wrong-price',
+    isProvable: false,
+    sentence: /the 1 records .* taken at their quotes/,
+  })
+  t.same(others, [])
+})
+
+t.test('a page without pulls while there are more is no news', async (t) => {
+  const relay = new AuditRelay()
+  const kept = await relay.write()
+  for (let hour = 1; hour < 4; hour++) await relay.pull(kept, dayOne + hour * hourMs)
+  const acks = relay.pulls().flatMap(({ pull }) => pull.re ?? [])
+  const pages = await relay.report(dayOne + dayMs, { page: 1 })
+  const [first, second, third] = pages
+  const { report } = third!
+  const empty = await relay.signPage({ ...report, fromSeq: 4, count: 0, pulls: [], reads: [] }, true)
+  const all = [empty, first!, empty, second!, empty, third!]
+  const books = relay.books({ acks })
+  const result = await audit({ books, purse: 'credit', pages: () => all, sample: () => true })
+
+  t.match(result, { verdict: 'explained', findings: [], gaps: [], pulls: 3, isComplete: true })
+  t.equal(result.supported, result.claimed)
+  t.equal(settle(books, result, undefined).standing.seq, 3)
 })
 
 t.test('reads that the owner bought are in what is owed, and in no report', async (t) => {

@@ -334,3 +334,22 @@ t.test('scripts of strangers cost a bounded time', async (t) => {
   }
   await t.rejects(checkScripts(draft([outpoint], [coin]), [{ satoshis: 1000, script }]), refused)
 })
+
+t.test('plain inputs cost some of the budget, and others have their turn meanwhile', async (t) => {
+  let turns = 0
+  const inputs = Array.from({ length: 520 }, (_, vout) => ({ txid: sha256Hex('many'), vout }))
+  const check = (count: number, left: number) => {
+    const spent = Array.from({ length: count }, () => coin)
+    const outputs = [{ satoshis: 1, script: alice.script }]
+    const signed = signAll(draft(inputs.slice(0, count), outputs), spent, alice)
+    return checkScripts(signed, spent, 'policy', { left, giveWay: async () => void turns++ })
+  }
+  await t.resolves(check(500, 100_000))
+  t.equal(turns, 7, 'every 64 inputs')
+  await t.rejects(check(520, 100_000), { ...refused, message: /input 500 .*cost too much/ })
+  const headers = { isValidRootForHeight: async () => true, currentHeight: async () => 600 }
+  const { members, grandchild } = family()
+  const subject = members.get(txidOf(grandchild))!
+  await t.rejects(verifyBeef({ members, subject }, headers, { left: 399 }), refused, 'ancestors cost as much')
+  await t.resolves(verifyBeef({ members, subject }, headers, { left: 400 }))
+})

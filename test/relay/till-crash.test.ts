@@ -5,7 +5,7 @@ import { equal } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Use } from '../../relay/till/till.ts'
-import { bytesOf, crash, mineInstead, openTillScene, payWith, twinOf } from '../fixtures/till.ts'
+import { bringIn, bytesOf, crash, mineInstead, openTillScene, payWith, twinOf } from '../fixtures/till.ts'
 import { memberOf, paymentScript } from '../fixtures/wallet.ts'
 
 const use: Use = { price: 1000, what: 'PUT /one' }
@@ -158,21 +158,7 @@ t.test('a withdrawal whose relay ends at each step', async (t) => {
     t.equal((await after.entries(owner)).filter((entry) => entry.startsWith('returned')).length, 1)
     const paying = await paidTo(await paymentScript(scene.relay, paid, owner))
     t.same(paying, [paid.txid], 'one transaction')
-    await alice.internalizeAction({
-      tx: [...Buffer.from(paid.tx, 'base64')],
-      description: 'a withdrawal',
-      outputs: [
-        {
-          outputIndex: 0,
-          protocol: 'wallet payment',
-          paymentRemittance: {
-            derivationPrefix: paid.derivationPrefix,
-            derivationSuffix: paid.derivationSuffix,
-            senderIdentityKey: scene.relay.identity,
-          },
-        },
-      ],
-    })
+    await bringIn(alice, scene.relay.identity, paid)
     total += Number(paid.satoshis) - Number(paid.fee)
     t.same(await after.differences(), [])
   }

@@ -16,7 +16,7 @@ import {
 } from '../../relay/store/payments.ts'
 import type { Use } from '../../relay/till/till.ts'
 import { nothing, serveLies } from '../fixtures/chain.ts'
-import { spendBytes } from '../fixtures/devnet-coins.ts'
+import { fund, ownScript, spendBytes } from '../fixtures/devnet-coins.ts'
 import { beefOf, keysOf, memberOf, paymentScript } from '../fixtures/wallet.ts'
 import { bytesOf, mineInstead, openTillScene, payWith, twinOf } from '../fixtures/till.ts'
 
@@ -164,6 +164,54 @@ t.test('scripts that cost much are not run to their end', async (t) => {
       .catch(refused)
     t.match(taken, code === undefined ? { satoshis: 5000 } : { code, broadcast: false })
   }
+})
+
+t.test('nor are the signatures of thousands of coins', async (t) => {
+  const scene = await openTillScene(t)
+  const { till } = await scene.counter()
+  const { node, chain } = scene.devnet
+  const alice = keysOf('alice')
+  const outputs = Array.from({ length: 1000 }, () => ({ satoshis: 50, script: ownScript }))
+  const split = spendBytes(await fund(node, [ownScript], 100_000), { outputs })
+  const txid = await node.submit(split)
+  await node.mine(1)
+  for (const [count, code] of [
+    [400, undefined],
+    [550, 'ERR_MALFORMED_PAYMENT'],
+  ] as const) {
+    const first = code === undefined ? 0 : 400
+    const coins = outputs.slice(0, count).map((output, at) => ({ ...output, txid, vout: first + at }))
+    const derivationPrefix = till.offer(alice.identity, 1)[paymentHeaders.prefix]!
+    const names = { derivationPrefix, derivationSuffix: 'c3VmZml4' }
+    const script = await paymentScript(alice, names, scene.relay.identity)
+    const bytes = spendBytes(coins, { outputs: [{ satoshis: 1000, script }] })
+    const own = { txid: txidOf(bytes), transaction: parseTransaction(bytes) }
+    const beef = await makeBeef(own.txid, (id) => (id === own.txid ? own : memberOf(chain, id)))
+    const taken = await till
+      .take(alice.identity, { ...names, transaction: toBase64(beef) }, use)
+      .catch(refused)
+    t.match(taken, code === undefined ? { satoshis: 1000 } : { code, broadcast: false }, `${count} inputs`)
+  }
+})
+
+t.test('one payer does not keep the others waiting', async (t) => {
+  const scene = await openTillScene(t)
+  const { till, differences } = await scene.counter()
+  const alice = await scene.payer('alice', [5000, 5000, 5000, 5000, 5000, 5000])
+  const bob = await scene.payer('bob')
+  const payments: WebPayment[] = []
+  for (let n = 0; n < 6; n++) payments.push(await payWith(alice, { satoshis: 1000, till }))
+  const other = await payWith(bob, { satoshis: 1000, till })
+  const all = [...payments, ...payments].map((payment) =>
+    till.take(alice.identity, payment, use).catch(refused),
+  )
+  t.match(await till.take(bob.identity, other, use), { satoshis: 1000 })
+  const [taken, busy] = [{ satoshis: 1000 }, { code: 'ERR_BUSY', broadcast: false, retryAfterMs: Number }]
+  const each = [taken, taken, taken, taken, busy, busy]
+  t.match(await Promise.all(all), [...each, ...each], 'four of hers at once, each as often as she likes')
+  for (const payment of payments) t.match(await till.take(alice.identity, payment, use), taken)
+  t.equal(till.creditOf(alice.identity).available, 6000)
+  t.same(await differences(), [])
 })
 
 t.test('coins that were spent before pay nothing; those spent after are taken out again', async (t) => {
@@ -421,24 +469,23 @@ t.test('payments that come all at once are taken, or asked to come again; none w
     if (isFull) throw new MarketError('ERR_BUSY', 'the disk is full')
   }
   const { till, differences } = await scene.counter({ admit })
-  const alice = await scene.payer(
-    'alice',
-    Array.from({ length: 20 }, () => 2000),
-  )
-  const owner = alice.identity
-  const payments = []
-  for (let n = 0; n < 20; n++) payments.push(await payWith(alice, { satoshis: 100, till }))
+  const payments: { owner: string; payment: WebPayment }[] = []
+  for (const name of ['alice', 'bob', 'carl', 'dora', 'eric']) {
+    const payer = await scene.payer(name, [2000, 2000, 2000, 2000])
+    for (let n = 0; n < 4; n++)
+      payments.push({ owner: payer.identity, payment: await payWith(payer, { satoshis: 100, till }) })
+  }
   const any = { ...use, price: 0 }
-  const all = await Promise.allSettled(payments.map((payment) => till.take(owner, payment, any)))
+  const all = await Promise.allSettled(payments.map(({ owner, payment }) => till.take(owner, payment, any)))
   t.equal(all.filter(({ status }) => status === 'fulfilled').length, 16)
   for (const result of all)
     if (result.status === 'rejected')
       t.match(refused(result.reason), { code: 'ERR_BUSY', broadcast: false, retryAfterMs: Number })
-  const [last, ...others] = payments.reverse()
+  const { owner, payment: last } = payments.at(-1)!
   isFull = true
-  t.match(await till.take(owner, last!, any).catch(refused), { code: 'ERR_BUSY', broadcast: false })
+  t.match(await till.take(owner, last, any).catch(refused), { code: 'ERR_BUSY', broadcast: false })
   isFull = false
-  for (const payment of [last!, ...others]) await till.take(owner, payment, any)
-  t.same(till.creditOf(owner), { available: 2000, pending: 0 })
+  for (const { owner: payer, payment } of payments) await till.take(payer, payment, any)
+  for (const { owner: payer } of payments) t.same(till.creditOf(payer), { available: 400, pending: 0 })
   t.same(await differences(), [])
 })

@@ -1,15 +1,16 @@
 /** What a purse was used for: usage reports (docs/protocol.md §4.10), and reads through the file-system view, which they tell apart. */
 import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { RequestEnvelope } from '../../contracts/api.ts'
 import { UsageReport } from '../../contracts/usage.ts'
 import { canonicalize } from '../../market/canonical.ts'
 import { decode, verify } from '../../market/envelope.ts'
-import { ceilSatoshi, egressUnits, freePrices } from '../../market/price.ts'
+import { billedBytes, ceilSatoshi, egressUnits, freePrices } from '../../market/price.ts'
 import { formatPath } from '../../market/record.ts'
 import { dayMs } from '../../market/units.ts'
 import { usagePage } from '../../relay/ledger/usage.ts'
-import { entriesOf } from '../../relay/ledger/statements.ts'
+import { entriesOf, pursesNow } from '../../relay/ledger/statements.ts'
 import { Limits } from '../../relay/limits.ts'
 import type { HandlerDeps, Message } from '../../relay/requests/handlers.ts'
 import { UsageReports } from '../../relay/requests/usage.ts'
@@ -328,4 +329,56 @@ t.test('an owner lists what he has for one receiver', async (t) => {
   const first = await list({ examine: 2 })
   t.match([idsOf(first), first.more], [['r0'], true])
   t.same(idsOf(await list({ after: first.place })), ['r3'])
+})
+
+t.test(
+  'the last page of a report has the pulls that its egress bills, whatever is being written',
+  async (t) => {
+    const paid = await PaidStore.open(t.testdir())
+    t.teardown(() => paid.store.close())
+    await paid.give(owner, 'grant', 50_000_000)
+    const { path, receipt } = await paid.write({ recordId: 'one', maxPulls: 1_000_000 })
+    let isOver = false
+    const readers = Array.from({ length: 4 }, async () => {
+      while (!isOver) {
+        paid.now.ms += 1
+        await paid.read(path)
+      }
+    })
+    let [after, listed] = [0, 0]
+    for (let pages = 0; pages < 150; pages++) {
+      // As in a relay that verifies signatures: what was written meanwhile is on disk, and nobody was told.
+      for (const until = performance.now() + (pages % 8); performance.now() < until; );
+      const { report, place, more } = await page(paid, { after })
+      if (report.fromSeq !== listed + 1) t.equal(report.fromSeq, listed + 1, 'no pull is passed over')
+      listed += report.count
+      after = place
+      const billed = String(listed * billedBytes(receipt.bytes))
+      if (!more && report.egress !== billed) t.equal(report.egress, billed, 'nothing else is billed')
+      await setImmediate()
+    }
+    isOver = true
+    await Promise.all(readers)
+    t.ok(listed > 0)
+    t.same(await paid.differences(), [])
+  },
+)
+
+t.test('storage is not billed beyond a deletion that is being written', async (t) => {
+  const paid = await openPaid(t)
+  let sum = 0n
+  for (let n = 0; n < 60; n++) {
+    const { path, receipt } = await paid.write({ recordId: `r${n}` })
+    paid.now.ms += 1000
+    const deleting = paid.delete(path)
+    for (let turn = 0; turn < n % 4; turn++) await setImmediate()
+    paid.now.ms += 5
+    const [{ report }, { purses }] = await Promise.all([page(paid), pursesNow(paid.store, owner, paid.now())])
+    const gone = await deleting
+    const until = gone.outcome === 'deleted' ? gone.receipt.at : 0
+    sum += BigInt(billedBytes(receipt.bytes)) * BigInt(until - receipt.at)
+    for (const byteMs of [report.byteMs, purses[0]!.byteMs])
+      if (BigInt(byteMs) > sum) t.equal(byteMs, String(sum), `${report.at} is after ${until}`)
+  }
+  t.equal((await page(paid)).report.byteMs, String(sum))
 })

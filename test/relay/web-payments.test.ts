@@ -207,6 +207,23 @@ t.test('payments that are none are refused with a reason, never by 402', async (
   t.equal((await put(good)).status, 200, 'and is as good as before')
 })
 
+t.test('who forges payments is not heard for a while', async (t) => {
+  const { clock, person, creditOf } = await open(t, [...prices, '--limit', 'failuresPerMinute=3'])
+  const eve = await person('eve')
+  const pay = (payment: string) =>
+    eve.wire.ask('POST', '/deposit', '{"satoshis":500}', { ...json, 'x-bsv-payment': payment })
+  const offer = await eve.wire.ask('POST', '/deposit', '{"satoshis":500}')
+  const good = await paymentFor(eve.wallet, offer.headers)
+  const forged = JSON.stringify({ ...JSON.parse(good), derivationSuffix: 'b3RoZXI=' })
+  for (let n = 0; n < 3; n++)
+    t.match(await pay(forged), { status: 400, body: { code: 'ERR_MALFORMED_PAYMENT' } })
+  for (const payment of [forged, good])
+    t.match(await pay(payment), { status: 429, body: { code: 'ERR_LIMIT', broadcast: false } })
+  clock.ms += 61_000
+  t.equal((await pay(good)).status, 200)
+  t.equal((await creditOf(eve.keys)).paid.length, 1)
+})
+
 t.test('a payment may come in a part of the body, and is the same payment', async (t) => {
   const { relay, person, creditOf } = await open(t)
   const alice = await person('alice')
@@ -272,7 +289,14 @@ t.test('deposits are credit, which buys, and is paid back', async (t) => {
   const record = await recordFor(relay, alice.keys, keysOf('bob'))
   const written = await alice.wire.ask('PUT', record.path, record.text)
   t.equal(written.status, 200, 'no payment is asked for')
-  for (const body of ['', '{}', '{"satoshis":0}', '{"satoshis":2100000000000001}', '{"satoshis":"5"}', '[]'])
+  for (const body of [
+    '',
+    '{}',
+    '{"satoshis":0}',
+    '{"satoshis":2100000000000001}',
+    '{"satoshis":"5.0"}',
+    '[]',
+  ])
     t.match(
       await alice.wire.ask('POST', '/deposit', body),
       { status: 400, body: { code: 'ERR_MALFORMED' } },

@@ -4,7 +4,15 @@ import t from 'tap'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Use } from '../../relay/till/till.ts'
 import { serveLies, nothing } from '../fixtures/chain.ts'
-import { openTillScene, payWith, type TillScene, type Counter } from '../fixtures/till.ts'
+import {
+  bringIn,
+  bytesOf,
+  type Counter,
+  mineInstead,
+  openTillScene,
+  payWith,
+  type TillScene,
+} from '../fixtures/till.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { openOrCreateKeyFile } from '../../contracts/wallet/key-file.ts'
@@ -17,8 +25,10 @@ import { metaKey } from '../../relay/store/keys.ts'
 import { decodeMeta, restoredMeta, writeMeta } from '../../relay/store/meta.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 import { post, sealFor } from '../fixtures/wire.ts'
-import { toHex } from '../../market/bytes.ts'
-import { mineInstead, bytesOf } from '../fixtures/till.ts'
+import { fromBase64, toHex } from '../../market/bytes.ts'
+import { parseBeef, verifyBeef } from '../../contracts/transaction/beef.ts'
+import { bookReceived } from '../../relay/store/ledger.ts'
+import { findWithdrawal } from '../../relay/store/withdrawals.ts'
 
 t.setTimeout(120_000)
 
@@ -39,23 +49,6 @@ async function deposit(
   await scene.devnet.node.mine(1)
   await counter.pass()
 }
-
-const bringIn = (wallet: EmbeddedWallet, relay: string, paid: any) =>
-  wallet.internalizeAction({
-    tx: [...Buffer.from(paid.tx, 'base64')],
-    description: 'a withdrawal',
-    outputs: [
-      {
-        outputIndex: 0,
-        protocol: 'wallet payment',
-        paymentRemittance: {
-          derivationPrefix: paid.derivationPrefix,
-          derivationSuffix: paid.derivationSuffix,
-          senderIdentityKey: relay,
-        },
-      },
-    ],
-  })
 
 t.test('what is in blocks can be withdrawn, once for each order, less the fee', async (t) => {
   const scene = await openTillScene(t)
@@ -110,7 +103,10 @@ t.test('what is in blocks can be withdrawn, once for each order, less the fee', 
   await scene.devnet.node.mine(110)
   await pass()
   await pass()
-  t.same(await till.withdraw({ owner, id: id('first') }), first, 'for ever')
+  const later = await till.withdraw({ owner, id: id('first') })
+  t.same({ ...later, tx: first.tx }, first, 'for ever')
+  const { subject, members } = parseBeef(fromBase64(later.tx))
+  t.match([subject.txid, members.size], [first.txid, 1], 'in a block by now')
   t.same(await differences(), [])
 })
 
@@ -134,7 +130,7 @@ t.test('many at once never come to more than there is', async (t) => {
   t.same(await counter.differences(), [])
 })
 
-t.test('a relay without coins at hand gives the credit back, and pays when it has some', async (t) => {
+t.test('a relay without coins at hand leaves the credit as it is, and pays when it has some', async (t) => {
   const scene = await openTillScene(t)
   const counter = await scene.counter()
   const { till, wallet, entries, differences, pass } = counter
@@ -143,17 +139,66 @@ t.test('a relay without coins at hand gives the credit back, and pays when it ha
   await deposit(scene, counter, alice, 9000)
   await wallet.payTo({ identity: alice.identity, satoshis: 8000 })
   const order = { owner, id: id('poor'), satoshis: 4000 }
-  for (let n = 0; n < 2; n++)
-    await t.rejects(till.withdraw(order), { code: 'ERR_BUSY', message: /too few coins/ })
+  const orders = Array.from({ length: 10 }, (_, n) => ({ ...order, id: id(`poor ${n}`) }))
+  for (const one of [order, order, ...orders])
+    await t.rejects(till.withdraw(one), { code: 'ERR_BUSY', message: /too few coins/ })
   t.equal(till.creditOf(owner).available, 9000)
+  t.equal((await entries(owner)).length, 1, 'nothing is booked, however often it is asked for')
+  for (const one of orders)
+    t.equal(findWithdrawal(counter.store, { owner, hash: one.id }), undefined, 'nor kept')
+  await t.rejects(till.withdraw({ owner, id: id('much'), satoshis: 9001 }), {
+    code: 'ERR_INSUFFICIENT_FUNDS',
+  })
   await pass()
   await scene.fund(wallet, [20_000])
   t.equal((await till.withdraw(order)).satoshis, '4000')
   t.equal(till.creditOf(owner).available, 5000)
-  const moved = `returned withdrawal ${order.id} -4000`
-  const back = `received withdrawal ${order.id} failed 4000`
-  t.same((await entries(owner)).slice(1), [moved, back, moved, back, moved])
+  t.same((await entries(owner)).slice(1), [`returned withdrawal ${order.id} -4000`])
   t.same(await differences(), [])
+})
+
+t.test('coins that suffice for one of two who ask at once', async (t) => {
+  const scene = await openTillScene(t)
+  const { till, wallet, store, differences, pass } = await scene.counter()
+  const owners = [await scene.payer('alice', [20_000]), await scene.payer('bob', [20_000])]
+  for (const { identity: owner } of owners)
+    await store.commit((batch) =>
+      bookReceived(batch, { owner, purse: 'credit', satoshi: 4000, note: 'operator' }),
+    )
+  await scene.fund(wallet, [5000])
+  const paid = await Promise.allSettled(
+    owners.map(({ identity: owner }) => till.withdraw({ owner, id: id('both') })),
+  )
+  t.same(paid.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  t.match(
+    paid.find(({ status }) => status === 'rejected'),
+    { reason: { code: 'ERR_BUSY', message: /too few coins/ } },
+  )
+  t.same(owners.map(({ identity }) => till.creditOf(identity).available).sort(), [0, 4000])
+  await scene.devnet.node.mine(1)
+  await pass()
+  t.same(await differences(), [])
+})
+
+t.test('after a reorganisation the same withdrawal is proven by the blocks that are left', async (t) => {
+  const scene = await openTillScene(t)
+  const counter = await scene.counter()
+  const { till, pass, store } = counter
+  const alice = await scene.payer('alice', [20_000])
+  await deposit(scene, counter, alice, 9000)
+  const order = { owner: alice.identity, id: id('moved'), satoshis: 4000 }
+  const early = await till.withdraw(order)
+  await scene.devnet.node.reorganize(1)
+  await scene.devnet.node.mine(1)
+  await pass()
+  await t.rejects(verifyBeef(parseBeef(fromBase64(early.tx)), scene.devnet.chain), {
+    code: 'ERR_TRANSACTION_REFUSED',
+  })
+  const late = await till.withdraw(order)
+  t.same({ ...late, tx: early.tx }, early)
+  await bringIn(alice, scene.relay.identity, late)
+  t.equal(alice.store.coin(`${late.txid}.0`)?.satoshis, 4000 - fee)
+  t.equal(findWithdrawal(store, { owner: order.owner, hash: order.id })?.tx, early.tx, 'kept as it was sent')
 })
 
 t.test(
@@ -302,5 +347,5 @@ t.test('a relay without a chain pays nothing in or out', async (t) => {
   const info = (await (await fetch(`${relay.url}/.well-known/relay`)).json()) as any
   t.notOk(info.features.includes('withdraw'))
   const request = await sealFor(relay, KeyWallet.random(), { type: 'withdraw' })
-  t.match((await post(relay.url, request.text)).reply, { code: 'ERR_FORBIDDEN', error: /sees no chain/ })
+  t.match((await post(relay.url, request.text)).reply, { code: 'ERR_FORBIDDEN', error: /has no wallet/ })
 })

@@ -1,6 +1,7 @@
 import { type LedgerEntry, ledgerColumns, type Purse } from '../../../contracts/account.ts'
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
 import { isFree } from '../../../market/price.ts'
+import type { RecordId } from '../../../market/record.ts'
 import type { Client } from '../../client.ts'
 import { codeOf, messageOf } from '../../errors.ts'
 import type { AccountAt } from '../../money/account.ts'
@@ -85,7 +86,7 @@ async function showAccount(
 ): Promise<void> {
   if ('error' in account) throw account.error
   const { stdout } = session.io
-  const { purses, entries } = account
+  const { purses, entries, backups } = account
   const relay = formatAddress(account.relay)
   if (!session.isJson) stdout.write(`${relay}, ${timeText(account.at)}\n`)
   const rows = purses.map((purse) => ({ event: 'purse', relay, ...purseRow(purse) }))
@@ -96,7 +97,9 @@ async function showAccount(
   )
   if (!purses.some(({ available }) => Number(available) > 0)) await sayWhatHelps(session, client, account)
   for await (const entry of all ? client.ledger(account.relay, { signal: session.signal }) : entries)
-    stdout.write(session.isJson ? jsonLine({ event: 'entry', relay, ...entry }) : `${entryText(entry)}\n`)
+    stdout.write(
+      session.isJson ? jsonLine({ event: 'entry', relay, ...entry }) : `${entryText(entry, backups)}\n`,
+    )
 }
 
 const purseRow = ({ purse, available, reserved, owed, received, returned, lapses, records }: Purse) => ({
@@ -123,11 +126,14 @@ async function sayWhatHelps(session: Session, client: Client, { relay }: Account
   )
 }
 
-function entryText(entry: LedgerEntry): string {
+function entryText(entry: LedgerEntry, backups: ReadonlySet<RecordId>): string {
   const { at, purse, what, recordId, note } = entry
   const moves = ledgerColumns
     .filter((column) => entry[column] !== '0')
     .map((column) => `${column === 'earned' ? 'spent' : column} ${entry[column]}`)
-  const about = [recordId, note].filter((text) => text !== undefined).join(' ')
+  const isBackup = recordId !== undefined && backups.has(recordId)
+  const about = [isBackup ? 'backup of your coins' : recordId, note]
+    .filter((text) => text !== undefined)
+    .join(' ')
   return oneLine(`${timeText(at)}  ${purse}  ${what}  ${moves.join(', ') || '0'}  ${about}`.trimEnd())
 }

@@ -3,7 +3,10 @@ import { join, resolve } from 'node:path'
 import type { Finding } from '../../../contracts/audit/findings.ts'
 import { type CheckedEvidence, verifyEvidence } from '../../../contracts/audit/verify.ts'
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
+import { egressUnits, formatUnits, isFree, proofBytes } from '../../../market/price.ts'
+import { Hash } from '../../../market/units.ts'
 import type { AuditedAt, PurseAudit } from '../../audit.ts'
+import type { Client } from '../../client.ts'
 import { codeOf, messageOf } from '../../errors.ts'
 import { named, writeDurably } from '../../home/durable.ts'
 import { auditLimits } from '../../money/audit.ts'
@@ -18,13 +21,15 @@ export const auditCommand = command({
   help: [
     'verify FILE      whether an evidence file proves what it says: needs no relay and no home',
     `--prove N        have each relay prove that it holds N of your live records; ${auditLimits.proofs} unless said, 0 for none.`,
-    '                 Each is billed as a pull of 1024 bytes: mostly far below a satoshi',
+    '                 Where reads cost, each is billed as a pull of 1024 bytes: mostly far below a satoshi',
     '--evidence FILE  where the evidence goes, also if nothing is forged; else into your home, if something is',
     '--only-disputed  evidence that shows no read times but those of disputed pulls',
     '--shared         other devices write with your key too: what this one does not know accuses nobody',
     'Claimed: what a relay says you owe. Supported: what your receipts, signed reads and acks come to. Unproven: reads',
     'nobody acknowledged; they accuse no relay. Forged: what a relay cannot have billed honestly; do not pay for it.',
-    'Exit code 7: something is forged; of verify: not everything is proven that the file says is.',
+    'Verdict: explained, if all that is claimed is supported; unproven, if some reads are not acknowledged; or forged.',
+    'To pay: of a contract, what to settle. Credit is paid beforehand, and nothing is to be paid for it.',
+    'Exit code 3: some relay was not reached, and the others are all right. Exit code 7: something is forged; of verify: not everything is proven that the file says is.',
   ],
   options: {
     prove: { type: 'string' },
@@ -49,11 +54,11 @@ export const auditCommand = command({
     const errors = all.flatMap((one) => ('error' in one ? [{ relay: one.relay.url, error: one.error }] : []))
     if (errors.length === all.length) session.hold(errors[0])
     const writer = new EvidenceWriter(session, evidence)
-    for (const one of all) await showRelay(session, one, writer)
+    for (const one of all) await showRelay({ session, client, writer }, one)
     session.warn(errors)
     if (all.some(isForged)) return exitCodes.forged
     if (errors.length > 0 && errors.length === all.length) throw errors[0]!.error
-    return exitCodes.ok
+    return errors.length > 0 ? exitCodes.unreachable : exitCodes.ok
   },
 })
 
@@ -66,43 +71,76 @@ function countOf(text: string): number {
 const isForged = (one: AuditedAt): boolean =>
   'purses' in one && (one.failedProofs.length > 0 || one.purses.some(({ verdict }) => verdict === 'forged'))
 
-async function showRelay(session: Session, one: AuditedAt, writer: EvidenceWriter): Promise<void> {
+async function showRelay(
+  { session, client, writer }: { session: Session; client: Client; writer: EvidenceWriter },
+  one: AuditedAt,
+): Promise<void> {
   const relay = formatAddress(one.relay)
   if ('error' in one) {
     if (session.isJson)
       session.print({ event: 'failed', relay, code: codeOf(one.error), error: messageOf(one.error) }, '')
     return
   }
-  const { purses, proofs, failedProofs } = one
+  const { purses, proofs, failedProofs, unbilled } = one
   const rows = purses.map((purse) => ({ event: 'purse', relay, ...rowOf(purse) }))
   if (!session.isJson) session.print({}, relay)
   session.list(
     rows.map((row) =>
       session.isJson
         ? row
-        : { ...row, 'to pay': row.toPay, unproven: row.unproven.satoshis, forged: row.forged.satoshis },
+        : {
+            ...row,
+            'to pay': isContract(row.purse) ? row.toPay : '-',
+            unproven: row.unproven.satoshis,
+            forged: row.forged.satoshis,
+          },
     ),
-    ['purse', 'verdict', 'claimed', 'supported', 'unproven', 'forged', 'to pay'],
+    purses.some(({ purse }) => isContract(purse)) ? [...columns, 'to pay'] : columns,
     'no credit was ever given here: there is nothing to audit',
   )
   session.print(
     { event: 'proofs', relay, answered: proofs, failed: failedProofs.length },
-    proofsText(proofs, failedProofs.length),
+    proofsText({ answered: proofs, failed: failedProofs.length }, await proofCost(client, one)),
   )
   for (const purse of purses) await showPurse(session, { relay: one.relay, purse, writer })
-  if (purses.length === 0)
-    for (const { path, sentence } of failedProofs)
-      session.print(
-        { event: 'finding', relay, kind: 'failed-proof', path, sentence },
-        oneLine(`forged: ${path}: ${sentence}`),
-      )
+  if (unbilled === undefined) return
+  for (const finding of unbilled.findings) showFinding(session, { relay, purse: '' }, finding)
+  await writer.write(one.relay, '', unbilled.evidence)
 }
 
-const proofsText = (answered: number, failed: number): string =>
-  `${answered} proofs of storage, each billed as a pull of 1024 bytes: ${failed === 0 ? 'all good' : `${failed} ever failed`}`
+const columns = ['purse', 'verdict', 'claimed', 'supported', 'unproven', 'forged'] as const
+
+/** Everything else is credit, which is paid before anything is done for it. */
+const isContract = (purse: string): boolean => Hash.safeParse(purse).success
+
+function proofsText({ answered, failed }: { answered: number; failed: number }, cost: string): string {
+  return `${countText(answered, 'proof')} of storage${cost}: ${failed === 0 ? 'all good' : `${failed} ever failed`}`
+}
+
+const countText = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
+
+/** What these proofs cost at the prices of now: the prices of each record, for which it is asked, may be others. */
+async function proofCost(
+  client: Client,
+  { relay, purses, proofs }: Exclude<AuditedAt, { error: Error }>,
+): Promise<string> {
+  if (proofs === 0 || purses.length === 0) return ''
+  const [quote] = (await client.quote({ bytes: 1 }, { relay: formatAddress(relay) })).relays
+  if (quote === undefined || 'error' in quote || isFree(quote.prices)) return ''
+  const units = BigInt(proofs) * egressUnits(proofBytes, quote.prices)
+  return `, billed as ${countText(proofs, 'pull')} of ${proofBytes} bytes, about ${formatUnits(units)} satoshi`
+}
 
 const rowOf = ({ purse, verdict, claimed, supported, unproven, forged, toPay, pulls, at }: PurseAudit) => ({
-  ...{ purse, verdict, claimed, supported, unproven, forged, toPay, pulls, at },
+  purse,
+  verdict,
+  claimed,
+  supported,
+  unproven,
+  forged,
+  toPay,
+  pulls,
+  at,
 })
 
 async function showPurse(
@@ -111,23 +149,30 @@ async function showPurse(
 ): Promise<void> {
   const { findings, forged, unproven, gaps, foreign } = purse
   const about = { relay: formatAddress(relay), purse: purse.purse }
-  for (const finding of findings) {
-    const { kind, sentence, satoshis, seqs, isProvable, path } = finding
-    session.print(
-      { event: 'finding', ...about, kind, sentence, satoshis, seqs, isProvable, path },
-      findingText(finding),
-    )
-  }
+  for (const finding of findings) showFinding(session, about, finding)
   if (forged.count > findings.length) session.say(`and ${forged.count - findings.length} more like these`)
   if (unproven.beyond > 0)
     session.say(
       `${unproven.pulls} pulls of the purse ${purse.purse} were never acknowledged, ${unproven.beyond} satoshi more than is tolerated. ` +
         'That accuses nobody: acks get lost. Fewer --max-pulls for who never sends any keeps it small',
     )
+  if (unproven.unpriced > 0)
+    session.say(
+      `${unproven.unpriced} satoshi of the purse ${purse.purse} are more than all your receipts come to, and of some records ` +
+        'none ever came: nobody knows their prices. That accuses nobody, and is not to be paid before it is shown',
+    )
   for (const { from, to } of gaps)
     session.say(`the relay keeps no log of the pulls ${from} to ${to} any more: nothing can be said of them`)
   if (foreign > 0) session.say(`${foreign} pulls are of records that this home did not write`)
   if (purse.evidence !== undefined) await writer.write(relay, purse.purse, purse.evidence)
+}
+
+function showFinding(session: Session, about: { relay: string; purse: string }, finding: Finding): void {
+  const { kind, sentence, satoshis, seqs, isProvable, path } = finding
+  session.print(
+    { event: 'finding', ...about, kind, sentence, satoshis, seqs, isProvable, path },
+    findingText(finding),
+  )
 }
 
 function findingText({ kind, sentence, satoshis, isProvable }: Finding): string {
@@ -166,7 +211,7 @@ async function verifyFile(session: Session, file: string): Promise<number> {
   const { relay, owner, account, made, findings, isProven } = checked
   session.print(
     { event: 'file', relay, owner, account, made, isProven },
-    `against the relay ${relay}, by ${owner}, of the purse ${account}`,
+    `against the relay ${relay}, by ${owner}, ${account === '' ? 'of no purse' : `of the purse ${account}`}`,
   )
   for (const finding of findings) session.print({ event: 'claim', ...finding }, oneLine(claimText(finding)))
   for (const [name, why] of checked.faults) session.say(`the text ${name} was left aside: ${why}`)

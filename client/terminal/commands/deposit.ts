@@ -1,4 +1,6 @@
 import { formatAddress } from '../../../market/address.ts'
+import type { Client } from '../../client.ts'
+import { codeOf } from '../../errors.ts'
 import type { Deposit, DepositPlan } from '../../money/deposit.ts'
 import { command, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
@@ -15,6 +17,8 @@ export const depositCommand = command({
     '--max-cost SATOSHI  the most it may cost, with the fee of the network',
     '--yes               does not ask',
     '--cancel            takes back a payment that the relay did not confirm, unless it was sent',
+    'What waited at the relay for credit goes up then. The backup of your coins, kept on your relays, costs credit too.',
+    'Exit code 1 also where only an earlier payment was finished.',
     '--chain CHAIN       and the like: where your coins are, as for wallet',
   ],
   options: {
@@ -44,28 +48,41 @@ export const depositCommand = command({
       plan = asked
       return yes ? Promise.resolve(true) : isAgreed(session, questionOf(asked))
     }
-    const paid = await client.deposit(relay, wanted, { ...options, maxCost, agree })
-    if (paid !== undefined) return show(session, paid, { plan, wanted })
-    session.say(
-      plan === undefined ? 'no payment waits to be confirmed: name the SATOSHI to pay in' : 'not paid',
-    )
-    return plan === undefined ? exitCodes.ok : exitCodes.failed
+    const paid = await client
+      .deposit(relay, wanted, { ...options, maxCost, agree })
+      .catch(interrupted(session))
+    if (paid !== undefined) return show(session, client, { paid, plan, wanted })
+    if (plan === undefined) throw usageError('no payment waits to be confirmed: name the SATOSHI to pay in')
+    session.say('not paid')
+    return exitCodes.failed
   },
 })
+
+/** Of a payment that was signed there is always more to say than that somebody interrupted. */
+function interrupted({ signal }: Session): (error: unknown) => never {
+  return (error) => {
+    if (signal.aborted && codeOf(error) === undefined) throw new Error('interrupted: nothing was paid')
+    throw error
+  }
+}
 
 const questionOf = ({ relay, satoshis, network, before }: DepositPlan): string =>
   `pay ${amount(satoshis, network)}, and the fee of the network, to ${formatAddress(relay)}, where your credit is ${before} satoshi?`
 
-function show(
-  session: Session,
-  paid: Deposit,
-  { plan, wanted }: { plan: DepositPlan | undefined; wanted: number | undefined },
-): number {
-  const { relay, network, txid, satoshis, fee, available, pending, isRepeat } = paid
+interface Done {
+  readonly paid: Deposit
+  readonly plan: DepositPlan | undefined
+  readonly wanted: number | undefined
+}
+
+async function show(session: Session, client: Client, { paid, plan, wanted }: Done): Promise<number> {
+  const { relay, network, txid, satoshis, fee, available, pending, isRepeat, afterBackup } = paid
   const before = plan === undefined ? {} : { before: plan.before }
+  const wentUp = await bringUp(session, client, paid)
   const lines = [
     `${isRepeat ? 'confirmed: ' : ''}paid ${amount(satoshis, network)} to ${relay.url}${fee === null ? '' : `, fee ${fee} satoshi`}`,
-    `credit there: ${plan === undefined ? '' : `${plan.before} before, `}${available} satoshi now${pending === '0' ? '' : `, and ${pending} more of this payment when it is in a block`}`,
+    `credit there: ${plan === undefined ? '' : `${plan.before} before, `}${available} satoshi now${pending === '0' ? '' : `, and ${pending} more of this payment when it is in a block`}${afterBackup === undefined ? '' : `, ${afterBackup} after the backup of your coins`}`,
+    ...(wentUp > 0 ? [`went up with it: ${wentUp} of your records that waited for this relay`] : []),
     `transaction ${txid}`,
   ]
   const row = {
@@ -78,11 +95,27 @@ function show(
     available,
     pending,
     isRepeat,
+    ...(afterBackup !== undefined && { afterBackup }),
+    wentUp,
   }
   session.print(row, lines.join('\n'))
-  if (wanted !== undefined && wanted !== satoshis)
-    session.say(
-      `this was an earlier payment, which was not confirmed yet: the same command again pays ${wanted}`,
-    )
-  return exitCodes.ok
+  if (wanted === undefined || wanted === satoshis) return exitCodes.ok
+  session.say(
+    `this was an earlier payment, which was not confirmed yet: the same command again pays ${wanted}`,
+  )
+  return exitCodes.failed
+}
+
+/** What credit was missing for goes up now; how many records did. */
+async function bringUp(session: Session, client: Client, { relay }: Deposit): Promise<number> {
+  const { signal } = session
+  try {
+    const { delivered, failures } = await client.flush({ signal, retryUnpaid: true, only: relay.key })
+    session.warn(failures)
+    return delivered
+  } catch (error) {
+    // The payment is made, and is to be told whatever else happens.
+    session.warn([{ relay: relay.url, error: error as Error }])
+    return 0
+  }
 }

@@ -1,7 +1,9 @@
 /** Every command, in the order of the help. */
 import type { Command } from '../command.ts'
 import { accountCommand } from './account.ts'
+import { agentCommand } from './agent.ts'
 import { auditCommand } from './audit.ts'
+import { contractCommand } from './contract.ts'
 import { deleteCommand } from './delete.ts'
 import { depositCommand } from './deposit.ts'
 import { friendCommand } from './friend.ts'
@@ -35,5 +37,7 @@ export const commands: readonly Command[] = [
   walletCommand,
   depositCommand,
   withdrawCommand,
+  contractCommand,
+  agentCommand,
   pingCommand,
 ]

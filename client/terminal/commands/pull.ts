@@ -31,7 +31,8 @@ export const pullCommand = command({
     const isAway = asked > 0 && failures.length === asked
     if (isAway) session.hold(failures[0])
     session.warn(failures)
-    const { files, flushed } = await client.finish({ signal, files: !noFiles, onProgress, maxFileBytes })
+    const rest = { signal, files: !noFiles, onProgress, maxFileBytes, retryUnpaid: true }
+    const { files, flushed } = await client.finish(rest)
     for (const file of files) showFile(session, file)
     session.warn(flushed.failures)
     const isNews = messages.some(isShown) || files.length > 0 || failures.length > 0

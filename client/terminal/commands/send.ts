@@ -99,7 +99,9 @@ async function finish(
     },
     `${state} ${recordId} to ${oneLine(friend)}`,
   )
-  if (accepted.length > 0) await client.flush({ signal: session.signal })
+  // What this is refused for, what waited before it would be refused for too.
+  const retryUnpaid = !failures.some(({ error }) => isUnpaid(error))
+  if (accepted.length > 0) await client.flush({ signal: session.signal, retryUnpaid })
   const isUnwanted = failures.length > 0 && failures.every(({ error }) => isAboutMoney(error))
   return accepted.length === 0 && isUnwanted ? exitCodes.payment : exitCodes.ok
 }

@@ -24,7 +24,7 @@ export interface Shape {
 const varied = (bytes: number): number => compactSize(bytes).length + bytes
 const inputBytes = (unlock: number): number => 36 + varied(unlock) + 4
 const outputBytes = (lock: number): number => 8 + varied(lock)
-const p2pkhBytes = 25
+export const p2pkhBytes = 25
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
 
 /** Never less than what it will have: a signature counts 72 bytes with its type, and has one or two less. */

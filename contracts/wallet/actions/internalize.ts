@@ -2,6 +2,7 @@
  * Money and outputs that others bring. Other wallets credit what is unsigned, double-spent or never sent; here scripts,
  * amounts and proofs are checked and the network has the transaction before anything is credited.
  */
+import { setImmediate } from 'node:timers/promises'
 import { equal } from '../../../market/bytes.ts'
 import { MarketError } from '../../../market/errors.ts'
 import {
@@ -12,6 +13,7 @@ import {
   parseBeef,
   verifyBeef,
 } from '../../transaction/beef.ts'
+import { newBudget } from '../../transaction/spend.ts'
 import { formatOutpoint, type Transaction } from '../../transaction/transaction.ts'
 import type { Batch } from '../coins/batch.ts'
 import { accept, addCoins, prove, spendElsewhere } from '../coins/moves.ts'
@@ -38,7 +40,7 @@ export async function internalize(parts: WalletParts, args: InternalizeArgs): Pr
   if (outputs.every(({ vout }) => isCredited(store.coin(`${subject.txid}.${vout}`)))) return
   // What else is in it is neither kept nor sent: it has nothing to do with what is credited.
   const members = lineage(beef.members, [beef.subject.txid])
-  await verifyBeef({ members, subject }, chain)
+  await verifyBeef({ members, subject }, chain, newBudget(setImmediate))
   await checkMature(parts, subject, outputs)
   await sendMembers(parts, members.values())
   await checkUnspent(parts, subject, outputs)

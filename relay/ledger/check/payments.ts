@@ -1,20 +1,15 @@
 /** Payments and withdrawals of one owner, beside what the ledger has of them. */
 import type { Key } from '../../../market/units.ts'
-import type { KeyValue, Snapshot } from '../../store/database.ts'
+import type { Snapshot } from '../../store/database.ts'
 import * as keys from '../../store/keys.ts'
 import { creditPurse, type Payment, PaymentRow, UnminedRow } from '../../store/payments.ts'
 import { Entry, reversedNote } from '../../store/rows.ts'
 import { type Withdrawal, WithdrawalRow } from '../../store/withdrawals.ts'
 import type { Findings } from './findings.ts'
+import type { Stream } from './stream.ts'
 
 /** Tables of this check, one stream of each. */
 export const moneyTables = ['d', 'w', 'v'] as const
-
-interface Rows {
-  /** The rows of the owner, in chunks; and the next row, if it is his. */
-  of(owner: Buffer): AsyncIterable<KeyValue[]>
-  take(owner: Buffer): Promise<KeyValue | undefined>
-}
 
 export class PaymentsCheck {
   readonly #snapshot: Snapshot
@@ -40,7 +35,7 @@ export class PaymentsCheck {
   }
 
   /** After all entries. */
-  async finish(streams: { readonly [T in (typeof moneyTables)[number]]: Rows }): Promise<void> {
+  async finish(streams: { readonly [T in (typeof moneyTables)[number]]: Stream }): Promise<void> {
     const owner = Buffer.from(this.#owner, 'hex')
     let [paidIn, paidOut, resting, pending] = [0, 0, 0, 0]
     for await (const rows of streams.d.of(owner))

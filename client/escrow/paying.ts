@@ -1,0 +1,185 @@
+/** Paying for service as it is used: cumulative, never settled beyond the audit, little ahead of it, within what the user allows. */
+import { z } from 'zod'
+import { aheadLimit, payable } from '../../contracts/escrow/amounts.ts'
+import { nextClient } from '../../contracts/escrow/client-machine.ts'
+import type { LiveClient } from '../../contracts/escrow/client-state.ts'
+import { serviceEnd } from '../../contracts/escrow/terms.ts'
+import { formatAddress } from '../../market/address.ts'
+import type { Hash, Key } from '../../market/units.ts'
+import type { Context } from '../context.ts'
+import { ClientError, isUnpaid, type Refused } from '../errors.ts'
+import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
+import { type AuditedAt, auditRelays } from '../money/audit.ts'
+import type { Connection } from '../wire/connection.ts'
+import { lockOf } from './engine.ts'
+import { pay } from './ending.ts'
+import { save } from './funding.ts'
+import { relayPeer } from './peer.ts'
+import { keyHolder, nowhere, type Site, secondsNow } from './site.ts'
+
+type Active = KeptContract & { readonly state: Extract<LiveClient, { state: 'active' }> }
+export const isActive = (kept: KeptContract): kept is Active => kept.state.state === 'active'
+
+/** What an audit makes of one contract. Satoshi. */
+export interface Audited {
+  /** To be settled: acknowledged or tolerated, and claimed. */
+  readonly audited: number
+  /** Claimed with good reads that nobody acknowledged. */
+  readonly unproven: number
+  readonly owed: number
+  readonly verdict: 'explained' | 'unproven' | 'forged'
+}
+
+export interface Amounts extends Audited {
+  /** Of live records, as the relay says; it moves nothing but what is ahead, and that has its limit. */
+  readonly reserved: number
+  /** Of writes about to be sent. */
+  readonly cost?: number
+}
+
+/**
+ * Signs and sends what an audit allows. What is forged is not paid: then nothing more is settled.
+ * @param isWanted also what was signed before is sent again @throws ERR_COST beyond what the user allows
+ */
+export async function payAudited(
+  site: Pick<Site, 'ctx' | 'holder' | 'peer'>,
+  kept: KeptContract,
+  { audited, unproven, owed, verdict, reserved, cost = 0 }: Amounts,
+  { isWanted = false }: { isWanted?: boolean } = {},
+): Promise<KeptContract> {
+  const heard = { at: site.ctx.now(), owed, reserved, unproven, verdict }
+  const known = { ...kept, heard }
+  const { state } = known
+  if (!('paid' in state)) return save(site, known)
+  const sure = verdict === 'forged' ? state.audited : audited
+  const limit = Math.min(kept.maxSpend ?? Number.POSITIVE_INFINITY, termsOf(kept).budget)
+  if (payable(termsOf(kept), { audited: sure, reserved: 0, unproven: 0, cost: 0 }, state).settled > limit)
+    throw new ClientError('ERR_COST', `this contract has come to ${sure} satoshi, and ${limit} are allowed`)
+  // What is ahead is cut to what is allowed; what is owed is not promised away.
+  const room = Math.max(0, limit - Math.max(sure, state.audited))
+  const ahead = Math.min(room, reserved + unproven + cost)
+  const event = { on: 'audited', audited: sure, reserved: 0, unproven: 0, cost: ahead, isWanted } as const
+  const moment = { now: secondsNow(site), medianTime: 0 }
+  const { state: next, actions } = nextClient(state, { ...event, at: moment })
+  let saved = await save(site, { ...known, state: next })
+  for (const action of actions) if (action.do === 'pay') saved = (await pay(site, saved, action)).kept
+  return saved
+}
+
+/** The contract out of which writes at this relay are paid. */
+export async function activeAt(
+  { home, now }: Pick<Context, 'home' | 'now'>,
+  relay: Key,
+): Promise<Active | undefined> {
+  const all = (await keptContracts(home)).filter(isActive)
+  const isServing = (kept: Active) =>
+    termsOf(kept).server === relay && now() < serviceEnd(termsOf(kept)) * 1000
+  return all.findLast(isServing)
+}
+
+const Needed = z.looseObject({ quote: z.looseObject({ paidNeeded: z.int().min(0) }) })
+
+/**
+ * A write was refused for want of a payment: pays, if a contract there allows it.
+ * @returns whether the same write is worth sending again @throws ERR_COST beyond what the user allows
+ */
+export async function payForWrite(ctx: Context, connection: Connection, refusal: Refused): Promise<boolean> {
+  const needed = Needed.safeParse(refusal.extras).data?.quote.paidNeeded
+  const { key } = connection.address
+  const known = needed === undefined ? undefined : await activeAt(ctx, key)
+  if (needed === undefined || known === undefined) return false
+  const site = {
+    ctx,
+    holder: keyHolder(ctx),
+    peer: () => relayPeer(ctx, connection),
+    chain: nowhere,
+    purse: nowhere,
+  }
+  return ctx.home.lock(lockOf(known), async () => {
+    const kept = await activeAt(ctx, key)
+    if (kept === undefined) return false
+    checkAllowed(kept, needed)
+    const now = await knownFor(ctx, connection, { kept, needed })
+    if (needed > now.audited + aheadLimit(termsOf(kept))) return false
+    const cost = Math.max(0, needed - now.audited)
+    const amounts = { ...now, reserved: 0, unproven: 0, cost }
+    await payAudited(site, kept, amounts, { isWanted: true })
+    return true
+  })
+}
+
+/** Payments for one write: prices may change between two. */
+const mostPayments = 2
+
+/** Writes, and where that is refused for want of a payment, pays and writes again. @throws as `write`; ERR_COST */
+export async function withPayment<T>(
+  ctx: Context,
+  connection: Connection,
+  write: () => Promise<T>,
+): Promise<T> {
+  for (let left = mostPayments; ; left--) {
+    try {
+      return await write()
+    } catch (error) {
+      if (left === 0 || !isUnpaid(error) || !(await payForWrite(ctx, connection, error))) throw error
+    }
+  }
+}
+
+function checkAllowed({ maxSpend }: KeptContract, needed: number): void {
+  if (maxSpend === null || needed <= maxSpend) return
+  throw new ClientError(
+    'ERR_COST',
+    `this needs ${needed} satoshi of the contract to be signed over, and ${maxSpend} are allowed (--max-spend)`,
+  )
+}
+
+/** What was audited before, where that is enough; else an audit of now. */
+async function knownFor(
+  ctx: Context,
+  connection: Connection,
+  { kept, needed }: { kept: Active; needed: number },
+): Promise<Audited> {
+  const { audited } = kept.state
+  const { unproven = 0, owed = audited, verdict = 'explained' as const } = kept.heard ?? {}
+  const before = { audited, unproven, owed, verdict }
+  if (needed <= audited + aheadLimit(termsOf(kept))) return before
+  return (await auditedAt(ctx, connection, kept.id)) ?? before
+}
+
+/** An audit of the relay, as far as this contract goes; undefined where it says nothing of it. @throws as `auditRelays` */
+export async function auditedAt(
+  ctx: Context,
+  { address }: Connection,
+  id: Hash,
+): Promise<Audited | undefined> {
+  const [at] = await auditRelays(ctx, formatAddress(address), { prove: 0 })
+  return at && auditedIn(ctx, at, id)
+}
+
+/**
+ * What an audit makes of a contract. Records stay in the purse that they were written to: what those of the contract before
+ * come to, beyond what its rollover paid, is owed under this one. @throws why the relay was not audited
+ */
+export async function auditedIn(
+  ctx: Pick<Context, 'home'>,
+  at: AuditedAt,
+  id: Hash,
+): Promise<Audited | undefined> {
+  if ('error' in at) throw at.error
+  const purse = at.purses.find((one) => one.purse === id)
+  if (purse === undefined) return undefined
+  const { toPay: audited, unproven, claimed: owed, verdict } = purse
+  const own: Audited = { audited, unproven: unproven.satoshis, owed, verdict }
+  const renews = (await keptContract(ctx.home, id))?.renews ?? null
+  const before = renews === null ? undefined : await auditedIn(ctx, at, renews.id)
+  if (renews === null || before === undefined) return own
+  return {
+    audited: audited + Math.max(0, before.audited - renews.paid),
+    unproven: own.unproven + before.unproven,
+    owed: owed + Math.max(0, before.owed - renews.paid),
+    verdict: worst.find((one) => one === verdict || one === before.verdict) ?? verdict,
+  }
+}
+
+const worst = ['forged', 'unproven', 'explained'] as const

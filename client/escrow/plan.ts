@@ -1,0 +1,157 @@
+/** What a contract will be, in numbers, before anything of it is paid. */
+import { randomBytes } from 'node:crypto'
+import { feeFor, type Network } from '../../contracts/chain/chain.ts'
+import { aheadLimit, mostClientLoss } from '../../contracts/escrow/amounts.ts'
+import { type Contract, shareOf } from '../../contracts/escrow/contract.ts'
+import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
+import { canExpire, parseTerms, serviceEnd, termsLimits, type Terms } from '../../contracts/escrow/terms.ts'
+import { feeShare, inputBytes, p2pkhOutputBytes } from '../../contracts/escrow/transactions.ts'
+import { toHex } from '../../market/bytes.ts'
+import type { Hash, Key, Prices } from '../../market/units.ts'
+import { ClientError } from '../errors.ts'
+
+/** What we ask for where the relay leaves it to us. Satoshi, seconds. */
+export const wishes = {
+  creditLimit: 10_000,
+  termSeconds: 30 * 86_400,
+  period: 86_400,
+  leastBudget: 1000,
+  /** Satoshi for 1000 bytes: ten times what networks demand. */
+  mostFeeRate: 1000,
+  /** So many times the fee of a close, as head room for what is signed long before. */
+  mostOfClose: 10,
+} as const
+
+export interface Wish {
+  readonly client: Key
+  readonly server: Key
+  readonly budget: number
+  readonly termSeconds: number
+  /** Without expiry: each side can hold all the money back for ever. */
+  readonly isBare?: boolean | undefined
+}
+
+/** Terms that the relay has said it accepts. @throws ERR_UNSUPPORTED, ERR_USAGE, refusals, naming what does not fit */
+export function termsFor(wish: Wish, offer: ContractsOffer, now: number): Terms {
+  const { client, server, budget, termSeconds, isBare = false } = wish
+  checkWish(wish, offer)
+  const creditLimit = Math.min(wishes.creditLimit, offer.creditLimit, budget)
+  const depositClient = Math.max(creditLimit, 2 * offer.depositServer)
+  checkFair(offer, { budget, depositClient })
+  return parseTerms({
+    v: 1,
+    ...(isBare && { profile: 0 }),
+    ...{ network: offer.network, nonce: toHex(randomBytes(32)), client, server, budget, creditLimit },
+    ...{ created: now, openBy: now + offer.openSeconds, expiry: now + termSeconds },
+    ...{ closeMargin: offer.closeMargin, depositServer: offer.depositServer },
+    depositClient,
+    ...{ feeRate: offer.feeRate, closeFee: offer.closeFee, prices: offer.prices, period: wishes.period },
+  })
+}
+
+function checkWish({ budget, termSeconds, isBare = false }: Wish, offer: ContractsOffer): void {
+  const { isOpen, profiles, budget: most, leastSeconds, mostSeconds } = offer
+  if (!isOpen) throw new ClientError('ERR_UNSUPPORTED', 'this relay opens no contracts now')
+  if (!profiles.includes(isBare ? 0 : 1))
+    throw new ClientError(
+      'ERR_UNSUPPORTED',
+      `this relay opens no contracts ${isBare ? 'without' : 'with'} expiry`,
+    )
+  if (budget > most) throw new ClientError('ERR_USAGE', `this relay takes budgets of up to ${most} satoshi`)
+  if (budget < wishes.leastBudget)
+    throw new ClientError(
+      'ERR_USAGE',
+      `a contract is worth its fees from a budget of ${wishes.leastBudget} satoshi on`,
+    )
+  if (termSeconds < leastSeconds || termSeconds > mostSeconds)
+    throw new ClientError(
+      'ERR_USAGE',
+      `this relay opens contracts of ${leastSeconds} to ${mostSeconds} seconds`,
+    )
+}
+
+/** Fees are for miners, and deposits hostages: who asks for far more than they take wants something else. @throws ERR_COST */
+function checkFair(
+  { feeRate, closeFee }: ContractsOffer,
+  { budget, depositClient }: { budget: number; depositClient: number },
+): void {
+  if (feeRate > wishes.mostFeeRate || closeFee > wishes.mostOfClose * feeFor(termsLimits.closeBytes, feeRate))
+    throw new ClientError(
+      'ERR_COST',
+      `this relay wants fees of ${closeFee} satoshi at ${feeRate} for 1000 bytes`,
+    )
+  if (depositClient > Math.max(budget, 2 * wishes.creditLimit))
+    throw new ClientError(
+      'ERR_COST',
+      `this relay wants a deposit of ${depositClient} satoshi, more than the budget`,
+    )
+}
+
+/** Whether a next contract costs no more for the same: else its user is asked. */
+export const isNoDearer = (offer: Pick<ContractsOffer, 'prices' | 'feeRate'>, old: Terms): boolean =>
+  offer.feeRate <= old.feeRate &&
+  offer.prices.storageGBDay <= old.prices.storageGBDay &&
+  offer.prices.egressGB <= old.prices.egressGB &&
+  offer.prices.ingressGB <= old.prices.ingressGB
+
+/** All in satoshi and unix seconds. */
+export interface Plan {
+  readonly network: Network
+  readonly contract: Hash
+  readonly prices: Prices
+  /** What leaves the wallet, the fee of the network for that beside it. */
+  readonly stake: number
+  readonly stakeFee: number
+  /** Where it goes: what may be used, what comes back if nobody burns it, what is spent in any case. */
+  readonly budget: number
+  readonly deposit: number
+  readonly relayDeposit: number
+  readonly fundingFee: number
+  readonly closeFee: number
+  /** Signed beyond what was audited, at most. */
+  readonly ahead: number
+  /** Beyond what was used, whatever the relay does; fees included. */
+  readonly mostLost: number
+  /** When service ends, and when what is left comes back though the relay is gone; null: never by itself. */
+  readonly serviceEnd: number
+  readonly expiry: number | null
+  /** Back at once, if it is closed without being used. */
+  readonly unused: number
+}
+
+/** One input, the stake, and change in as many outputs as wallets split it into. */
+const stakeBytes = 4 + 1 + 1 + 4 + inputBytes + 8 * p2pkhOutputBytes
+
+export function planOf(contract: Contract, { stake, feeRate }: { stake: number; feeRate: number }): Plan {
+  const { id, terms } = contract
+  const {
+    network,
+    prices,
+    budget,
+    depositClient: deposit,
+    depositServer: relayDeposit,
+    closeFee,
+    expiry,
+  } = terms
+  const stakeFee = feeFor(stakeBytes, feeRate)
+  const fundingFee = feeShare(contract, 'client', 1)
+  return {
+    ...{
+      network,
+      contract: id,
+      prices,
+      stake,
+      stakeFee,
+      budget,
+      deposit,
+      relayDeposit,
+      fundingFee,
+      closeFee,
+    },
+    ahead: aheadLimit(terms),
+    mostLost: mostClientLoss(terms) + stakeFee + fundingFee + closeFee,
+    serviceEnd: serviceEnd(terms),
+    expiry: canExpire(terms) ? expiry : null,
+    unused: shareOf(contract, { kind: 'settled', paid: 0 }, 'client'),
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * After a restore from a backup, contracts may have come further than we remember: nothing is signed and no write is taken
+ * until what was signed since is known again, from the payment log and from the clients, and a person has confirmed it.
+ */
+import { checkPayment } from '../../contracts/escrow/checks.ts'
+import { fromHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Hash } from '../../market/units.ts'
+import type { Kept } from '../store/contracts.ts'
+import { isHeld } from '../store/withdrawals.ts'
+import type { EscrowParts } from './parts.ts'
+import { liveOf, type Steps } from './steps.ts'
+
+type Followed = readonly { readonly id: Hash; readonly kept: Kept }[]
+
+export class Holding {
+  readonly #parts: EscrowParts
+  readonly #steps: Steps
+
+  constructor(parts: EscrowParts, steps: Steps) {
+    this.#parts = parts
+    this.#steps = steps
+  }
+
+  /** At a start: once after each restore. What the payment log knows of those that are held is taken in. */
+  async hold(followed: Followed): Promise<void> {
+    const { store, payments } = this.#parts
+    const { restoredAt } = store.meta
+    const known = await payments.read()
+    for (const { id, kept } of followed) {
+      const settled = liveOf(kept.state)?.lowestSigned ?? null
+      // A crash may have come before it was written there, too.
+      if (settled !== null && known.get(id)?.signed !== settled)
+        await payments.append({ type: 'signed', contract: id, settled })
+    }
+    if (restoredAt === undefined || !isHeld(store, store.meta)) return
+    for (const { id, kept } of followed) {
+      if (kept.facts.heldFor !== restoredAt)
+        await this.#steps.move(id, { on: 'restored', at: this.#steps.moment }, (_, kept) => ({
+          ...kept,
+          facts: { ...kept.facts, heldFor: restoredAt },
+        }))
+      for (const payment of known.get(id)?.payments ?? []) await this.#replay(id, payment)
+    }
+  }
+
+  /** Once it is confirmed. */
+  async letGo(followed: Followed): Promise<void> {
+    const { store, payments } = this.#parts
+    if (isHeld(store, store.meta)) return
+    const held = followed.filter(
+      ({ kept: { state } }) => state.state === 'held' || (state.state === 'closed' && state.isHeld),
+    )
+    if (held.length === 0) return
+    const known = await payments.read()
+    for (const { id } of held) {
+      const lowestSigned = known.get(id)?.signed ?? null
+      await this.#steps.move(id, { on: 'state-exchanged', lowestSigned, at: this.#steps.moment })
+    }
+  }
+
+  /** What is no payment of this contract, or no more than is known, is passed over. */
+  async #replay(
+    id: Hash,
+    { paid, sig, settled, settledSig }: { paid: number; sig: string; settled: number; settledSig: string },
+  ): Promise<void> {
+    const live = liveOf(this.#steps.load(id).state)
+    if (live === undefined) return
+    const last = { paid: live.progress.at(-1)?.paid ?? 0, settled: live.settled?.paid ?? 0 }
+    const signatures = { paid, settled, sig: fromHex(sig), settledSig: fromHex(settledSig) }
+    try {
+      checkPayment(await this.#steps.derived.of(live.terms), live.joint, signatures, last)
+      await this.#steps.move(id, { on: 'payment', paid, sig, settled, settledSig, at: this.#steps.moment })
+    } catch (error) {
+      if (!(error instanceof MarketError)) throw error
+    }
+  }
+}

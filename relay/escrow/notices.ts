@@ -1,0 +1,54 @@
+/** What a relay says first of a contract: a signed envelope in a record of its own outbox (docs/protocol.md §7.3). */
+import { randomBytes } from 'node:crypto'
+import { toBase64, toHex } from '../../market/bytes.ts'
+import { seal } from '../../market/envelope.ts'
+import { RECORD_PROTOCOL } from '../../market/identity.ts'
+import { encodePayload } from '../../market/payload.ts'
+import { freePrices } from '../../market/price.ts'
+import { decodeRecord } from '../../market/record.ts'
+import type { Key } from '../../market/units.ts'
+import type { EscrowParts } from './parts.ts'
+
+/** How long it waits for its reader, seconds. */
+const noticeSeconds = 30 * 86_400
+/** A lost answer costs a reader one of them. */
+const noticePulls = 8
+
+export interface Message {
+  readonly type: string
+  readonly contract: string
+  readonly [field: string]: unknown
+}
+
+export interface Notice {
+  readonly name: string
+  readonly message: Message
+}
+
+/** Once for each name: what was said before is not said again while it waits. */
+export async function tell(
+  { store, keys, now }: Pick<EscrowParts, 'store' | 'keys' | 'now'>,
+  to: Key,
+  { name, message }: Notice,
+): Promise<void> {
+  const timestamp = now()
+  const nonce = toHex(randomBytes(8))
+  const { msg } = await seal({ to, timestamp, nonce, request: message }, keys)
+  const content = keys.encryptBytes(encodePayload({ type: 'envelope', msg }), {
+    protocolID: RECORD_PROTOCOL,
+    keyID: name,
+    counterparty: to,
+  })
+  const request = {
+    type: 'write' as const,
+    recordId: name,
+    ttl: noticeSeconds,
+    tag: 'contract',
+    content: toBase64(content),
+    relays: [keys.identity],
+    maxPulls: noticePulls,
+  }
+  const record = decodeRecord((await seal({ to, timestamp, request }, keys)).text)
+  // Each sealing is another record, so that what was said before is a conflict, and stays.
+  await store.write(record, (_, { expires }) => ({ purse: 'credit', prices: freePrices, paidUntil: expires }))
+}

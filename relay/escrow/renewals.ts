@@ -1,0 +1,100 @@
+/**
+ * A contract goes over into the next. The records of the old one stay in its purse and at its prices; what they come to
+ * beyond what the rollover pays is owed under the next one.
+ */
+import type { z } from 'zod'
+import { aheadLimit } from '../../contracts/escrow/amounts.ts'
+import { checkRollover } from '../../contracts/escrow/checks.ts'
+import { machineTimes } from '../../contracts/escrow/machine.ts'
+import { type ContractRollover, readFunding } from '../../contracts/escrow/messages.ts'
+import { demand, refused } from '../../contracts/escrow/refusal.ts'
+import { renewedServer } from '../../contracts/escrow/server-state.ts'
+import { checkUnlocking, jointUnlocking, signJoint } from '../../contracts/escrow/signatures.ts'
+import { contractIdOf, parseTerms } from '../../contracts/escrow/terms.ts'
+import { withUnlocking } from '../../contracts/escrow/transactions.ts'
+import { parseBeef } from '../../contracts/transaction/beef.ts'
+import { serializeTransaction, txidOf } from '../../contracts/transaction/transaction.ts'
+import { canonicalize } from '../../market/canonical.ts'
+import { fromBase64, fromHex, toHex } from '../../market/bytes.ts'
+import { sha256Hex } from '../../market/hash.ts'
+import type { Hash, Key } from '../../market/units.ts'
+import { findContract, type Facts, putContract, putEscrows, takeStake } from '../store/contracts.ts'
+import { bookBudget, owedOf } from './books.ts'
+import { signerOf, withSpend } from './duties.ts'
+import type { EscrowParts } from './parts.ts'
+import { checkBacked, checkOffered } from './stakes.ts'
+import { liveOf, type Steps } from './steps.ts'
+
+type Rollover = z.infer<typeof ContractRollover>
+
+export class Renewals {
+  readonly #parts: EscrowParts
+  readonly #steps: Steps
+
+  constructor(parts: EscrowParts, steps: Steps) {
+    this.#parts = parts
+    this.#steps = steps
+  }
+
+  /** Resolves with the id of the next contract when both are on disk; its duties send the rollover. @throws refusals */
+  async roll(request: Rollover, from: Key): Promise<Hash> {
+    const { store, keys, admit, now, random } = this.#parts
+    const id = request.contract
+    const kept = this.#steps.load(id)
+    demand(kept.owner === from, 'wrong-party', 'the contract is of another')
+    const terms = parseTerms(request.terms)
+    const nextId = contractIdOf(terms)
+    const hash = sha256Hex(canonicalize(request))
+    const known = findContract(store, nextId)
+    if (known !== undefined) {
+      demand(
+        known.owner === from && known.facts.request === hash,
+        'state',
+        'these terms are of another contract',
+      )
+      return nextId
+    }
+    const live =
+      kept.state.state === 'active' || kept.state.state === 'closing' ? liveOf(kept.state) : undefined
+    if (live === undefined) throw refused('state', 'the contract cannot be renewed')
+    const at = this.#steps.moment
+    checkOffered(this.#parts, terms, at.now)
+    admit(request.beef.length)
+    const [old, next] = [await this.#steps.derived.of(live.terms), await this.#steps.derived.of(terms)]
+    const { paid } = request
+    const funding = readFunding(request.funding)
+    const beef = parseBeef(fromBase64(request.beef))
+    const offer = { joint: live.joint, paid, funding, tx: fromHex(request.tx), beef }
+    const { draft, transaction, clientSignature: client } = checkRollover(old, next, offer, at.now)
+    await checkBacked(this.#parts, { beef, funding })
+    const server = await signJoint(old, draft, 'server', signerOf(keys))
+    const rollover = withUnlocking(transaction, [jointUnlocking(old, { client, server })])
+    await checkUnlocking(rollover, draft.spent)
+    const txid = txidOf(rollover)
+    const { owed } = await owedOf(store, now(), { owner: from, id })
+    const unproven = aheadLimit(live.terms)
+    const jitter = Math.floor(random() * machineTimes.alarmSeconds)
+    await this.#steps.move(id, { on: 'rollover', terms, paid, owed, unproven, at }, (batch, kept) => {
+      for (const stake of funding.stakes) takeStake(batch, stake, nextId)
+      const facts: Facts = {
+        openedAt: batch.now,
+        request: hash,
+        funding: request.funding,
+        tx: toHex(serializeTransaction(rollover)),
+        renews: { id, paid },
+        joints: [txid],
+        ...{ ours: null, isTaken: false, moved: 0, closedAt: null, isBooked: false, heldFor: null },
+        ...{ spends: [], others: [] },
+      }
+      putContract(batch, nextId, {
+        owner: from,
+        facts,
+        state: renewedServer(terms, { txid, jitter, earned: paid }),
+      })
+      bookBudget(batch, from, { id: nextId, terms })
+      putEscrows(batch, from, { current: nextId })
+      return { ...kept, facts: withSpend(kept.facts, { txid, end: { kind: 'rollover' } }) }
+    })
+    return nextId
+  }
+}

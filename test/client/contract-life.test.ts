@@ -1,0 +1,382 @@
+/** What a client does when its relay does not do what it should, or its own process ends at any step. */
+import t, { type Test } from 'tap'
+import { keptContracts, termsOf } from '../../client/home/contracts.ts'
+import { close, open, refund, renew } from '../../client/escrow/operations.ts'
+import type { Audited } from '../../client/escrow/paying.ts'
+import { recover } from '../../client/escrow/recover.ts'
+import type { Site } from '../../client/escrow/site.ts'
+import { tend } from '../../client/escrow/tend.ts'
+import { MarketError } from '../../market/errors.ts'
+import { type Market, openMarket } from '../fixtures/contracting.ts'
+import { type ScriptedRelay, scriptRelay, siteOf } from '../fixtures/contract-relay.ts'
+
+t.setTimeout(120_000)
+
+const yes = async () => true
+
+const setUp = async (t: Test) => actor(t, await openMarket(t), 'alice')
+
+/** Somebody, and a relay of his own. */
+async function actor(t: Test, market: Market, name: string) {
+  const relay = scriptRelay(market)
+  const alice = await market.user(name)
+  const at = siteOf(t, alice, market, relay)
+  const wish = { client: alice.ctx.wallet.identity, budget: 100_000, termSeconds: 30 * 86_400 }
+  const order = { relay: at.relay, offer: relay.offer, wish, agree: yes }
+  const { mine } = { mine: (blocks: number) => market.devnet.node.mine(blocks) }
+  return { ...at, market, scripted: relay, alice, order, mine }
+}
+
+/** An agent that hears `audited` of every audit. */
+const agent = (scripted: ScriptedRelay, audited: Partial<Audited> = {}, isRenewing = false) => ({
+  audit: async (): Promise<Audited> => ({
+    audited: 0,
+    unproven: 0,
+    owed: scripted.script.owed,
+    verdict: 'explained',
+    ...audited,
+  }),
+  offer: async () => (isRenewing ? scripted.offer : undefined),
+})
+
+t.test('a relay that vanishes while it is opened: the stake comes back', async (t) => {
+  for (const step of ['contractOpen', 'ContractClientSigned'] as const)
+    await t.test(step, async (t) => {
+      const { site, balance, order, scripted, market, mine } = await setUp(t)
+      const before = await balance()
+      scripted.script.before = ({ type }) => {
+        if (type === step) throw new MarketError('ERR_BUSY', 'gone')
+      }
+      await open(site, order).catch(() => undefined)
+      const [kept] = await keptContracts(site.ctx.home)
+      t.equal(kept!.state.state, step === 'contractOpen' ? 'opening' : 'signed')
+
+      await market.passTime(700)
+      const [first] = await tend(site, agent(scripted))
+      t.equal(first!.kept.state.state, 'cancelling')
+      await mine(6)
+      const [last] = await tend(site, agent(scripted))
+      t.equal(last!.kept.state.state, 'cancelled')
+      t.same(await tend(site, agent(scripted)), [])
+      const spent = before - (await balance())
+      t.ok(spent > 0 && spent < 100, `${spent} satoshi of fees`)
+    })
+})
+
+t.test('an opening that the relay never heard of is taken back when the user wants it', async (t) => {
+  const { site, balance, order, scripted, mine } = await setUp(t)
+  const before = await balance()
+  for (const [step, state] of [
+    ['contractOpen', 'opening'],
+    ['ContractClientSigned', 'signed'],
+  ] as const) {
+    scripted.script.before = ({ type }) => {
+      if (type === step) throw new MarketError('ERR_BUSY', 'gone')
+    }
+    await open(site, order).catch(() => undefined)
+    const { id } = (await keptContracts(site.ctx.home)).find((kept) => kept.state.state === state)!
+    if (state === 'signed') {
+      await t.rejects(refund(site, id), { code: 'ERR_CONFLICT', message: /comes back from/ })
+      continue
+    }
+    t.match((await refund(site, id)).state, { state: 'cancelling' })
+    await mine(6)
+    t.match((await tend(site, agent(scripted)))[0]!.kept.state, { state: 'cancelled' })
+    t.ok(before - (await balance()) < 100)
+  }
+})
+
+t.test('every answer of an opening is lost once: the same goes on, with one stake', async (t) => {
+  const { site, order, scripted, balance } = await setUp(t)
+  const before = await balance()
+  for (const step of ['contractOpen', 'ContractClientSigned']) {
+    scripted.script.after = ({ type }) => {
+      if (type === step) throw new MarketError('ERR_BUSY', 'lost')
+    }
+    await open(site, order).catch(() => undefined)
+  }
+  delete scripted.script.after
+  const kept = await open(site, order).catch((error) => error)
+  t.match(kept.state ?? kept, kept.state ? { state: 'active' } : { code: 'ERR_CONFLICT' })
+  const all = await keptContracts(site.ctx.home)
+  t.equal(all.length, 1)
+  t.equal(all[0]!.state.state, 'active')
+  t.ok(before - (await balance()) < 111_000)
+})
+
+/** Each time from the beginning: the process ends before or after the `step`th thing that it says to anybody. */
+async function atEachStep(
+  work: (name: string, crash: (site: Site) => ReturnType<typeof crashing>) => Promise<void>,
+) {
+  let steps = 0
+  for (const moment of ['before', 'after'] as const)
+    for (let step = 1, isDone = false; !isDone; step++, steps++) {
+      let made: ReturnType<typeof crashing> | undefined
+      await work(`${moment} ${step}`, (site) => {
+        made = crashing(site, step, moment)
+        return made
+      })
+      isDone = !made!.hasCrashed()
+    }
+  return steps
+}
+
+t.test('an opening ends at any step, and goes on', async (t) => {
+  const market = await openMarket(t)
+  const steps = await atEachStep(async (name, crash) => {
+    const { site, order, balance, scripted } = await actor(t, market, name)
+    const before = await balance()
+    await open(crash(site).at, order).catch(() => undefined)
+    await open(site, order).catch(() => undefined)
+    await tend(site, agent(scripted))
+    const all = (await keptContracts(site.ctx.home)).filter(({ state }) => state.state !== 'cancelled')
+    const states = all.map(({ state }) => state.state).join(' ')
+    const spent = before - (await balance())
+    if (states !== 'active' || spent > 111_000) t.fail(`${name}: ${states}, ${spent} spent`)
+  })
+  t.ok(steps > 20, `${steps} crashes`)
+})
+
+t.test('a renewal ends at any step, and goes on; so does an end', async (t) => {
+  const market = await openMarket(t)
+  const steps = await atEachStep(async (name, crash) => {
+    const { site, order, balance, mine, scripted } = await actor(t, market, name)
+    const before = await balance()
+    const { id } = (await open(site, order))!
+    await mine(6)
+    const renewing = { offer: scripted.offer, audited: 3000, agree: yes }
+    const first = crash(site)
+    await renew(first.at, id, renewing).catch(() => undefined)
+    await renew(site, id, renewing).catch(() => undefined)
+    await mine(6)
+    await tend(site, agent(scripted))
+    const [, next] = await keptContracts(site.ctx.home)
+    await close(crash(site).at, next!.id, { audited: 100 }).catch(() => undefined)
+    await tend(site, agent(scripted))
+    await close(site, next!.id, { audited: 100 }).catch(() => undefined)
+    await mine(6)
+    await tend(site, agent(scripted))
+    const states = (await keptContracts(site.ctx.home)).map(({ state }) => state.state).join(' ')
+    const spent = before - (await balance())
+    if (states !== 'closed closed' || spent < 3100 || spent > 3700)
+      t.fail(`${name}: ${states}, ${spent} spent`)
+  })
+  t.ok(steps > 20, `${steps} crashes`)
+})
+
+/** A site whose process ends at the `step`th thing it says to anybody. */
+function crashing(
+  site: Site,
+  step: number,
+  moment: 'before' | 'after',
+): { at: Site; hasCrashed: () => boolean } {
+  let left = step
+  const tick = () => {
+    if (--left <= 0) throw new MarketError('ERR_INTERNAL', 'crash')
+  }
+  const guarded = <T extends object>(target: T): T =>
+    new Proxy(target, {
+      get(inner, name) {
+        const method = Reflect.get(inner, name)
+        if (typeof method !== 'function') return method
+        return async (...args: unknown[]) => {
+          if (moment === 'before' || left <= 0) tick()
+          const result = await method.apply(inner, args)
+          if (moment === 'after') tick()
+          return result
+        }
+      },
+    })
+  const at: Site = {
+    ...site,
+    chain: async () => guarded(await site.chain()),
+    purse: async () => guarded(await site.purse()),
+    peer: (kept) => guarded(site.peer(kept)),
+  }
+  return { at, hasCrashed: () => left <= 0 }
+}
+
+t.test('a relay that asks for more than was audited is refused, and has what was audited', async (t) => {
+  const { site, order, scripted, mine, balance } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  scripted.script.owed = 50_000
+  await scripted.request(id, 50_000)
+  const [disputed] = await tend(site, agent(scripted, { audited: 2000, verdict: 'explained' }))
+  t.match(disputed!.kept.state, { state: 'disputed', settled: 2000, paid: 2000 })
+  t.match(scripted.deals.get(id), { settled: 2000 })
+  t.ok(scripted.asked.includes('ContractPaymentRefused'))
+
+  const before = await balance()
+  const [proven] = await tend(site, agent(scripted, { audited: 50_000 }))
+  t.match(proven!.kept.state, { state: 'closed' }, 'evidence came: what was asked for is signed')
+  await mine(6)
+  await tend(site, agent(scripted))
+  t.equal((await balance()) - before, 60_000)
+})
+
+t.test('what is asked for within the audit ends it at once', async (t) => {
+  const { site, order, scripted, mine, balance } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  const before = await balance()
+  await scripted.request(id, 700)
+  const [ended] = await tend(site, agent(scripted, { audited: 800 }))
+  t.match(ended!.kept.state, { state: 'closed', spend: { end: { kind: 'settled', paid: 700 } } })
+  await mine(6)
+  await tend(site, agent(scripted))
+  t.equal((await balance()) - before, 109_300)
+})
+
+t.test('nothing forged is settled, and nothing is signed beyond audit and deposit', async (t) => {
+  const { site, order, scripted, mine } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  scripted.script.owed = 90_000
+  scripted.script.reserved = 1_000_000
+  const [forged] = await tend(site, agent(scripted, { audited: 80_000, verdict: 'forged' }))
+  t.match(forged!.kept.state, { state: 'active', settled: 0 })
+  t.ok((forged!.kept.state as any).paid <= 5000)
+  const [unproven] = await tend(
+    site,
+    agent(scripted, { audited: 1000, unproven: 50_000, verdict: 'unproven' }),
+  )
+  t.equal(unproven!.error, undefined)
+  t.ok(scripted.deals.get(id)!.paid <= 6000)
+})
+
+t.test('a contract goes over into the next, with more in it', async (t) => {
+  const { site, order, scripted, mine, balance } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  await tend(site, agent(scripted))
+  const before = await balance()
+  let plan: any
+  const agree = async (shown: unknown) => {
+    plan = shown
+    return true
+  }
+  const next = await renew(site, id, { offer: scripted.offer, audited: 3000, topUp: 20_000, agree })
+  t.match(next, { state: { state: 'active' }, renews: { id, paid: 3000 } })
+  t.equal(plan.budget, 117_000)
+  t.equal(termsOf(next!).budget, 117_000)
+  await mine(6)
+  const tended = await tend(site, agent(scripted))
+  t.match(
+    tended.map(({ kept }) => kept.state.state),
+    ['closed', 'active'],
+  )
+  t.match(tended[0]!.kept.state, { spend: { end: { kind: 'rollover' } } })
+  const spent = before - (await balance())
+  t.ok(spent >= plan.stake && spent <= plan.stake + plan.stakeFee, `${spent} for a stake of ${plan.stake}`)
+
+  const closed = await close(site, next!.id, { audited: 500 })
+  t.equal(closed.state.state, 'closed')
+  await mine(6)
+  t.same((await tend(site, agent(scripted))).length, 1)
+  t.equal((await balance()) - before, 117_000 - 500 + 10_000 - spent)
+})
+
+t.test('an agent makes the next contract before the relay asks for the end', async (t) => {
+  const { site, order, scripted, market, mine } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  await market.passTime(28 * 86_400 + 3600)
+  const [first] = await tend(site, agent(scripted, { audited: 1000 }, true))
+  t.equal(first!.error, undefined)
+  t.ok(scripted.asked.includes('ContractRollover'))
+  const all = await keptContracts(site.ctx.home)
+  t.match(
+    all.map(({ renews }) => renews?.id ?? null),
+    [null, id],
+  )
+  t.equal(all[1]!.state.state, 'active')
+})
+
+t.test('nobody is asked for more in silence: fees, deposits, and prices of the next contract', async (t) => {
+  const { site, order, scripted, market, mine } = await setUp(t)
+  for (const change of [{ closeFee: 1000 }, { feeRate: 2000, closeFee: 680 }, { depositServer: 200_000 }])
+    await t.rejects(open(site, { ...order, offer: { ...scripted.offer, ...change } }), { code: 'ERR_COST' })
+  await open(site, order)
+  await mine(6)
+  await market.passTime(28 * 86_400 + 3600)
+  const prices = { ...scripted.offer.prices, egressGB: 100_001 }
+  const dearer = { ...agent(scripted), offer: async () => ({ ...scripted.offer, prices }) }
+  const [pass] = await tend(site, dearer)
+  t.match(pass!.error, { code: 'ERR_COST', message: /dearer now/ })
+  t.equal((await keptContracts(site.ctx.home)).length, 1)
+})
+
+t.test('a renewal that the relay does not sign is taken back, and the old contract goes on', async (t) => {
+  const { site, order, scripted, market, mine, balance } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  const before = await balance()
+  scripted.script.before = ({ type }) => {
+    if (type === 'ContractRollover') throw new MarketError('ERR_BUSY', 'later')
+  }
+  await renew(site, id, { offer: scripted.offer, audited: 3000, agree: yes }).catch(() => undefined)
+  await market.passTime(700)
+  for (let left = 3; left > 0; left--) {
+    await tend(site, agent(scripted))
+    await mine(6)
+  }
+  await tend(site, agent(scripted))
+  const [old, next] = await keptContracts(site.ctx.home)
+  t.match(old!.state, { state: 'active', renewal: null })
+  t.equal(next!.state.state, 'cancelled')
+  t.ok(before - (await balance()) < 150, 'the stake came back')
+})
+
+t.test('blocks are undone: what they had is looked at anew', async (t) => {
+  const { site, order, scripted, market, mine } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(3)
+  await tend(site, agent(scripted))
+  await close(site, id, { audited: 0 })
+  await mine(2)
+  t.match((await tend(site, agent(scripted)))[0]!.kept.state, { state: 'closed', spend: { depth: 2 } })
+  await market.devnet.node.reorganize(2)
+  const [after] = await tend(site, agent(scripted))
+  t.match(after!.kept.state, { state: 'closed' })
+})
+
+t.test('what cannot be done is said', async (t) => {
+  const { site, order, scripted, mine } = await setUp(t)
+  t.equal(await open(site, { ...order, agree: async () => false }), undefined)
+  const { id } = (await open(site, order))!
+  await mine(1)
+  await t.rejects(refund(site, id), { code: 'ERR_CONFLICT', message: /comes back from/ })
+  await t.rejects(refund(site, 'ff'.repeat(32)), { code: 'ERR_NOT_FOUND' })
+  await t.rejects(open(site, { ...order, wish: { ...order.wish, budget: 1 } }), { code: 'ERR_USAGE' })
+  await t.rejects(open(site, { ...order, offer: { ...scripted.offer, isOpen: false } }), {
+    code: 'ERR_UNSUPPORTED',
+  })
+})
+
+t.test('a stake that only the wallet remembers goes back to it', async (t) => {
+  const { site, order, scripted, market, mine, balance } = await setUp(t)
+  const before = await balance()
+  scripted.script.before = () => {
+    throw new MarketError('ERR_BUSY', 'gone')
+  }
+  await open(site, order).catch(() => undefined)
+  const other = await market.user('nobody', { satoshis: 0 })
+  const again: Site = { ...site, ctx: { ...site.ctx, home: other.ctx.home } }
+  const [found] = await recover(again)
+  t.equal(found!.state.state, 'cancelling')
+  await mine(6)
+  t.match((await tend(again, agent(scripted)))[0]!.kept.state, { state: 'cancelled' })
+  t.ok(before - (await balance()) < 100)
+})
+
+t.test('without expiry nothing comes back by itself, and agreed ends do', async (t) => {
+  const { site, order, mine, market, balance } = await setUp(t)
+  const before = await balance()
+  const kept = await open(site, { ...order, wish: { ...order.wish, isBare: true } })
+  await mine(6)
+  await market.passTime(40 * 86_400)
+  await t.rejects(refund(site, kept!.id), { code: 'ERR_CONFLICT', message: /no expiry/ })
+  t.match((await close(site, kept!.id, {})).state, { state: 'closed' })
+  t.ok(before - (await balance()) < 250)
+})

@@ -1,0 +1,230 @@
+/** Relays that lie so that their evidence cannot be made, or the audit never ends; strangers that frame honest relays. */
+import t from 'tap'
+import { Acks } from '../../contracts/audit/acks.ts'
+import { Books, type ReportPage } from '../../contracts/audit/books.ts'
+import { makeEvidence, nameOf } from '../../contracts/audit/evidence.ts'
+import { type Finding, findingLimits } from '../../contracts/audit/findings.ts'
+import { settle } from '../../contracts/audit/settle.ts'
+import { audit } from '../../contracts/audit/verdict.ts'
+import { verifyEvidence } from '../../contracts/audit/verify.ts'
+import { type UsagePull, usageAfter, type UsageReport, usageStart } from '../../contracts/usage.ts'
+import { toHex } from '../../market/bytes.ts'
+import { canonicalize } from '../../market/canonical.ts'
+import { seal } from '../../market/envelope.ts'
+import { decodeRecord } from '../../market/record.ts'
+import { mostSatoshi } from '../../market/units.ts'
+import { AuditRelay, dayOne, hourMs, type Kept } from '../fixtures/audit-relay.ts'
+import { alice, identityOf, relay as relayIdentity } from '../fixtures/keys.ts'
+
+t.setTimeout(120_000)
+
+const later = dayOne + 12 * hourMs
+const always = () => true
+const head = { relay: relayIdentity.identity, owner: alice.identity, account: 'credit', made: later }
+
+const examine = (relay: AuditRelay, pages: ReportPage[]) =>
+  audit({ books: relay.books(), purse: 'credit', pages: () => pages, sample: always })
+
+/** What a stranger makes of what he is shown. */
+const judge = (findings: readonly Partial<Finding>[], texts: readonly string[]) =>
+  verifyEvidence(
+    JSON.stringify({
+      ...{ type: 'relay-audit', v: 1, ...head, warning: '' },
+      findings: findings.map((one) => ({ sentence: '', satoshis: 0, seqs: [], isProvable: true, ...one })),
+      texts: Object.fromEntries(texts.map((text) => [nameOf(text), text])),
+    }),
+  )
+
+t.test('a page of another purse of this name, answered in a batch, shows nothing', async (t) => {
+  const relay = new AuditRelay()
+  const kept = await relay.write()
+  await relay.pull(kept, dayOne + hourMs)
+  const [page] = await relay.report(later)
+  const mallory = identityOf('mallory')
+  const path = `/${mallory.identity}/outbox/${alice.identity}/m1`
+  const pull = { seq: 1, path, bytes: 99, at: dayOne + 7, re: null }
+  const report: UsageReport = {
+    ...{ type: 'UsageReport', account: 'credit', at: later, fromSeq: 1, count: 1 },
+    ...{ chain: toHex(usageAfter(usageStart('credit'), pull)), byteMs: '0', egress: '611', ingress: '0' },
+    ...{ owed: '0', pulls: [pull], reads: [null] },
+  }
+  const answer = { re: '2'.repeat(64), result: report, cursor: '0.1', more: false }
+  const signed = async (to: string, request: object) =>
+    (await seal({ to, timestamp: later, nonce: relay.nonce(), request: request as never }, relayIdentity))
+      .text
+  const batch = { type: 'replies', re: '3'.repeat(64), replies: [answer] }
+  const pages = {
+    'to Mallory': await signed(mallory.identity, batch),
+    'to Alice, whose record Mallory put before his request': await signed(alice.identity, batch),
+    'alone, to Mallory': await signed(mallory.identity, { type: 'reply', ...answer }),
+  }
+  for (const [name, text] of Object.entries(pages)) {
+    const texts = [text, page!.text]
+    const checked = judge([{ kind: 'broken-chain', texts: texts.map(nameOf) }], texts)
+    t.notOk(checked.isProven, name)
+    t.same([...checked.faults.keys()], [nameOf(text)], name)
+  }
+})
+
+t.test('pulls through the view are too many by the record that the receipt answers, no other', async (t) => {
+  const relay = new AuditRelay()
+  const kept = await relay.write({ bilateralPulls: 1 })
+  await relay.pull(kept, dayOne + hourMs, 'view')
+  const { path, at: receiptAt } = kept.receipt
+  const { msg } = decodeRecord(kept.recordText)
+  const request = { ...msg.request, bilateralPulls: 0 }
+  const second = await seal({ to: msg.to, timestamp: msg.timestamp, request }, alice)
+  const show = async (texts: string[], seq: number) => {
+    const pages = (await relay.report(later)).map(({ text }) => text)
+    const claim = { kind: 'above-bilateral-pulls' as const, path, receiptAt, seqs: [seq] }
+    return judge([claim], [...pages, kept.receiptText, ...texts]).isProven
+  }
+
+  t.notOk(await show([second.text], 1), 'a second record that says less')
+  t.notOk(await show([second.text, kept.recordText], 1))
+  await relay.pull(kept, dayOne + 2 * hourMs, 'view')
+  t.notOk(await show([second.text], 2))
+  t.ok(await show([kept.recordText], 2))
+
+  const store = await relay.ask(alice, { type: 'store', record: { msg } } as never, later)
+  const receiptText = await relay.reply(store.hash, { result: true, receipt: kept.receipt }, later)
+  const pages = (await relay.report(later)).map(({ text }) => text)
+  const claim = { kind: 'above-bilateral-pulls' as const, path, receiptAt, seqs: [2] }
+  t.ok(judge([claim], [...pages, receiptText, store.text]).isProven, 'what was stored is as good')
+  t.notOk(judge([claim], [...pages, receiptText, second.text]).isProven)
+})
+
+t.test('a report of a time that has not come, or is over, is refused', async (t) => {
+  const relay = new AuditRelay()
+  await relay.write({ ttlMs: 720 * hourMs })
+  const books = relay.books()
+  const pages = await relay.report(dayOne + 29 * 24 * hourMs)
+  const order = { books, purse: 'credit', pages: () => pages, sample: always }
+
+  await t.rejects(audit({ ...order, latest: later }), { code: 'ERR_MALFORMED' })
+  const first = await audit({ ...order, latest: dayOne + 30 * 24 * hourMs })
+  const { standing } = settle(books, first, undefined)
+  const early = await relay.report(later)
+  await t.rejects(audit({ ...order, pages: () => early, since: standing }), { code: 'ERR_MALFORMED' })
+})
+
+t.test('whatever a relay says, its evidence can be made and checked', async (t) => {
+  const absurd = Number.MAX_SAFE_INTEGER
+  const bill = async (
+    relay: AuditRelay,
+    { receipt }: Kept,
+    pull: Partial<UsagePull>,
+    read: string | null,
+  ) => {
+    relay.bill(
+      'credit',
+      { path: receipt.path, bytes: receipt.bytes, at: dayOne + 5, re: null, ...pull },
+      read,
+    )
+    return relay.report(later)
+  }
+  const lies: Record<string, (relay: AuditRelay, kept: Kept) => Promise<ReportPage[]>> = {
+    'huge pulls': (relay, kept) => bill(relay, kept, { bytes: absurd }, null),
+    'a pull at the end of time': (relay, kept) => bill(relay, kept, { at: absurd }, null),
+    'a read with names that nobody can print': async (relay, kept) => {
+      const { text } = await relay.read(kept, dayOne + 4)
+      const read = JSON.parse(text)
+      read.msg.request[`\u202ezzz${'k'.repeat(2000)}`] = 1
+      return bill(relay, kept, { re: '1'.repeat(64) }, canonicalize(read))
+    },
+    'counts of forty digits': (relay) => {
+      const most = '9'.repeat(40)
+      const changes = { byteMs: most, egress: most, ingress: most, owed: '9'.repeat(18) }
+      return relay.report(later, { changes })
+    },
+    'a report from the end of time': (relay) =>
+      relay.report(later, { changes: { at: absurd, byteMs: '9'.repeat(30) } }),
+    'the last place there is': (relay) =>
+      relay.report(later, { changes: { fromSeq: absurd, count: 0, pulls: [], reads: [] } }),
+  }
+  for (const [name, lie] of Object.entries(lies)) {
+    const relay = new AuditRelay()
+    const kept = await relay.write()
+    const pages = await lie(relay, kept)
+    const result = await examine(relay, pages)
+    const texts = [...relay.texts(), ...pages.map(({ text }) => text)]
+    const checked = verifyEvidence(makeEvidence({ ...head, findings: result.findings, texts }))
+
+    t.equal(checked.findings.length, result.findings.length, name)
+    t.ok(result.forged.satoshis <= mostSatoshi && result.claimed <= mostSatoshi, name)
+    for (const { sentence, why } of checked.findings) {
+      t.ok(Math.max(sentence.length, why.length) <= findingLimits.sentence, name)
+      t.notMatch(`${sentence}${why}`, /[\p{C}\p{Zl}\p{Zp}]/u, name)
+    }
+  }
+  const impossible = { kind: 'wrong-size' as const, sentence: '', satoshis: 0, seqs: [0], times: [0] }
+  const findings = [{ ...impossible, isProvable: true }]
+  t.throws(() => makeEvidence({ ...head, findings, texts: [] }), { code: 'ERR_MALFORMED' })
+  t.throws(() => makeEvidence({ ...head, findings: [], texts: ['none'] }), { code: 'ERR_MALFORMED' })
+})
+
+/** So many pulls of one record, in whole pages. */
+async function flood(relay: AuditRelay, path: string, count: number): Promise<ReportPage[]> {
+  const pages: ReportPage[] = []
+  let chain = usageStart('credit')
+  for (let from = 0; from < count; from += 1000) {
+    const pulls = Array.from({ length: 1000 }, (_, index) => ({
+      ...{ seq: from + index + 1, path, bytes: 300, at: dayOne + 1000, re: null },
+    }))
+    for (const pull of pulls) chain = usageAfter(chain, pull)
+    const report: UsageReport = {
+      ...{ type: 'UsageReport', account: 'credit', at: later, fromSeq: from + 1, count: 1000 },
+      ...{ chain: toHex(chain), byteMs: '0', egress: '0', ingress: '0', owed: '0' },
+      ...{ pulls, reads: pulls.map(() => null) },
+    }
+    pages.push(await relay.signPage(report, from + 1000 < count))
+  }
+  return pages
+}
+
+t.test('tens of thousands of faulty pulls cost no more than others, and make no huge file', async (t) => {
+  const count = 40_000
+  for (const wish of [{ maxPulls: 1 }, { maxPulls: 2 * count, bilateralPulls: count / 2 }]) {
+    const relay = new AuditRelay()
+    const { receipt } = await relay.write(wish)
+    const pages = await flood(relay, receipt.path, count)
+    const began = process.cpuUsage()
+    const result = await examine(relay, pages)
+    const { user } = process.cpuUsage(began)
+    const texts = [...relay.texts(), ...pages.map(({ text }) => text)]
+    const { findings, forged } = result
+    const file = makeEvidence({ ...head, findings: findings.slice(0, 3), texts })
+
+    t.equal(forged.count, count - (wish.bilateralPulls ?? 0))
+    t.equal(findings.length, findingLimits.findings)
+    t.ok(findings.every(({ seqs, times }) => Math.max(seqs.length, times.length) <= findingLimits.pulls))
+    t.ok(user < 5e6, `${user / 1e6} s`)
+    t.ok(JSON.stringify(findings).length < 5e6)
+    t.ok(verifyEvidence(file).isProven, 'though a claim names only the first pulls, the pages have all')
+  }
+  const relay = new AuditRelay()
+  const { receipt } = await relay.write()
+  const unknown = await examine(relay, await flood(relay, `${receipt.path}x`, count))
+  t.equal(unknown.forged.count, count)
+})
+
+t.test('an ack counts for the record and the receiver it names, for no other', async (t) => {
+  const relay = new AuditRelay()
+  const kept = await relay.write()
+  for (let hour = 1; hour < 4; hour++) await relay.pull(kept, dayOne + hour * hourMs)
+  const reads = relay.pulls().flatMap(({ pull }) => pull.re ?? [])
+  const pages = await relay.report(later)
+  const unproven = async (acks: Acks) => {
+    const books = relay.books()
+    const of = { relay: books.relay, owner: books.owner, acks }
+    const mine = new Books(of)
+    mine.add(relay.booked(kept))
+    return (await audit({ books: mine, purse: 'credit', pages: () => pages, sample: always })).unproven.pulls
+  }
+  const others = new Acks()
+  for (const re of reads) others.add(`${kept.receipt.path}x`, re)
+  t.equal(await unproven(others), 2, 'the first pull is payable anyway')
+  for (const re of reads) others.add(kept.receipt.path, re)
+  t.equal(await unproven(others), 0, 'and nobody takes it away again')
+  t.equal(await unproven(relay.acks(reads)), 0)
+})
