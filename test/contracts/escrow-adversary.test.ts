@@ -731,7 +731,7 @@ function resultOf(run: Run, seed: number, summary: Summary) {
   summary.mostServer = Math.max(summary.mostServer, result.server)
   return result
 }
-const runs = 2000
+const runs = 700
 const show = ({ ends, mostClient, mostServer }: Summary) =>
   `most lost: client ${mostClient}, server ${mostServer}; ${[...ends].map(([end, count]) => `${end} ${count}`).join(', ')}`
 
