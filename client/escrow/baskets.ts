@@ -35,7 +35,7 @@ export function instructionsOf(kept: KeptContract): string {
   return canonicalize({ terms: termsOf(kept), relay, renews: renews?.id ?? null })
 }
 
-export function readInstructions(text: string | undefined): Instructions | undefined {
+function readInstructions(text: string | undefined): Instructions | undefined {
   try {
     return Instructions.safeParse(JSON.parse(text ?? '')).data
   } catch {

@@ -38,7 +38,7 @@ export async function save(site: Pick<Site, 'ctx'>, kept: KeptContract): Promise
 }
 
 /** What we put in, in satoshi; of a renewal, what is missing in the old joint output. @throws ERR_USAGE when nothing is */
-export async function stakeOf(site: Site, kept: KeptContract): Promise<number> {
+async function stakeOf(site: Site, kept: KeptContract): Promise<number> {
   const contract = await contractAt(site, termsOf(kept))
   if (kept.renews === null) return stakeDue(contract, 'client', 1)
   const { id, paid } = kept.renews

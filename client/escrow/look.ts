@@ -19,7 +19,7 @@ import { keptContract, type KeptContract, termsOf } from '../home/contracts.ts'
 import { madeBefore, parseRaw, rawTxid, save } from './funding.ts'
 import { contractAt, type Site } from './site.ts'
 
-export const lookLimits = {
+const lookLimits = {
   /** Of 100 blocks, in one look; the next one goes on. */
   steps: 50,
 } as const

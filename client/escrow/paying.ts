@@ -67,7 +67,7 @@ export async function payAudited(
 }
 
 /** The contract out of which writes at this relay are paid. */
-export async function activeAt(
+async function activeAt(
   { home, now }: Pick<Context, 'home' | 'now'>,
   relay: Key,
 ): Promise<Active | undefined> {
@@ -83,7 +83,7 @@ const Needed = z.looseObject({ quote: z.looseObject({ paidNeeded: z.int().min(0)
  * A write was refused for want of a payment: pays, if a contract there allows it.
  * @returns whether the same write is worth sending again @throws ERR_COST beyond what the user allows
  */
-export async function payForWrite(ctx: Context, connection: Connection, refusal: Refused): Promise<boolean> {
+async function payForWrite(ctx: Context, connection: Connection, refusal: Refused): Promise<boolean> {
   const needed = Needed.safeParse(refusal.extras).data?.quote.paidNeeded
   const { key } = connection.address
   const known = needed === undefined ? undefined : await activeAt(ctx, key)
@@ -148,7 +148,7 @@ async function knownFor(
 }
 
 /** An audit of the relay, as far as this contract goes; undefined where it says nothing of it. @throws as `auditRelays` */
-export async function auditedAt(
+async function auditedAt(
   ctx: Context,
   { address }: Connection,
   id: Hash,

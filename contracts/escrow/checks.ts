@@ -62,7 +62,7 @@ export function checkOpening(
 }
 
 /** Stakes of the client: of this contract's stake key, so that they back no other, and in transactions nobody can change. */
-export function checkStakes({ keys }: Contract, stakes: readonly Stake[], { members }: Beef): void {
+function checkStakes({ keys }: Contract, stakes: readonly Stake[], { members }: Beef): void {
   const own = p2pkh(keys.stake.client)
   for (const stake of stakes) {
     demand(equal(stake.script, own), 'stake-key', 'a stake is not of the stake key of this contract')

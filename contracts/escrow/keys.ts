@@ -6,7 +6,7 @@ import { contractIdOf, type Terms } from './terms.ts'
 
 export const sides = ['client', 'server'] as const
 export type Side = (typeof sides)[number]
-export const otherSide = (side: Side): Side => (side === 'client' ? 'server' : 'client')
+const otherSide = (side: Side): Side => (side === 'client' ? 'server' : 'client')
 
 /** `joint`: of the joint output. `stake`: of what the client puts in. `payout`: of what comes out, a BRC-29 payment. */
 export type Role = 'joint' | 'stake' | 'payout'

@@ -11,7 +11,7 @@ import { contractOfStake } from '../store/contracts.ts'
 import type { Reader } from '../store/postings.ts'
 import type { EscrowParts } from './parts.ts'
 
-export const poolBasket = 'relay escrow stakes'
+const poolBasket = 'relay escrow stakes'
 
 export interface OwnStake {
   readonly stake: Stake
@@ -22,7 +22,7 @@ export interface OwnStake {
 const halfFrameBytes = 5
 
 /** What the server puts in with one stake and without change. */
-export const dueOf = ({ depositServer, feeRate }: { depositServer: number; feeRate: number }): number =>
+const dueOf = ({ depositServer, feeRate }: { depositServer: number; feeRate: number }): number =>
   depositServer + feeFor(inputBytes + halfFrameBytes, feeRate)
 
 export class StakePool {

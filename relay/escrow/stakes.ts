@@ -1,4 +1,5 @@
 /** What an opening and a renewal have in common: the terms are within the offer, and the client's stakes are there. */
+import { setImmediate } from 'node:timers/promises'
 import { demand } from '../../contracts/escrow/refusal.ts'
 import type { Terms } from '../../contracts/escrow/terms.ts'
 import type { Funding } from '../../contracts/escrow/transactions.ts'
@@ -33,7 +34,7 @@ export async function checkBacked(
   const txids = funding.stakes.map(({ txid }) => txid)
   const members = lineage(beef.members, txids)
   const subject = members.get(txids[0]!)! // there is one of each stake
-  await verifyBeef({ members, subject }, chain, { left: scriptUnits })
+  await verifyBeef({ members, subject }, chain, { left: scriptUnits, giveWay: setImmediate })
   for (const { transaction, path } of members.values())
     if (path === undefined) await chain.broadcast(serializeTransaction(transaction))
   for (const stake of funding.stakes) {

@@ -2,42 +2,19 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Chain } from '../../contracts/chain/chain.ts'
-import { MarketError } from '../../market/errors.ts'
+import type { MarketError } from '../../market/errors.ts'
 import { openDatabase } from '../../relay/store/database.ts'
 import { metaKey } from '../../relay/store/keys.ts'
 import { decodeMeta, restoredMeta, writeMeta } from '../../relay/store/meta.ts'
 import { confirmRestore } from '../../relay/store/withdrawals.ts'
 import { type Deal, type Desk, type EscrowClient, furnish, openEscrowScene } from '../fixtures/escrow.ts'
+import { mortal } from '../fixtures/steps.ts'
 import { crash } from '../fixtures/till.ts'
 
 t.setTimeout(240_000)
 
 /** More than there are; a run that comes to its end is the last. */
 const mostSteps = 80
-
-/** A process that ends at its step number `last`, once it is armed: the network hears no more of it. */
-function mortal(last: number, die: () => void) {
-  let steps = 0
-  const state = { isArmed: false, isDead: false }
-  const step = () => {
-    if (!state.isArmed || state.isDead || ++steps < last) return
-    state.isDead = true
-    die()
-  }
-  const from = (chain: Chain): Chain =>
-    new Proxy(chain, {
-      get(target, name) {
-        const method = Reflect.get(target, name)
-        if (typeof method !== 'function') return method
-        return async (...args: unknown[]) => {
-          if (state.isDead) throw new MarketError('ERR_CHAIN_UNAVAILABLE', 'the process has ended')
-          return method.apply(target, args)
-        }
-      },
-    })
-  return { state, step, from }
-}
 
 /** Everything that a client does, as often as it takes. */
 async function live(
@@ -85,7 +62,7 @@ t.test('a contract whose relay ends at each step of its life', async (t) => {
   for (; last < mostSteps; last += 5) {
     const [from, to] = [`relay ${last}`, `relay ${last} again`]
     crash(scene, 'relay', from)
-    const { state, step, from: seen } = mortal(last, () => crash(scene, from, to))
+    const { state, step, from: seen } = mortal(last, () => crash(scene, from, to), { isArmed: false })
     const before = await scene.desk({ folder: from, chain: seen(scene.devnet.chain), step, policy })
     await before.pass()
     state.isArmed = true
@@ -119,7 +96,7 @@ t.test('a renewal whose relay ends at each step', async (t) => {
   for (; last < mostSteps; last++) {
     const [from, to] = [`relay ${last}`, `relay ${last} again`]
     crash(scene, 'relay', from)
-    const { state, step, from: seen } = mortal(last, () => crash(scene, from, to))
+    const { state, step, from: seen } = mortal(last, () => crash(scene, from, to), { isArmed: false })
     const before = await scene.desk({ folder: from, chain: seen(scene.devnet.chain), step, policy })
     await before.pass()
     const alice = await scene.client(`alice ${last}`, [420_000, 420_000])

@@ -1,39 +1,15 @@
 /** Payments and withdrawals whose relay ends at any step: nothing is credited twice, paid twice, or lost. */
 import t from 'tap'
-import type { Chain } from '../../contracts/chain/chain.ts'
 import { equal } from '../../market/bytes.ts'
-import { MarketError } from '../../market/errors.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Use } from '../../relay/till/till.ts'
+import { mortal } from '../fixtures/steps.ts'
 import { bringIn, bytesOf, crash, mineInstead, openTillScene, payWith, twinOf } from '../fixtures/till.ts'
 import { memberOf, paymentScript } from '../fixtures/wallet.ts'
 
 const use: Use = { price: 1000, what: 'PUT /one' }
 /** More than there are; a run that comes to its end is the last. */
 const mostSteps = 40
-
-/** A process that ends at its step number `last`: its folders are kept, and the network hears no more of it. */
-function mortal(last: number, die: () => void) {
-  let steps = 0
-  const state = { isDead: false }
-  const step = () => {
-    if (state.isDead || ++steps < last) return
-    state.isDead = true
-    die()
-  }
-  const from = (chain: Chain): Chain =>
-    new Proxy(chain, {
-      get(target, name) {
-        const method = Reflect.get(target, name)
-        if (typeof method !== 'function') return method
-        return async (...args: unknown[]) => {
-          if (state.isDead) throw new MarketError('ERR_CHAIN_UNAVAILABLE', 'the process has ended')
-          return method.apply(target, args)
-        }
-      },
-    })
-  return { state, step, from }
-}
 
 t.test('a payment whose relay ends at each step', async (t) => {
   const scene = await openTillScene(t)
