@@ -148,11 +148,7 @@ async function knownFor(
 }
 
 /** An audit of the relay, as far as this contract goes; undefined where it says nothing of it. @throws as `auditRelays` */
-async function auditedAt(
-  ctx: Context,
-  { address }: Connection,
-  id: Hash,
-): Promise<Audited | undefined> {
+async function auditedAt(ctx: Context, { address }: Connection, id: Hash): Promise<Audited | undefined> {
   const [at] = await auditRelays(ctx, formatAddress(address), { prove: 0 })
   return at && auditedIn(ctx, at, id)
 }
