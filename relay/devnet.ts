@@ -1,6 +1,5 @@
 /** `relayd devnet`: a simulated node on this machine, whose coins are worth nothing. */
 import { once } from 'node:events'
-import { startDevnet } from '../contracts/chain/devnet/local.ts'
 import { MarketError } from '../market/errors.ts'
 import { parseListen } from './config.ts'
 import { type Command, exitCodes } from './operator/command.ts'
@@ -32,6 +31,8 @@ export const devnet: Command = {
     if ((user === undefined) !== (password === undefined))
       throw new UsageError('--user and --password go together')
     const { host, port } = parseListen(listen, 'listen')
+    // Only here: all other commands do without a chain of their own.
+    const { startDevnet } = await import('../contracts/chain/devnet/local.ts')
     const blockEveryMs = millisecondsOf(every)
     const server = await listening({ option: '--listen', host, port }, () =>
       startDevnet({

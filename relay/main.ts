@@ -6,7 +6,6 @@ import { MarketError } from '../market/errors.ts'
 import { exitCodes } from './operator/command.ts'
 import { commands } from './operator/commands.ts'
 import { readConfig, startOptions } from './config.ts'
-import { startRelay } from './relay.ts'
 import { UsageError } from './operator/usage.ts'
 import { version } from './version.ts'
 
@@ -47,6 +46,8 @@ async function start(args: readonly string[]): Promise<void> {
   const config = readConfig(args, process.env)
   const log = pino({ level: config.logLevel, base: { name: 'relayd' } }, destination({ fd: 2, sync: true }))
   const passphrase = process.env.RELAYD_PASSPHRASE
+  // Only here: a command of the operator is a fraction of a second, and need not load the server.
+  const { startRelay } = await import('./relay.ts')
   const relay = await startRelay(config, { log, ...(passphrase && { passphrase }) })
   let stopping = false
   const stop = (signal: string) => {

@@ -1,7 +1,6 @@
 /** What a command of `relayd` is, and what all of them share. */
 import type { ParseArgsConfig, parseArgs } from 'node:util'
 import { Key } from '../../market/units.ts'
-import { reach } from './reach.ts'
 import { type Reached, reachRunning } from './reach-running.ts'
 import { parseWords, UsageError } from './usage.ts'
 
@@ -104,6 +103,8 @@ export function command<O extends Options>(definition: {
           },
           print: (result, lines) => io.out(isJson ? JSON.stringify(result) : lines(result).join('\n')),
           relay: async () => {
+            // Only for the commands that need it: it brings the store with it.
+            const { reach } = await import('./reach.ts')
             reached ??= await reach(data, io.signal, passphraseOf(io))
             return reached
           },

@@ -5,7 +5,6 @@ import { MarketError } from '../../market/errors.ts'
 import type { Prices } from '../../market/units.ts'
 import { parsePrices, priceNames } from '../pricing.ts'
 import { devnet } from '../devnet.ts'
-import { restoreBackup } from '../store/restore.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
 import { contracts, drain } from './contract-commands.ts'
 import type { Reached } from './reach-running.ts'
@@ -177,6 +176,7 @@ const restore = command({
   words: [1, 1],
   heedsInterrupt: false,
   async run({ words: [directory = ''], data, print, relay }) {
+    const { restoreBackup } = await import('../store/restore.ts')
     const restored = await restoreBackup({ backup: resolve(directory), data, now: Date.now() })
     const { ok, differences } = await (await relay()).send('check', {})
     print({ ...restored, ledger: { ok, differences } }, () => [

@@ -9,7 +9,7 @@ import type { Birthday } from '../../contracts/wallet/backup/recover.ts'
 import type { AsOf } from '../../contracts/wallet/desk.ts'
 import { mostHistory, type WalletResultOf } from './cashier.ts'
 import { command, type Given, passphraseOf, table } from './command.ts'
-import { type ReachedWallet, reachWallet } from './reach-wallet.ts'
+import type { ReachedWallet } from './reach-wallet.ts'
 import { UsageError } from './usage.ts'
 
 const options = {
@@ -129,6 +129,8 @@ export const wallet = command({
       throw new UsageError(`there is no wallet command ${verb}: ${Object.keys(verbs).join(', ')}`)
     if (found === undefined || more.length < found.words[0] || more.length > found.words[1])
       throw new UsageError(`usage: relayd ${usage}`)
+    // Only here: it brings chain and coins with it.
+    const { reachWallet } = await import('./reach-wallet.ts')
     let said = 0
     const open = () =>
       reachWallet({
