@@ -34,6 +34,8 @@ export interface Figure {
     readonly met: boolean
     /** The CPU it allows, where it is one of CPU. */
     readonly micros?: number
+    /** Not to meet it is to fail. */
+    readonly isBinding?: boolean
   }
 }
 

@@ -7,20 +7,14 @@ import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
 import type { Key } from '../market/units.ts'
 import { auditAll, type AuditedAt, type AuditOptions } from './audit.ts'
+import { Card } from './card.ts'
 import { type Coins, coinsOf } from './coins.ts'
 import type { Context } from './context.ts'
 import { Contracts } from './contracts.ts'
 import { cancelAt, type DepositCall, depositAt, type MoneyCall, withdrawAt } from './credit.ts'
-import {
-  type Delivery,
-  deliverFile,
-  payloadOf,
-  type Quotable,
-  quote,
-  type QuoteOptions,
-  send,
-  type SendOptions,
-} from './delivery.ts'
+import type { Delivery, Quotable, QuoteOptions, SendOptions } from './delivery.ts'
+import { deliverFile, payloadOf, quote, send } from './delivery.ts'
+import { Feeds } from './feeds.ts'
 import type { FileOptions } from './files/plan.ts'
 import { finish, type Finished, type FinishOptions, flushAll, type FlushOptions } from './finish.ts'
 import { hear, type HearOptions } from './hear.ts'
@@ -83,14 +77,16 @@ export class Client {
     return this.#ctx.home.me()
   }
 
+  /** The own identity for others, as a URL and on relays. */
+  get card(): Card {
+    return new Card(this.#ctx)
+  }
+
   relays(): Promise<RelayAddress[]> {
     return ownRelays(this.#ctx)
   }
 
-  /**
-   * Puts records on one more relay from now on, and tells every friend. Where nobody answers, its key is not checked yet.
-   * @throws ERR_UNTRUSTED when another relay answers there
-   */
+  /** Puts records on one more relay from now on, and tells every friend. @throws ERR_UNTRUSTED when another is there */
   addRelay(text: string, options: CallOptions = {}): Promise<RelayAddress> {
     return joinRelay(this.#ctx, text, options)
   }
@@ -109,7 +105,7 @@ export class Client {
     return findFriend(this.#ctx, reference)
   }
 
-  /** Takes the text of an identity file. @throws ERR_CONFLICT for a rollback or a fork */
+  /** Takes the text of an identity file, or its URL. @throws ERR_CONFLICT for a rollback or a fork */
   addFriend(text: string, options: { alias?: string | undefined } = {}): Promise<Added> {
     return addFriend(this.#ctx, text, options)
   }
@@ -174,6 +170,11 @@ export class Client {
   /** Escrow contracts with relays: opened, paid as they are used, ended, had back. */
   get contracts(): Contracts {
     return new Contracts(this.#ctx)
+  }
+
+  /** Posts for many: public ones, private channels, and those of others. */
+  get feeds(): Feeds {
+    return new Feeds(this.#ctx)
   }
 
   /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */

@@ -1,13 +1,15 @@
 /** What every part of the client works with; made once by `Client.open`. */
 import { formatAddress, type RelayAddress } from '../market/address.ts'
 import type { RecordId } from '../market/record.ts'
-import type { Key } from '../market/units.ts'
+import type { Hash, Key } from '../market/units.ts'
 import { codeOf, isAboutMoney } from './errors.ts'
 import type { Home } from './home/home.ts'
 import { homeReads } from './home/reads.ts'
 import { PriceMemory } from './money/prices.ts'
 import type { Holder, Wallet } from './wallet.ts'
 import { Connection } from './wire/connection.ts'
+import { Dialer } from './wire/dialer.ts'
+import { isOnion, isThisMachine } from './wire/ranges.ts'
 
 /** What the user should hear though nothing failed. */
 export type Notice =
@@ -32,6 +34,13 @@ export type Notice =
   | { readonly type: 'backup-unplaced'; readonly error: Error }
   /** Relays keep the coins' backup and are paid for it; said once. */
   | { readonly type: 'backup-paid' }
+  /** The relay says when a contract stops to serve, unix milliseconds: renewed before, what lies there stays. */
+  | {
+      readonly type: 'contract-ending'
+      readonly relay: string
+      readonly contract: Hash
+      readonly serviceEnd: number
+    }
   | { readonly type: 'friend-moved'; readonly friend: Key; readonly relays: readonly string[] }
   | { readonly type: 'friend-forked'; readonly friend: Key }
 
@@ -45,11 +54,15 @@ export interface Context {
   readonly now: () => number
   readonly notify: (notice: Notice) => void
   readonly prices: PriceMemory
+  /** The way out of this machine. */
+  readonly dialer: Dialer
+  /** The most that is ever signed over in any contract while this is at work, satoshi; what a contract allows holds besides. */
+  readonly maxSpend?: number | undefined
   /** The one connection to an address. */
   connect(address: RelayAddress): Connection
 }
 
-export type ContextOptions = Omit<Context, 'connect' | 'prices'>
+export type ContextOptions = Omit<Context, 'connect' | 'dialer' | 'prices'> & { readonly dialer?: Dialer }
 
 /** What money stops is met at every turn, until somebody pays: it is said this often. */
 const moneyNoticeMs = 3_600_000
@@ -58,8 +71,11 @@ export function createContext(options: ContextOptions): Context {
   const reads = homeReads(options.home)
   const isSaid = said(options.now)
   const connections = new Map<string, Connection>()
+  const { dialer = new Dialer() } = options
+  dialer.allowAll(() => ownAddresses(options.home))
   return {
     ...options,
+    dialer,
     prices: new PriceMemory(options.now),
     notify(notice) {
       if (!isSaid(notice)) options.notify(notice)
@@ -68,7 +84,7 @@ export function createContext(options: ContextOptions): Context {
       const name = formatAddress(address)
       const known = connections.get(name)
       if (known !== undefined) return known
-      const connection = new Connection(address, options.wallet, { now: options.now, reads })
+      const connection = new Connection(address, options.wallet, { now: options.now, reads, dialer })
       connections.set(name, connection)
       if (isOpenToNetwork(address)) void noticePlainHttp(options, address.url)
       return connection
@@ -94,10 +110,16 @@ function said(now: () => number): (notice: Notice) => boolean {
 const subjectOf = (notice: Notice): string =>
   'relay' in notice ? notice.relay : 'name' in notice ? notice.name : ''
 
-/** Plain http, and not to this same machine. */
+/** Where the user has relays, and had. */
+async function ownAddresses(home: Home): Promise<string[]> {
+  const relays = (await home.hasIdentity()) ? (await home.me()).msg.request.relays : []
+  return [...relays, ...(await home.retired())]
+}
+
+/** Plain http, and neither to this same machine nor hidden by Tor. */
 function isOpenToNetwork({ url }: RelayAddress): boolean {
   const { protocol, hostname } = new URL(url)
-  return protocol === 'http:' && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname)
+  return protocol === 'http:' && !isThisMachine(hostname.replace(/^\[|\]$/g, '')) && !isOnion(hostname)
 }
 
 /** Legal, since everything is signed and encrypted; but paths are there for the network to see. */

@@ -1,5 +1,6 @@
 /** Contracts with relays as their user sees them: with the coins of this identity, which are open no longer than that takes. */
 import type { Chain } from '../contracts/chain/chain.ts'
+import { isLive } from '../contracts/escrow/client-machine.ts'
 import { ContractsOffer } from '../contracts/escrow/offer.ts'
 import { parseAddress, type RelayAddress } from '../market/address.ts'
 import { MarketError } from '../market/errors.ts'
@@ -208,7 +209,10 @@ async function offerAt(ctx: Context, relay: RelayAddress, { signal }: CallOption
   throw new ClientError('ERR_UNSUPPORTED', `${relay.url} opens no contracts`)
 }
 
-/** By its id, the beginning of it, or the relay it is with: then the one that is open, or else the last. @throws ERR_NOT_FOUND, ERR_CONFLICT */
+/**
+ * By its id, the beginning of it, or the relay it is with: then the one that is open, not one that is only on its way into its
+ * place; or else the last. @throws ERR_NOT_FOUND, ERR_CONFLICT
+ */
 async function named(ctx: Context, reference: string): Promise<KeptContract> {
   const all = await keptContracts(ctx.home)
   const byId = /^[0-9a-f]{4,64}$/.test(reference) ? all.filter(({ id }) => id.startsWith(reference)) : []
@@ -219,7 +223,8 @@ async function named(ctx: Context, reference: string): Promise<KeptContract> {
       termsOf(kept).server === reference ||
       (kept.relay !== null && isNamed(parseAddress(kept.relay), reference)),
   )
-  const found = byId[0] ?? withRelay.findLast((kept) => !isOver(kept)) ?? withRelay.at(-1)
+  const open = withRelay.findLast(({ state }) => isLive(state)) ?? withRelay.findLast((kept) => !isOver(kept))
+  const found = byId[0] ?? open ?? withRelay.at(-1)
   if (found === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no contract ${reference}`)
   return found
 }

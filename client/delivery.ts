@@ -33,10 +33,10 @@ export async function send(
   options: SendOptions,
 ): Promise<Delivery> {
   checkTag(options.tag)
-  const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, maxCost, onQuote, ...call } = options
+  const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, maxCost, maxSpend, onQuote, ...call } = options
   const relays = await ownRelays(ctx)
   const load = loadOf([contentBytes(payload)], { ttlSeconds, maxPulls })
-  const bound = await agreeBound(ctx, { relays, load }, { maxCost, onQuote, ...call })
+  const bound = await agreeBound(ctx, { relays, load }, { maxCost, maxSpend, onQuote, ...call })
   const draft = { to, payload, maxPulls, ttlSeconds, relays, bound, ...(tag && { tag }) }
   const posted = await post(ctx, draft, call)
   return { ...posted, reserved: await reservedFor(ctx.home, [posted.recordId]) }

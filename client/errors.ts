@@ -6,6 +6,10 @@ export const clientCodes = {
   ERR_UNREACHABLE: { retryable: true },
   /** Something answered that is not the pinned relay's answer to what was asked. */
   ERR_UNTRUSTED: { retryable: false },
+  /** A stranger's word leads into a private network (docs/protocol.md §8.1). */
+  ERR_PRIVATE_ADDRESS: { retryable: false },
+  /** An onion address, and no proxy to reach it by. */
+  ERR_NO_PROXY: { retryable: false },
   /** A file of the home does not have the form it was written in. */
   ERR_DAMAGED: { retryable: false },
   /** The source of a transfer is no longer the file the transfer began with. */

@@ -1,5 +1,6 @@
 /** What is left to do after a command, and goes up by itself with a later one. */
 import type { Context } from './context.ts'
+import { tellMembers } from './feeds/channels.ts'
 import { fetchFiles } from './files/downloads.ts'
 import type { TransferOptions } from './files/transfer.ts'
 import { resumeUploads } from './files/uploads.ts'
@@ -23,10 +24,11 @@ export async function finish(ctx: Context, options: FinishOptions): Promise<Fini
   return { files, flushed: await flushAll(ctx, options) }
 }
 
-/** Tells friends of changes, goes on with sendings, and brings the queue to the relays; to one relay only the queue. */
+/** Tells friends of changes and of keys, goes on with sendings, and brings the queue to the relays; to one relay only the queue. */
 export async function flushAll(ctx: Context, options: FlushOptions): Promise<Flushed> {
   if (options.only !== undefined) return flush(ctx, { ...options, attempts: 1 })
   await announce(ctx, { ...options, attempts: 1 })
+  await tellMembers(ctx, options)
   await resumeUploads(ctx, options)
   return flush(ctx, { ...options, attempts: 1 })
 }

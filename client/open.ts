@@ -9,15 +9,21 @@ import { type Connected, Home } from './home/home.ts'
 import { checkWalletUrl, httpWallet, identityAt, walletName } from './money/brc100.ts'
 import { checkLabel } from './people/names.ts'
 import { resolveAddress } from './people/relays.ts'
+import { Dialer, type DialerOptions } from './wire/dialer.ts'
 import { type Brc100, fromBrc100, fromKeyWallet, type Holder, type Wallet } from './wallet.ts'
 
-export interface OpenOptions {
+export interface OpenOptions extends DialerOptions {
   /** Opens, or encrypts when it is made, the key file of the home. */
   readonly passphrase?: string | undefined
   /** Any BRC-100 wallet instead of the key file, or of the wallet that was connected. */
   readonly wallet?: WalletInterface | undefined
   /** How many relays must sign for a record before it counts as delivered; 1 unless said. */
   readonly quorum?: number | undefined
+  /**
+   * The most satoshi that is ever signed over in any contract, by whatever writes, settles or closes: all that was signed there
+   * before counts. What each contract allows itself holds besides. Without: its budget.
+   */
+  readonly maxSpend?: number | undefined
   /** Hears what the user should know though nothing failed. */
   readonly onNotice?: ((notice: Notice) => void) | undefined
 }
@@ -29,9 +35,13 @@ export interface InitOptions extends OpenOptions {
 }
 
 export async function contextOf(home: Home, options: OpenOptions): Promise<Context> {
-  const { holder, wallet } = await holderOf(home, options)
-  const { quorum = 1, onNotice = () => undefined } = options
-  return createContext({ home, holder, wallet, quorum, now: Date.now, notify: onNotice })
+  return contextBy(new Dialer(options), home, options)
+}
+
+async function contextBy(dialer: Dialer, home: Home, options: OpenOptions): Promise<Context> {
+  const { holder, wallet } = await holderOf(home, { ...options, dialer })
+  const { quorum = 1, maxSpend, onNotice = () => undefined } = options
+  return createContext({ dialer, home, holder, wallet, quorum, now: Date.now, notify: onNotice, maxSpend })
 }
 
 /** A new identity in a home that has none, of the wallet that is given or connected, or of a new key. @throws ERR_CONFLICT when it has one */
@@ -39,13 +49,14 @@ export async function initHome(directory: string, options: InitOptions): Promise
   if (await Home.at(directory).hasIdentity())
     throw new MarketError('ERR_CONFLICT', `there is an identity in ${directory} already`)
   checkLabel(options.label)
-  const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(text)))
+  const dialer = new Dialer(options)
+  const relays = await Promise.all((options.relays ?? []).map((text) => resolveAddress(dialer, text)))
   const home = await Home.open(directory)
   if (options.wallet === undefined && (await home.connected()) === undefined) {
     // A key without identity file is what a crash right here leaves behind.
     await openOrCreateKeyFile(home.keyFile, { passphrase: options.passphrase })
   }
-  const ctx = await contextOf(home, options)
+  const ctx = await contextBy(dialer, home, options)
   const fields = { label: options.label, relays: relays.map(formatAddress), now: ctx.now() }
   await home.saveMe(await sealIdentity(fields, ctx.wallet))
   return ctx
@@ -53,11 +64,12 @@ export async function initHome(directory: string, options: InitOptions): Promise
 
 async function holderOf(
   home: Home,
-  { wallet, passphrase }: OpenOptions,
+  { wallet, passphrase, dialer }: OpenOptions & { readonly dialer: Dialer },
 ): Promise<{ holder: Holder; wallet: Wallet }> {
   if (wallet !== undefined) return brc100(wallet, 'the wallet')
   const connected = await home.connected()
-  if (connected !== undefined) return brc100(await httpWallet(connected.url), walletName(connected.url))
+  if (connected !== undefined)
+    return brc100(await httpWallet(connected.url, dialer), walletName(connected.url))
   const keys = await openKeyFile(home.keyFile, { passphrase })
   return { holder: { kind: 'home', keys }, wallet: fromKeyWallet(keys) }
 }
@@ -72,9 +84,13 @@ const brc100 = async (wallet: Brc100, name: string) => ({
  * identity.
  * @throws ERR_CONFLICT when the home has another identity, ERR_UNREACHABLE, ERR_UNTRUSTED
  */
-export async function connectWallet(directory: string, text: string): Promise<Connected> {
+export async function connectWallet(
+  directory: string,
+  text: string,
+  options: DialerOptions = {},
+): Promise<Connected> {
   const url = checkWalletUrl(text)
-  const identity = await identityAt(await httpWallet(url), url)
+  const identity = await identityAt(await httpWallet(url, new Dialer(options)), url)
   const isOther = async () => (await Home.at(directory).me()).msg.from !== identity
   if ((await Home.at(directory).hasIdentity()) && (await isOther()))
     throw new MarketError(

@@ -48,12 +48,23 @@ export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'ret
 /**
  * What happened to a purse. `received` came into it; `reserved` was set aside for a record, and `released` when it cost
  * less; `earned` went from what was reserved to the relay; `returned` left it again. `bought` is a read that its reader
- * pays for: of another owner's record, whose key is the `note`.
+ * pays for: of another owner's record, whose key is the `note`. `extended`: a renewal pays for the record longer.
  */
 export const LedgerEntry = z.object({
   at: Milliseconds,
   purse: PurseName,
-  what: z.enum(['received', 'returned', 'write', 'pull', 'prove', 'deleted', 'expired', 'unpaid', 'bought']),
+  what: z.enum([
+    'received',
+    'returned',
+    'write',
+    'pull',
+    'prove',
+    'deleted',
+    'expired',
+    'unpaid',
+    'bought',
+    'extended',
+  ]),
   recordId: RecordId.optional(),
   /** Where the credit came from or went; of `bought` the owner of the record. */
   note: z.string().max(noteLength).optional(),

@@ -7,7 +7,7 @@ import { Hash, Key, Milliseconds, protocolLimits, Satoshis, Tag } from '../marke
 import { Account, PurseName, Quote } from './account.ts'
 import { contractReplies, contractRequests } from './escrow/wire.ts'
 import { Withdrawal } from './payment.ts'
-import { DeleteReceipt, Receipt } from './receipt.ts'
+import { DeleteReceipt, Extension, extensionLimits, Receipt } from './receipt.ts'
 import { UsageReport } from './usage.ts'
 
 export const protocolVersion = 1
@@ -75,6 +75,13 @@ export const RequestUsage = z.strictObject({
   evidence: z.boolean().optional(),
 })
 
+/** What renewals have extended, of all purses, oldest first; `cursor` goes on to later ones (§4.9). */
+export const ExtensionsRequest = z.strictObject({
+  type: z.literal('extensions'),
+  cursor: Cursor.optional(),
+  limit: z.int().min(1).optional(),
+})
+
 /** Pays prepaid credit back: so much of it, or all there is (§4.9). */
 export const WithdrawRequest = z.strictObject({ type: z.literal('withdraw'), satoshis: Satoshis.optional() })
 
@@ -89,6 +96,7 @@ export const Request = z.discriminatedUnion('type', [
   QuoteRequest,
   AccountRequest,
   RequestUsage,
+  ExtensionsRequest,
   WithdrawRequest,
   ...contractRequests,
 ])
@@ -132,6 +140,7 @@ export const replies = {
   quote: z.object({ result: Quote }),
   account: z.object({ result: Account, ...page }),
   RequestUsage: z.object({ result: UsageReport, ...page }),
+  extensions: z.object({ result: z.array(Extension).max(extensionLimits.page), ...page }),
   withdraw: z.object({ result: Withdrawal }),
   ...contractReplies,
 } as const satisfies Record<RequestType, z.ZodType>

@@ -6,6 +6,7 @@ import { merkleRoot } from '../market/merkle.ts'
 import { ceilSatoshi, worstUnits } from '../market/price.ts'
 import { Path, type SealedRecord } from '../market/record.ts'
 import { Hash, Milliseconds, Prices, Satoshis } from '../market/units.ts'
+import { PurseName } from './account.ts'
 
 /** What a write costs at most and which purse bears it. A relay that charges nothing says `reserved: "0"`. */
 export const Charge = z.object({ reserved: Satoshis, purse: z.string().min(1), prices: Prices })
@@ -27,6 +28,14 @@ export type Receipt = z.infer<typeof Receipt>
 
 export const DeleteReceipt = z.object({ path: Path, at: Milliseconds })
 export type DeleteReceipt = z.infer<typeof DeleteReceipt>
+
+/** Since a renewal, the record that arrived at `at` is paid for until `paidUntil`: its receipt says so, too, if it is asked for. */
+export const Extension = z.object({ path: Path, at: Milliseconds, purse: PurseName, paidUntil: Milliseconds })
+export type Extension = z.infer<typeof Extension>
+export const extensionLimits = {
+  /** Extensions of one page, whatever a relay's own pages are. */
+  page: 1000,
+} as const
 
 /** The bounds inside which a client accepts a relay's arrival time, on the relay's clock as last signed by it. */
 export interface ArrivalWindow {

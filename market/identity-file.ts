@@ -80,3 +80,17 @@ export function succession(held: IdentityFile, seen: IdentityFile): Succession {
   if (fresh.seq < old.seq) return 'older'
   return fresh.prev === held.hash ? 'next' : 'skipped'
 }
+
+/** Records to key 1 whose ids begin so publish their owner's file (docs/protocol.md §8.2). */
+export const publishedPrefix = 'relay-identity-'
+const seqDigits = 16
+
+/** Ids in the order of `seq`; `unique` tells those of the same file apart. */
+export const publishedId = (seq: number, unique: string): string =>
+  `${publishedPrefix}${String(seq).padStart(seqDigits, '0')}-${unique}`
+
+/** Of an id that begins with the prefix; anything else is NaN. */
+export const publishedSeq = (recordId: string): number => {
+  const digits = recordId.slice(publishedPrefix.length, publishedPrefix.length + seqDigits)
+  return /^[0-9]{16}$/.test(digits) ? Number(digits) : Number.NaN
+}

@@ -15,6 +15,8 @@ export const payloadLimits = {
   nameLength: 255,
   safeNameBytes: 200,
   members: 1000,
+  /** Keys of one channel, the one of now included. */
+  epochs: 100,
   networkLength: 32,
 } as const
 
@@ -32,6 +34,8 @@ export const Post = z.object({
   text,
   subject: text.optional(),
   thread: RecordId.optional(),
+  /** The owner's post before it in the same channel. */
+  previous: RecordId.optional(),
 })
 export const Chunk = z.object({ type: z.literal('chunk'), size: z.int().min(0) })
 export const FileHead = z
@@ -66,7 +70,13 @@ export const Channel = z.object({
   key: Hash,
   members: z.array(Key).max(payloadLimits.members),
   epoch: z.int().min(0),
+  /** Keys of epochs before, for a member who may read what was written then. */
+  history: z
+    .array(z.object({ epoch: z.int().min(0), key: Hash }))
+    .max(payloadLimits.epochs - 1)
+    .optional(),
 })
+export type Channel = z.infer<typeof Channel>
 /** The backup of a wallet, from its owner to himself: what follows 00 is the backup as a file has it. */
 export const WalletBackup = z.object({
   type: z.literal('wallet-backup'),

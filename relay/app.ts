@@ -21,6 +21,7 @@ import { Turns } from './turns.ts'
 import type { ActDeps } from './web/acts.ts'
 import { addWebAuth } from './web/auth.ts'
 import { addFiles } from './web/files.ts'
+import { addIdentities } from './web/identities.ts'
 import { paymentHeaderBytes } from './web/limits.ts'
 import { hasBody } from './web/raw-body.ts'
 
@@ -101,6 +102,7 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   const auth = addWebAuth(app, webAuthOptions(deps))
   const makeRoom = (request: FastifyRequest, bytes: number) => holds.get(request.raw)?.take(bytes)
   addFiles(app, { ...deps, auth, makeRoom })
+  addIdentities(app, { ...deps.means, trustProxy })
 
   app.post('/', async (request, reply) => {
     const body = request.body as Buffer | undefined // the only parser gives a Buffer

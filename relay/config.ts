@@ -112,7 +112,7 @@ export const startOptions = {
     type: 'string',
     multiple: true,
     value: 'NAME=NUMBER',
-    help: 'change what contracts are opened (repeatable; see docs)',
+    help: 'change what contracts are opened; poolSize=0: none (repeatable; see docs)',
   },
   'payment-log': {
     type: 'string',

@@ -2,6 +2,8 @@
 import type { Budget } from './budget.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
+import type { Contracts } from './escrow/contracts.ts'
+import type { Tally } from './escrow/tally.ts'
 import type { LiveHub } from './live.ts'
 import type { Operator } from './operator/operator.ts'
 import type { Service } from './service.ts'
@@ -27,12 +29,15 @@ export interface Sources {
   readonly budget: Pick<Budget, 'heldBytes'>
   /** Undefined where the relay has no chain. */
   readonly treasury?: Pick<Treasury, 'network' | 'status' | 'silentSeconds'> | undefined
+  /** Undefined where there are none. */
+  readonly contracts?: (() => Pick<Contracts, 'tally'> | undefined) | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
 }
 
-/** The sources with prices and totals, which are read once so that the sums agree. */
-export type Moment = Omit<Sources, 'operator'> & ReturnType<Operator['summary']>
+/** The sources with prices, totals and contracts, which are read once so that the sums agree. */
+export type Moment = Omit<Sources, 'operator' | 'contracts'> &
+  ReturnType<Operator['summary']> & { readonly contracts: Tally | undefined }
 
 export interface Figure {
   readonly type: 'gauge' | 'counter'

@@ -4,6 +4,7 @@ import { replies, type RequestType } from '../contracts/api.ts'
 import { type Code, codes } from '../market/errors.ts'
 import { type Figure, figures, type Moment, type Sources } from './figures.ts'
 import { figuresOfCoins } from './figures-of-coins.ts'
+import { figuresOfContracts } from './figures-of-contracts.ts'
 import type { RequestObserver } from './service.ts'
 import type { StoreObserver } from './store/store.ts'
 
@@ -92,12 +93,15 @@ export class Metrics implements RequestObserver, StoreObserver {
 
   /** Adds the figures of `sources`, once. Returns what makes the page. */
   page({ operator, ...sources }: Sources): () => Promise<string> {
-    const setters = [...figures, ...figuresOfCoins].map((figure) => this.#setter(figure))
+    const setters = [...figures, ...figuresOfCoins, ...figuresOfContracts].map((figure) =>
+      this.#setter(figure),
+    )
     let summary = operator.summary()
     return async () => {
       // A store that is being reopened cannot be read, just when the page is needed most: the last sums stand.
       if (sources.store.state === 'ready') summary = operator.summary()
-      for (const set of setters) set({ ...sources, ...summary })
+      const contracts = sources.contracts?.()?.tally
+      for (const set of setters) set({ ...sources, ...summary, contracts })
       return this.#registry.metrics()
     }
   }

@@ -71,6 +71,7 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       sweeper: core.sweeper.state,
       sockets: live.sockets.count,
       wallet: treasury?.status ?? null,
+      contracts: contracts?.tally ?? null,
     })
     const { store, pricing, now, confirmClock } = core
     const { open, data } = config

@@ -19,7 +19,17 @@ const allowed: Record<Layer, readonly Layer[]> = {
   bench: layers,
 }
 /** The folders of client/: each may import those before it. */
-const clientFolders = ['wire', 'home', 'people', 'money', 'escrow', 'mail', 'files', 'terminal'] as const
+const clientFolders = [
+  'wire',
+  'home',
+  'people',
+  'money',
+  'escrow',
+  'mail',
+  'feeds',
+  'files',
+  'terminal',
+] as const
 /** The places in the two pure layers that may do I/O, because relay and client both need them. */
 const adapters = ['market/channels/', 'contracts/chain/', 'contracts/wallet/']
 /** The files of the pure layers that know the platform: a browser build replaces these. */

@@ -46,8 +46,8 @@ export async function pay(
   amounts: { paid: number; settled: number },
 ): Promise<Done> {
   const { owed, reserved } = await site.peer(kept).ask(await paymentOf(site, kept, amounts))
-  const { unproven = 0, verdict = 'explained' as const } = kept.heard ?? {}
-  const heard = { at: site.ctx.now(), owed, reserved, unproven, verdict }
+  const before = kept.heard ?? { at: 0, unproven: 0, verdict: 'explained' as const }
+  const heard = { ...before, owed, reserved }
   return { kept: await save(site, { ...kept, heard }) }
 }
 

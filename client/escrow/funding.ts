@@ -76,7 +76,8 @@ export async function madeBefore(site: Site, kept: KeptContract): Promise<KeptCo
   const text = instructionsOf(kept)
   const found = (await stowedIn(purse, baskets.stakes)).find((one) => one.text === text)
   if (found !== undefined) return withStake(site, kept, { beef: found.beef })
-  const { actions } = await purse.listActions({ labels: [labelOf(kept)] })
+  // Only where a wallet tells of its actions: contracts can do without.
+  const { actions } = await purse.listActions({ labels: [labelOf(kept)] }).catch(() => ({ actions: [] }))
   if (actions.some(({ status }) => status === 'sending' || status === 'unprocessed'))
     throw new ClientError('ERR_UNREACHABLE', 'the stake of this contract is still on its way to the network')
   return undefined

@@ -9,6 +9,7 @@ import { canExpire, contractIdOf, type Terms } from '../../contracts/escrow/term
 import { MarketError } from '../../market/errors.ts'
 import { ClientError, isRetryable, Refused } from '../errors.ts'
 import { keptContract, type KeptContract, keptContracts, newContract, termsOf } from '../home/contracts.ts'
+import { checkAllowed } from './allowed.ts'
 import { follow, tell, withContract } from './engine.ts'
 import { rolloverDue, save } from './funding.ts'
 import { type Plan, planOf, termsFor, type Wish } from './plan.ts'
@@ -92,7 +93,7 @@ async function goOn(
 
 /**
  * Ends a contract: what was audited is offered, and `keep` beyond it so that records stay.
- * @throws ERR_CONFLICT for one that is not open
+ * @throws ERR_CONFLICT for one that is not open; ERR_COST beyond what the user allows
  */
 export const close = (
   site: Site,
@@ -105,7 +106,9 @@ export const close = (
     const at = await momentAt(site)
     const nothing = { reserved: 0, unproven: 0, cost: 0 }
     const { state } = nextClient(kept.state, { on: 'audited', audited, ...nothing, at })
-    const closing = await tell(site, await save(site, { ...kept, state }), { on: 'close', keep, at })
+    const known = await save(site, { ...kept, state })
+    if ('audited' in state) checkAllowed(site, known, Math.min(state.audited + keep, state.terms.budget))
+    const closing = await tell(site, known, { on: 'close', keep, at })
     return follow(site, closing)
   })
 
@@ -166,12 +169,15 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
     const old = await save(site, { ...kept, state: told.state })
     // What was signed as settled the relay may have in any case.
     const paid = Math.max(audited, kept.state.settled)
+    checkAllowed(site, kept, paid)
     const pending = await pendingOf(site, id)
     const terms = pending === undefined ? nextTerms(site, termsOf(kept), renewing, paid) : termsOf(pending)
     const [was, next] = [await contractAt(site, termsOf(kept)), await contractAt(site, terms)]
     const stake = rolloverDue(was, next, pending?.renews?.paid ?? paid)
     const feeRate = await (await site.chain()).feeRate()
-    if (pending === undefined && !(await renewing.agree(planOf(next, { stake, feeRate })))) return undefined
+    const before = { contract: was, paid }
+    if (pending === undefined && !(await renewing.agree(planOf(next, { stake, feeRate, before }))))
+      return undefined
     const amount = pending?.renews?.paid ?? paid
     const begun = await beginRenewal(site, old, { terms, paid: amount, pending })
     return goOver(site, await tell(site, old, { on: 'renew', terms, paid: amount, at }), begun.id)

@@ -1,16 +1,17 @@
 /** Paying for service as it is used: cumulative, never settled beyond the audit, little ahead of it, within what the user allows. */
 import { z } from 'zod'
-import { aheadLimit, payable } from '../../contracts/escrow/amounts.ts'
+import { aheadLimit } from '../../contracts/escrow/amounts.ts'
 import { nextClient } from '../../contracts/escrow/client-machine.ts'
 import type { LiveClient } from '../../contracts/escrow/client-state.ts'
 import { serviceEnd } from '../../contracts/escrow/terms.ts'
 import { formatAddress } from '../../market/address.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { ClientError, isUnpaid, type Refused } from '../errors.ts'
+import { isUnpaid, type Refused } from '../errors.ts'
 import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
 import { type AuditedAt, auditRelays } from '../money/audit.ts'
 import type { Connection } from '../wire/connection.ts'
+import { allowedIn, checkAllowed } from './allowed.ts'
 import { lockOf } from './engine.ts'
 import { pay } from './ending.ts'
 import { save } from './funding.ts'
@@ -28,6 +29,8 @@ export interface Audited {
   readonly unproven: number
   readonly owed: number
   readonly verdict: 'explained' | 'unproven' | 'forged'
+  /** When; now unless said. */
+  readonly at?: number
 }
 
 export interface Amounts extends Audited {
@@ -44,19 +47,17 @@ export interface Amounts extends Audited {
 export async function payAudited(
   site: Pick<Site, 'ctx' | 'holder' | 'peer'>,
   kept: KeptContract,
-  { audited, unproven, owed, verdict, reserved, cost = 0 }: Amounts,
+  { audited, unproven, owed, verdict, reserved, cost = 0, at = site.ctx.now() }: Amounts,
   { isWanted = false }: { isWanted?: boolean } = {},
 ): Promise<KeptContract> {
-  const heard = { at: site.ctx.now(), owed, reserved, unproven, verdict }
+  const heard = { at, owed, reserved, unproven, verdict }
   const known = { ...kept, heard }
   const { state } = known
   if (!('paid' in state)) return save(site, known)
   const sure = verdict === 'forged' ? state.audited : audited
-  const limit = Math.min(kept.maxSpend ?? Number.POSITIVE_INFINITY, termsOf(kept).budget)
-  if (payable(termsOf(kept), { audited: sure, reserved: 0, unproven: 0, cost: 0 }, state).settled > limit)
-    throw new ClientError('ERR_COST', `this contract has come to ${sure} satoshi, and ${limit} are allowed`)
+  checkAllowed(site, kept, Math.min(sure, termsOf(kept).budget))
   // What is ahead is cut to what is allowed; what is owed is not promised away.
-  const room = Math.max(0, limit - Math.max(sure, state.audited))
+  const room = Math.max(0, allowedIn(site, kept) - Math.max(sure, state.audited))
   const ahead = Math.min(room, reserved + unproven + cost)
   const event = { on: 'audited', audited: sure, reserved: 0, unproven: 0, cost: ahead, isWanted } as const
   const moment = { now: secondsNow(site), medianTime: 0 }
@@ -65,6 +66,13 @@ export async function payAudited(
   for (const action of actions) if (action.do === 'pay') saved = (await pay(site, saved, action)).kept
   return saved
 }
+
+export const payingLimits = {
+  /** Between two audits for writes at one contract, milliseconds; an agent audits besides. */
+  auditEveryMs: 60_000,
+  /** Of what may be ahead, this part is signed beyond what a write needs, so that the next ones need not ask. */
+  spareShare: 4,
+} as const
 
 /** The contract out of which writes at this relay are paid. */
 async function activeAt(
@@ -77,36 +85,39 @@ async function activeAt(
   return all.findLast(isServing)
 }
 
-const Needed = z.looseObject({ quote: z.looseObject({ paidNeeded: z.int().min(0) }) })
+const Needed = z.looseObject({
+  quote: z.looseObject({ paidNeeded: z.int().min(0), credit: z.int().min(0) }),
+})
 
 /**
  * A write was refused for want of a payment: pays, if a contract there allows it.
  * @returns whether the same write is worth sending again @throws ERR_COST beyond what the user allows
  */
 async function payForWrite(ctx: Context, connection: Connection, refusal: Refused): Promise<boolean> {
-  const needed = Needed.safeParse(refusal.extras).data?.quote.paidNeeded
+  const { paidNeeded: needed, credit = 0 } = Needed.safeParse(refusal.extras).data?.quote ?? {}
   const { key } = connection.address
   const known = needed === undefined ? undefined : await activeAt(ctx, key)
   if (needed === undefined || known === undefined) return false
-  const site = {
-    ctx,
-    holder: keyHolder(ctx),
-    peer: () => relayPeer(ctx, connection),
-    chain: nowhere,
-    purse: nowhere,
-  }
   return ctx.home.lock(lockOf(known), async () => {
     const kept = await activeAt(ctx, key)
     if (kept === undefined) return false
-    checkAllowed(kept, needed)
+    const site = siteOf(ctx, connection)
+    checkAllowed(site, kept, needed)
     const now = await knownFor(ctx, connection, { kept, needed })
-    if (needed > now.audited + aheadLimit(termsOf(kept))) return false
-    const cost = Math.max(0, needed - now.audited)
-    const amounts = { ...now, reserved: 0, unproven: 0, cost }
+    const most = aheadLimit(termsOf(kept))
+    if (needed > now.audited + most) return false
+    // What is lent is signed for too: then the next writes have it.
+    const spare = Math.min(credit, Math.floor(most / payingLimits.spareShare))
+    const amounts = { ...now, reserved: 0, cost: Math.max(0, needed + spare - now.audited) }
     await payAudited(site, kept, amounts, { isWanted: true })
     return true
   })
 }
+
+const siteOf = (ctx: Context, connection: Connection): Site => ({
+  ...{ ctx, holder: keyHolder(ctx), chain: nowhere, purse: nowhere },
+  peer: () => relayPeer(ctx, connection),
+})
 
 /** Payments for one write: prices may change between two. */
 const mostPayments = 2
@@ -126,24 +137,17 @@ export async function withPayment<T>(
   }
 }
 
-function checkAllowed({ maxSpend }: KeptContract, needed: number): void {
-  if (maxSpend === null || needed <= maxSpend) return
-  throw new ClientError(
-    'ERR_COST',
-    `this needs ${needed} satoshi of the contract to be signed over, and ${maxSpend} are allowed (--max-spend)`,
-  )
-}
-
-/** What was audited before, where that is enough; else an audit of now. */
+/** What was audited before, where that is enough or just now; else an audit. */
 async function knownFor(
   ctx: Context,
   connection: Connection,
   { kept, needed }: { kept: Active; needed: number },
 ): Promise<Audited> {
   const { audited } = kept.state
-  const { unproven = 0, owed = audited, verdict = 'explained' as const } = kept.heard ?? {}
-  const before = { audited, unproven, owed, verdict }
-  if (needed <= audited + aheadLimit(termsOf(kept))) return before
+  const { at = 0, unproven = 0, owed = audited, verdict = 'explained' as const } = kept.heard ?? {}
+  const before = { audited, unproven, owed, verdict, at }
+  const isFresh = ctx.now() < at + payingLimits.auditEveryMs
+  if (isFresh || needed <= audited + aheadLimit(termsOf(kept))) return before
   return (await auditedAt(ctx, connection, kept.id)) ?? before
 }
 

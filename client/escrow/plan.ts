@@ -102,6 +102,8 @@ export interface Plan {
   /** What leaves the wallet, the fee of the network for that beside it. */
   readonly stake: number
   readonly stakeFee: number
+  /** Of a renewal, what comes over from the contract before it; null: there is none. */
+  readonly carried: number | null
   /** Where it goes: what may be used, what comes back if nobody burns it, what is spent in any case. */
   readonly budget: number
   readonly deposit: number
@@ -110,7 +112,7 @@ export interface Plan {
   readonly closeFee: number
   /** Signed beyond what was audited, at most. */
   readonly ahead: number
-  /** Beyond what was used, whatever the relay does; fees included. */
+  /** Beyond what was used, whatever the relay does; fees included. Without expiry all of it can be held back for ever. */
   readonly mostLost: number
   /** When service ends, and when what is left comes back though the relay is gone; null: never by itself. */
   readonly serviceEnd: number
@@ -122,7 +124,12 @@ export interface Plan {
 /** One input, the stake, and change in as many outputs as wallets split it into. */
 const stakeBytes = 4 + 1 + 1 + 4 + inputBytes + 8 * p2pkhOutputBytes
 
-export function planOf(contract: Contract, { stake, feeRate }: { stake: number; feeRate: number }): Plan {
+/** @param before of a renewal, and what it pays to the relay for the time until now */
+export function planOf(
+  contract: Contract,
+  given: { stake: number; feeRate: number; before?: { contract: Contract; paid: number } },
+): Plan {
+  const { stake, feeRate, before } = given
   const { id, terms } = contract
   const {
     network,
@@ -134,7 +141,9 @@ export function planOf(contract: Contract, { stake, feeRate }: { stake: number; 
     expiry,
   } = terms
   const stakeFee = feeFor(stakeBytes, feeRate)
-  const fundingFee = feeShare(contract, 'client', 1)
+  const carried = before === undefined ? null : carriedOver(before.contract, contract, before.paid)
+  const fundingFee =
+    carried === null ? feeShare(contract, 'client', 1) : stake + carried - contract.joint.satoshis
   return {
     ...{
       network,
@@ -142,6 +151,7 @@ export function planOf(contract: Contract, { stake, feeRate }: { stake: number; 
       prices,
       stake,
       stakeFee,
+      carried,
       budget,
       deposit,
       relayDeposit,
@@ -149,9 +159,13 @@ export function planOf(contract: Contract, { stake, feeRate }: { stake: number; 
       closeFee,
     },
     ahead: aheadLimit(terms),
-    mostLost: mostClientLoss(terms) + stakeFee + fundingFee + closeFee,
+    mostLost: canExpire(terms) ? mostClientLoss(terms) + stakeFee + fundingFee + closeFee : stake + stakeFee,
     serviceEnd: serviceEnd(terms),
     expiry: canExpire(terms) ? expiry : null,
     unused: shareOf(contract, { kind: 'settled', paid: 0 }, 'client'),
   }
 }
+
+/** The old joint output less what the relay has of it: what it is paid, and what its deposit is less now. */
+const carriedOver = (old: Contract, next: Contract, paid: number): number =>
+  old.joint.satoshis - paid - (old.terms.depositServer - next.terms.depositServer)

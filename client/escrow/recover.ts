@@ -72,10 +72,11 @@ async function fromStake(site: Site, { terms, relay, outpoint, beef }: Stowed): 
   return { ...fresh, stake: { funding, beef }, from: await placeOf(site, outpoint.txid) }
 }
 
-/** Where it was mined: nothing that came of it is below. */
+/** Below where it was mined: what spends it may be in the same block. */
 async function placeOf(site: Site, txid: string): Promise<{ height: number; hash: string }> {
   const chain = await site.chain()
   const status = await chain.status(txid)
-  const { height, hash } = status.state === 'mined' ? status : await chain.tip()
+  const below = status.state === 'mined' ? await chain.placeAt(status.height - 1) : undefined
+  const { height, hash } = below ?? (await chain.tip())
   return { height, hash }
 }

@@ -21,7 +21,7 @@ export type Purse = Pick<
 >
 
 export interface Site {
-  readonly ctx: Pick<Context, 'home' | 'now' | 'notify'>
+  readonly ctx: Pick<Context, 'home' | 'now' | 'notify' | 'maxSpend'>
   readonly holder: KeyHolder
   /** Opened when they are needed; the same each time. */
   chain(): Promise<Chain>

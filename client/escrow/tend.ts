@@ -5,9 +5,11 @@ import { isDeep } from '../../contracts/escrow/machine.ts'
 import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
 import { readHalfSigned } from '../../contracts/escrow/signatures.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
+import { parseAddress } from '../../market/address.ts'
 import type { Hash } from '../../market/units.ts'
 import { ClientError } from '../errors.ts'
 import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
+import { checkAllowed } from './allowed.ts'
 import { hearEnd, jointOf } from './ending.ts'
 import { follow, tell, withContract } from './engine.ts'
 import { renew } from './operations.ts'
@@ -43,42 +45,45 @@ export const isOver = ({ state, taken }: KeptContract): boolean =>
 export async function tend(site: Site, tending: Tending): Promise<Tended[]> {
   const all = (await keptContracts(site.ctx.home)).filter((kept) => !isOver(kept))
   const heard = new Map<string, Heard>()
+  const unheard = new Set<Hash>()
   const tended: Tended[] = []
   for (const { id, state } of all) {
-    const done = await tendOne(site, id, { tending, heard }).then(
+    const done = await tendOne(site, id, { tending, heard, unheard }).then(
       () => ({}),
       (error: unknown) => ({ error: error as Error }),
     )
     const kept = await keptContract(site.ctx.home, id)
     tended.push({ id, before: state.state, kept: kept!, ...done }) // no file is ever removed
   }
-  const failed = new Set(
-    tended.filter(({ error }) => error !== undefined).map(({ kept }) => termsOf(kept).server),
-  )
-  for (const [server, { settle }] of heard) if (!failed.has(server)) await settle()
+  const waiting = tended.filter(({ id }) => unheard.has(id)).map(({ kept }) => termsOf(kept).server)
+  for (const [server, { settle }] of heard) if (!waiting.includes(server)) await settle()
   return tended
 }
 
 async function tendOne(
   site: Site,
   id: Hash,
-  { tending, heard }: { tending: Tending; heard: Map<string, Heard> },
+  { tending, heard, unheard }: { tending: Tending; heard: Map<string, Heard>; unheard: Set<Hash> },
 ): Promise<void> {
   const kept = await withContract(site, id, (given) => follow(site, given))
   if (!isLive(kept.state) || kept.relay === null) return
   const { server } = termsOf(kept)
+  unheard.add(id)
   const said = heard.get(server) ?? (await site.peer(kept).unasked())
   heard.set(server, said)
   const messages = said.messages.filter(({ contract }) => contract === id)
   const told = await site.peer(kept).ask({ type: 'ContractState', contract: id })
   // Not under the lock: an audit brings up what waits, and that may be paid for.
-  const isAsked = messages.some(({ type }) => type !== 'ContractClosed')
+  const isAsked = messages.some(
+    ({ type }) => type === 'ContractRequestPayment' || type === 'ContractPaymentDue',
+  )
   const audited = isAsked || isDue(site, kept, told) ? await tending.audit(kept) : undefined
   const now = await withContract(site, id, async (given) => {
     let next = given
     for (const message of messages) next = await hear(site, next, { message, audited })
     return audited === undefined ? next : settleUp(site, next, { audited, told })
   })
+  unheard.delete(id)
   if (isActive(now) && now.state.renewal === null && isRenewalDue(site, now)) await goOn(site, now, tending)
 }
 
@@ -88,8 +93,13 @@ async function hear(
   { message, audited }: { message: Unasked; audited: Audited | undefined },
 ): Promise<KeptContract> {
   if (message.type === 'ContractClosed') return follow(site, (await hearEnd(site, kept, message.txid)).kept)
+  if (message.type === 'ContractEnding') {
+    const { serviceEnd } = message
+    site.ctx.notify({ type: 'contract-ending', relay: relayOf(kept), contract: kept.id, serviceEnd })
+  }
   if (message.type !== 'ContractRequestPayment' || !isLive(kept.state)) return kept
   const { paid } = message
+  if (paid <= sureOf(kept, audited)) checkAllowed(site, kept, paid)
   const contract = await contractAt(site, termsOf(kept))
   const half = { side: 'server', bytes: fromHex(message.tx) } as const
   const sig = toHex(readHalfSigned(contract, jointOf(kept), { kind: 'settled', paid }, half))
@@ -97,6 +107,9 @@ async function hear(
   const event = { on: 'request-payment', paid, sig, audited: sureOf(kept, audited), at } as const
   return follow(site, await tell(site, kept, event))
 }
+
+const relayOf = ({ relay, ...kept }: KeptContract): string =>
+  relay === null ? termsOf(kept).server : parseAddress(relay).url
 
 /** What is settled of an audit: of one that found something forged, nothing more. */
 function sureOf({ state }: KeptContract, audited: Audited | undefined): number {

@@ -2,16 +2,23 @@
 import { z } from 'zod'
 import {
   ContractClosed,
+  ContractEnding,
   ContractPaymentDue,
   ContractRequestPayment,
 } from '../../contracts/escrow/messages.ts'
 import { decodePayload } from '../../market/payload.ts'
 import { parsePath } from '../../market/record.ts'
 import type { Context } from '../context.ts'
+import { isRetryable, Refused } from '../errors.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { isTooFar, resumeAfter } from '../wire/places.ts'
 
-const Unasked = z.discriminatedUnion('type', [ContractRequestPayment, ContractPaymentDue, ContractClosed])
+const Unasked = z.discriminatedUnion('type', [
+  ContractRequestPayment,
+  ContractPaymentDue,
+  ContractEnding,
+  ContractClosed,
+])
 export type Unasked = z.infer<typeof Unasked>
 const Envelope = z.looseObject({ request: Unasked })
 
@@ -28,7 +35,7 @@ export interface Heard {
 
 export const nothingHeard: Heard = { messages: [], settle: async () => undefined }
 
-/** What it put there since it was listened to last. @throws as `Connection.call` */
+/** What it put there since it was listened to last; what is unknown, or not to be had any more, says nothing. @throws as `Connection.call` */
 export async function unasked(
   ctx: Pick<Context, 'home' | 'wallet' | 'now'>,
   connection: Connection,
@@ -47,14 +54,25 @@ export async function unasked(
   const messages: Unasked[] = []
   const paths = reply.result.map((entry) => (typeof entry === 'string' ? entry : entry.path))
   for (const path of paths.filter((one) => parsePath(one).owner === key)) {
-    const { record } = await connection.call({ type: 'read', path }, options)
-    await connection.finishRead(path)
+    const record = await readOnce(connection, path, options)
     if (record?.msg.from !== key) continue
     const message = await messageIn(ctx, record).catch(() => undefined) // one that nobody can read says nothing
     if (message !== undefined) messages.push(message)
   }
   const settle = () => ctx.home.advance(key, key, reply.cursor)
   return { messages, settle }
+}
+
+/** Undefined for what the relay does not give away any more. */
+async function readOnce(connection: Connection, path: string, options: CallOptions) {
+  try {
+    const { record } = await connection.call({ type: 'read', path }, options)
+    await connection.finishRead(path)
+    return record
+  } catch (error) {
+    if (!(error instanceof Refused) || !error.signed || isRetryable(error)) throw error
+    return undefined
+  }
 }
 
 async function messageIn(

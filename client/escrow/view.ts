@@ -3,8 +3,9 @@ import type { Network } from '../../contracts/chain/chain.ts'
 import { closeAlone, deepBlocks, defaultPolicy } from '../../contracts/escrow/amounts.ts'
 import { clientDeadline, isLive } from '../../contracts/escrow/client-machine.ts'
 import type { LiveClient } from '../../contracts/escrow/client-state.ts'
+import type { Spend } from '../../contracts/escrow/machine.ts'
 import { type Contract, type End, shareOf } from '../../contracts/escrow/contract.ts'
-import { canExpire, serviceEnd } from '../../contracts/escrow/terms.ts'
+import { canExpire, contractIdOf, serviceEnd } from '../../contracts/escrow/terms.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { type KeptContract, termsOf } from '../home/contracts.ts'
 import { contractAt, secondsNow, type Site } from './site.ts'
@@ -44,8 +45,11 @@ export interface View {
   /** When something has to be done next, and what. */
   readonly deadline: number | null
   readonly next: string
+  /** Those that there may be; once it is over, the one that it was. */
   readonly endings: readonly Ending[]
+  /** The contract before this one, and the next that this one is going over into. */
   readonly renews: Hash | null
+  readonly renewal: Hash | null
 }
 
 export async function viewOf(site: Pick<Site, 'holder' | 'ctx'>, kept: KeptContract): Promise<View> {
@@ -60,19 +64,45 @@ export async function viewOf(site: Pick<Site, 'holder' | 'ctx'>, kept: KeptContr
     ...{ owed: heard?.owed ?? null, reserved: heard?.reserved ?? null, unproven: heard?.unproven ?? null },
     ...{ verdict: heard?.verdict ?? null, maxSpend: kept.maxSpend },
     ...{ serviceEnd: serviceEnd(terms), expiry: canExpire(terms) ? terms.expiry : null },
-    ...{ deadline: clientDeadline(state) ?? null, next: nextText(kept, secondsNow(site)) },
-    endings: live === undefined || 'was' in state ? [] : endingsOf(contract, live, heard?.owed ?? 0),
+    ...{ deadline: deadlineOf(kept, secondsNow(site)), next: nextText(kept, secondsNow(site)) },
+    renewal: live?.renewal == null ? null : contractIdOf(live.renewal.terms),
+    endings:
+      'was' in state
+        ? endedAs(contract, state.spend.end)
+        : live === undefined
+          ? []
+          : endingsOf(contract, live, heard?.owed ?? 0),
     renews: kept.renews?.id ?? null,
   }
 }
 
+/** Of an active contract first of all the end of service: by then it is renewed or closed. Unix seconds. */
+function deadlineOf({ state }: KeptContract, now: number): number | null {
+  const next = clientDeadline(state) ?? null
+  const isServing = state.state === 'active' && now < serviceEnd(state.terms)
+  return isServing && next !== null ? Math.min(next, serviceEnd(state.terms)) : next
+}
+
+function endingOf(
+  contract: Contract,
+  how: Ending['how'],
+  { from, end }: { from: number | null; end: End },
+): Ending {
+  const [client, relay] = [shareOf(contract, end, 'client'), shareOf(contract, end, 'server')]
+  const burned = contract.joint.satoshis - contract.terms.closeFee - client - relay
+  return { how, from, client, relay, burned }
+}
+
+/** None where it went over into the next. */
+function endedAs(contract: Contract, end: Spend['end']): Ending[] {
+  if (end.kind === 'rollover' || end.kind === 'unknown') return []
+  const how = { settled: 'agreed', progress: 'relay alone', expiry: 'expiry' } as const
+  return [endingOf(contract, how[end.kind], { from: null, end: end as End })]
+}
+
 function endingsOf(contract: Contract, { paid, settled, audited }: LiveClient, owed: number): Ending[] {
   const { terms } = contract
-  const ending = (how: Ending['how'], from: number | null, end: End): Ending => {
-    const [client, relay] = [shareOf(contract, end, 'client'), shareOf(contract, end, 'server')]
-    const burned = contract.joint.satoshis - terms.closeFee - client - relay
-    return { how, from, client, relay, burned }
-  }
+  const ending = (how: Ending['how'], from: number | null, end: End) => endingOf(contract, how, { from, end })
   const alone = closeAlone(terms, defaultPolicy, { owed, settled, progress: [paid] })
   const isSpite = paid > settled
   return [
@@ -96,7 +126,7 @@ function nextText(kept: KeptContract, now: number): string {
     case 'cancelling':
       return 'the stake is coming back'
     case 'cancelled':
-      return 'nothing: it was never funded'
+      return 'it was never funded'
     case 'active':
       if (state.renewal !== null) return 'it goes over into the next contract'
       return now < serviceEnd(terms)
@@ -108,7 +138,7 @@ function nextText(kept: KeptContract, now: number): string {
       return 'the end is signed, and waits to be in a block'
     case 'closed':
     case 'refunded':
-      return state.spend.depth >= deepBlocks ? 'nothing: it is over' : 'the end is on the chain, and settles'
+      return state.spend.depth >= deepBlocks ? 'it is over' : 'the end is on the chain, and settles'
     case 'idle':
       return 'nothing'
   }

@@ -3,20 +3,18 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { constants, type FileHandle, open, stat, statfs } from 'node:fs/promises'
 import { z } from 'zod'
-import { parseAddress, type RelayAddress } from '../../market/address.ts'
-import { fromUtf8 } from '../../market/bytes.ts'
+import { formatAddress, parseAddress, type RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
-import { type FileHead, payloadLimits, safeName } from '../../market/payload.ts'
-import { formatPath, RecordId } from '../../market/record.ts'
+import { type FileHead, safeName } from '../../market/payload.ts'
 import type { Context } from '../context.ts'
 import { ClientError, codeOf, Refused } from '../errors.ts'
 import { isMissing, openJournal, readJournal, remove } from '../home/durable.ts'
-import { type Arrival, arrival, keepArrival, openArrival } from '../home/inbox.ts'
+import { type Arrival, arrival, openArrival } from '../home/inbox.ts'
 import { fileOf, finish, giveName, type Incoming, incoming, waitingFiles } from '../home/incoming.ts'
-import { noteRead } from '../mail/acks.ts'
 import { folderOf, friend } from '../people/friends.ts'
 import { distinct } from '../people/relays.ts'
 import { eachLimited } from '../wire/retry.ts'
+import { chunkIds, fetchChunk, type Job } from './pieces.ts'
 import { type TransferOptions, transferLimits } from './transfer.ts'
 
 const inFlight = 4
@@ -56,13 +54,42 @@ async function fetchAll(
 }
 
 async function fetchFile(ctx: Context, transfer: Incoming, options: TransferOptions): Promise<Incoming> {
+  const arrived = await arrival(ctx.home, transfer.path)
+  if (arrived === undefined) throw new MarketError('ERR_NOT_FOUND', 'its record is not in the inbox')
+  const sources = await sourcesOf(ctx, arrived, transfer)
+  return fetchArrived(ctx, transfer, { arrived, sources, isPosted: false, options })
+}
+
+/** Fetches a file that was posted to many, as the reader that `ctx` is of; nobody is told. @throws as `call`, ERR_NO_SPACE */
+export async function fetchPosted(
+  ctx: Context,
+  { arrived, relays }: { readonly arrived: Arrival; readonly relays: readonly RelayAddress[] },
+  options: TransferOptions,
+): Promise<Incoming> {
+  const { payload, path } = await openArrival(ctx, arrived)
+  const [first] = relays
+  if (payload.type !== 'file') throw new MarketError('ERR_NOT_FOUND', 'this post is no file')
+  if (first === undefined) throw new MarketError('ERR_NOT_FOUND', 'its relays are not known any more')
+  return ctx.home.lock('downloads', async () => {
+    const known = await incoming(ctx.home, path)
+    if (known?.state === 'saved') return known
+    const about = { path, at: formatAddress(first), name: safeName(payload.name), size: payload.size }
+    const what = { arrived, sources: relays, isPosted: true, options }
+    return fetchArrived(ctx, { state: 'waiting', ...about }, what)
+  })
+}
+
+async function fetchArrived(
+  ctx: Context,
+  transfer: Incoming,
+  what: Omit<Job, 'ctx' | 'head'>,
+): Promise<Incoming> {
   const { home } = ctx
   const { path } = transfer
-  const arrived = await arrival(home, path)
-  if (arrived === undefined) throw new MarketError('ERR_NOT_FOUND', 'its record is not in the inbox')
+  const { arrived } = what
   const { payload } = await openArrival(ctx, arrived)
   if (payload.type !== 'file') throw new MarketError('ERR_MALFORMED', 'its record is not a file')
-  const job: Job = { ctx, arrived, head: payload, sources: await sourcesOf(ctx, arrived, transfer), options }
+  const job: Job = { ctx, head: payload, ...what }
   const part = fileOf(home, path, 'part')
   try {
     await fetchChunks(job, part)
@@ -77,14 +104,6 @@ async function fetchFile(ctx: Context, transfer: Incoming, options: TransferOpti
   const folder = await folderOf(ctx, arrived.record.msg.from)
   const file = await giveName(home, part, { folder, name: payload.name })
   return finish(home, { ...transfer, state: 'saved', file })
-}
-
-interface Job {
-  readonly ctx: Context
-  readonly arrived: Arrival
-  readonly head: FileHead
-  readonly sources: readonly RelayAddress[]
-  readonly options: TransferOptions
 }
 
 /** The relay that had the file's record, then all others of its sender as known now. */
@@ -139,71 +158,6 @@ async function checkRoom({ ctx, options }: Job, bytes: number): Promise<void> {
   const { keepFreeBytes = transferLimits.keepFreeBytes } = options
   if (bavail * bsize - bytes < keepFreeBytes)
     throw new ClientError('ERR_NO_SPACE', `the disk would have less than ${keepFreeBytes} bytes left`)
-}
-
-/** Every chunk once, as many as the size needs: else a small record names a file that fills the disk. */
-async function chunkIds(job: Job): Promise<readonly RecordId[]> {
-  const { chunks = [], parts = [], size, chunkBytes } = job.head
-  const count = Math.ceil(size / chunkBytes)
-  const ids: RecordId[] = [...chunks]
-  if (new Set(parts).size < parts.length)
-    throw new MarketError('ERR_MALFORMED', 'it names a list of chunks twice')
-  for (const part of parts) {
-    await fetchChunk(job, part, async (bytes, chunk) => {
-      ids.push(...parseIds(bytes))
-      await keepArrival(job.ctx.home, chunk)
-    })
-    if (ids.length > count) break
-  }
-  if (ids.length !== count)
-    throw new MarketError('ERR_MALFORMED', 'its number of chunks does not fit its size')
-  if (new Set([...ids, ...parts]).size < ids.length + parts.length)
-    throw new MarketError('ERR_MALFORMED', 'it names a chunk twice')
-  return ids
-}
-
-const Ids = z.array(RecordId).min(1).max(payloadLimits.chunksPerPart)
-
-function parseIds(bytes: Uint8Array): RecordId[] {
-  try {
-    return Ids.parse(JSON.parse(fromUtf8(bytes)))
-  } catch (cause) {
-    throw new MarketError('ERR_MALFORMED', 'its list of chunks is not one', { cause })
-  }
-}
-
-/** Gives `keep` the bytes of one chunk, from the inbox if it ever came, else from the first relay that has it. */
-async function fetchChunk(
-  job: Job,
-  id: RecordId,
-  keep: (bytes: Uint8Array, chunk: Arrival) => Promise<void>,
-): Promise<void> {
-  const { ctx, arrived, sources } = job
-  const { from } = arrived.record.msg
-  const path = formatPath({ owner: from, receiver: ctx.wallet.identity, recordId: id })
-  // Parts are kept there; and a relay that lists no tags makes every chunk come through it.
-  const held = await arrival(ctx.home, path)
-  const chunk = held ?? (await readFrom(job, path))
-  const { payload, bytes } = await openArrival(ctx, chunk)
-  if (payload.type !== 'chunk') throw new MarketError('ERR_MALFORMED', `its chunk ${id} is a ${payload.type}`)
-  if (held === undefined && (await friend(ctx.home, from)) !== undefined) await noteRead(ctx, chunk)
-  await keep(bytes, chunk)
-  const source = sources.find(({ key }) => key === chunk.relay)
-  if (held === undefined && source !== undefined) await ctx.connect(source).finishRead(path)
-}
-
-async function readFrom({ ctx, sources, options }: Job, path: string): Promise<Arrival> {
-  let failure: unknown
-  for (const address of sources) {
-    try {
-      const { record, re } = await ctx.connect(address).call({ type: 'read', path }, options)
-      if (record !== undefined) return { record, re, relay: address.key, receivedMs: ctx.now() }
-    } catch (error) {
-      options.signal?.throwIfAborted()
-      failure = error
-    }
-  }
-  throw failure ?? new MarketError('ERR_NOT_FOUND', 'a chunk is on none of its relays')
 }
 
 async function checkWhole(part: string, { size, sha256 }: FileHead): Promise<void> {

@@ -33,16 +33,26 @@ export async function begin(
 
 /** What it may cost was settled when it began; it is asked again only to be shown. */
 export async function goOn(ctx: Context, begun: Outgoing, options: FileOptions): Promise<Outgoing> {
-  const { maxCost, ...others } = options
-  const before = begun.bound?.maxCost
-  if (maxCost !== undefined && maxCost !== before)
-    throw new MarketError(
-      'ERR_CONFLICT',
-      `the sending of ${begun.source} began ${before === undefined ? 'at any cost' : `at ${before} satoshi at most`}: ` +
-        `go on with that, or delete ${begun.id} and begin again`,
-    )
+  const { maxCost, maxSpend, ...others } = options
+  const { bound } = begun
+  checkSame(begun, 'at any cost', [maxCost, bound && 'maxCost' in bound ? bound.maxCost : undefined])
+  checkSame(begun, 'without limit to what is signed over', [maxSpend, bound?.maxSpend])
   await agreeBound(ctx, { relays: await ownRelays(ctx), load: fileLoad(begun) }, others)
   return begun
+}
+
+/** @throws ERR_CONFLICT where another bound is given than it began with */
+function checkSame(
+  { source, id }: Outgoing,
+  none: string,
+  [given, before]: readonly [given: number | undefined, before: number | undefined],
+): void {
+  if (given === undefined || given === before) return
+  const how = before === undefined ? none : `at ${before} satoshi at most`
+  throw new MarketError(
+    'ERR_CONFLICT',
+    `the sending of ${source} began ${how}: go on with that, or delete ${id} and begin again`,
+  )
 }
 
 /** The sending that would begin now. @throws ERR_NOT_FOUND, ERR_MALFORMED, ERR_TOO_LARGE */

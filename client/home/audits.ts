@@ -57,6 +57,8 @@ export interface SavedAudit extends Omit<z.infer<typeof SavedAudit>, 'standing' 
 /** Of a relay's journal, the part that no audit looks at any more, and what there is without a receipt in it. */
 const Passed = z.object({
   offset: z.int().min(0),
+  /** How far we know what renewals have extended. */
+  extended: Cursor.optional(),
   unsettled: z.array(
     z.object({
       path: Path,
@@ -69,6 +71,7 @@ const Passed = z.object({
 })
 export interface Passed {
   readonly offset: number
+  readonly extended?: Cursor | undefined
   readonly unsettled: readonly UnsettledRecord[]
 }
 

@@ -44,7 +44,7 @@ const KeptContract = z.strictObject({
   maxSpend: Sat.nullable(),
   /** The contract that this one goes on from, and what that one pays. */
   renews: z.strictObject({ id: Hash, paid: Sat }).nullable(),
-  /** What the relay said last, and what the audit before made of it. Satoshi. */
+  /** What the relay said last, and what the audit `at` made of it; 0: there was none. Satoshi. */
   heard: z
     .strictObject({ at: Milliseconds, owed: Sat, reserved: Sat, unproven: Sat, verdict: Verdict })
     .nullable(),

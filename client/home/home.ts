@@ -33,6 +33,10 @@
  *   payments/deposit-RELAY.json         a payment that RELAY did not confirm yet
  *   payments/withdrawal-RELAY.json      a request to be paid back, until the money is in the wallet
  *   contracts/ID.json                   a contract with a relay, and every transaction of it (contracts.ts)
+ *   follows/KEY.json                    whom the user follows: identity file, local name (feeds.ts)
+ *   feeds/READER.OWNER.json             OWNER's newest posts to READER, and how far each relay was read (feeds.ts)
+ *   post-chains.json                    the last post to each channel of ours (feeds.ts)
+ *   channels/HASH.json                  a private channel: its keys and members; HASH of owner and name (channels.ts)
  *   announce.json                       relays on which friends are still to be told of a change
  *   files/FRIEND/NAME                   a file fetched and checked
  *   locks/NAME.N                        see lock.ts
@@ -63,6 +67,9 @@ const folders = [
   'transfers',
   'payments',
   'contracts',
+  'follows',
+  'feeds',
+  'channels',
   'files',
   'locks',
 ] as const

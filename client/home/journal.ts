@@ -1,6 +1,7 @@
 /**
- * What audits need of records that the outbox forgets, one file for each relay, a line for each record. A line is there
- * before the files it was made of go; a crash between the two leaves both, so a record may be there twice.
+ * What audits need of records that the outbox forgets, one file for each relay, a line for each record; and what a relay has
+ * signed of renewals. A line is there before the files it was made of go; a crash between the two leaves both, so a record may
+ * be there twice.
  */
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -38,8 +39,12 @@ export type Kept = z.infer<typeof Kept>
 const LateAck = z.strictObject({ from: Key, recordId: RecordId, re: Hash })
 export type LateAck = z.infer<typeof LateAck>
 
-const Line = z.union([Kept, LateAck])
-export type Line = Kept | LateAck
+/** A page of what renewals have extended, as the relay signed it. */
+const Extended = z.strictObject({ extended: z.string() })
+export type Extended = z.infer<typeof Extended>
+
+const Line = z.union([Kept, LateAck, Extended])
+export type Line = Kept | LateAck | Extended
 
 /** A line, where it begins and where the next one does, in bytes. */
 export interface Read {

@@ -27,12 +27,17 @@ export interface Entry {
 /** What the name of a record's file says. */
 export type Named = Pick<Entry, 'id' | 'expires' | 'to'>
 
+/** To be signed over in any contract so that a record goes up, in satoshi. */
+const maxSpend = z.int().min(0)
 /** The most that may be spent on a record, or on the whole it is part of, relay by relay (see money/bound.ts). */
-export const Bound = z.strictObject({
+export const CostBound = z.strictObject({
   maxCost: z.int().min(0),
   whole: z.strictObject({ bytes: z.int().min(0), ttl: z.int().min(1), maxPulls: z.int().min(1) }),
   parts: z.record(Key, z.int().min(0)),
+  maxSpend: maxSpend.optional(),
 })
+export type CostBound = z.infer<typeof CostBound>
+export const Bound = z.union([CostBound, z.strictObject({ maxSpend })])
 export type Bound = z.infer<typeof Bound>
 
 export const Refusal = z.strictObject({ code: z.string().refine(isCode), message: z.string() })

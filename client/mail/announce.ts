@@ -1,35 +1,51 @@
 /** Telling friends when the own relays change (docs/protocol.md §8.2). */
 import { parseAddress } from '../../market/address.ts'
+import { ANYONE_KEY } from '../../market/identity.ts'
 import { protocolLimits } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { Refused } from '../errors.ts'
+import { feedLimits, lastPost } from '../home/feeds.ts'
 import { friends } from '../people/friends.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { post } from './post.ts'
+import { isPublished, publish } from './publish.ts'
 import { identityTag } from './tags.ts'
 
 /** Longer than messages: who was away must still find out where everybody went. */
 const announcementTtlSeconds = 30 * 86_400
 
-/** Tells every friend where we are, on the relays we had and those we have. Friends who know already see nothing new. */
+/**
+ * Tells every friend, and all who follow our public posts, where we are, on the relays we had and those we have. Friends who know
+ * already see nothing new.
+ */
 export async function announce(ctx: Context, options: CallOptions = {}): Promise<void> {
   const relays = (await ctx.home.announcement()).map(parseAddress)
   if (relays.length === 0) return
   const { text } = await ctx.home.me()
   const payload = { type: 'identity' as const, identity: JSON.parse(text) as unknown }
-  for (const { key } of await friends(ctx)) {
+  const isPublic = (await lastPost(ctx.home, ANYONE_KEY)) !== undefined
+  const followers = isPublic ? [{ key: ANYONE_KEY, maxPulls: feedLimits.audience }] : []
+  const known = (await friends(ctx)).map(({ key }) => ({ key, maxPulls: undefined }))
+  for (const { key, maxPulls } of [...known, ...followers]) {
     // A record names only so many relays; the newest stand last.
     const draft = {
       to: key,
       payload,
+      maxPulls,
       tag: identityTag,
       ttlSeconds: announcementTtlSeconds,
       relays: relays.slice(-protocolLimits.relaysPerRecord),
     }
-    await post(ctx, draft, options).catch((error: unknown) => {
-      if (!(error instanceof Refused)) throw error
-      ctx.notify({ type: 'relay-failed', relay: error.relay, error })
-    })
+    await post(ctx, draft, options).catch(tellRefusal(ctx))
   }
+  if (await isPublished(ctx))
+    await publish(ctx, { ...options, relays: relays.slice(-protocolLimits.relaysPerRecord) }).catch(
+      tellRefusal(ctx),
+    )
   await ctx.home.forgetAnnouncement()
+}
+
+const tellRefusal = (ctx: Context) => (error: unknown) => {
+  if (!(error instanceof Refused)) throw error
+  ctx.notify({ type: 'relay-failed', relay: error.relay, error })
 }

@@ -3,7 +3,9 @@ import { z } from 'zod'
 import type { RelayAddress } from '../../market/address.ts'
 import { canonicalize } from '../../market/canonical.ts'
 import { MarketError } from '../../market/errors.ts'
+import type { Channel } from '../../market/payload.ts'
 import type { Context } from '../context.ts'
+import { takeChannel } from '../home/channels.ts'
 import { type Arrival, keepArrival, type Message, openArrival } from '../home/inbox.ts'
 import { expectFile } from '../home/incoming.ts'
 import { updateFriend } from '../people/friends.ts'
@@ -25,10 +27,21 @@ export async function takeIn(
     if (payload.type === 'ack') await takeAck(ctx, from, payload)
     else await noteRead(ctx, arrived)
     if (payload.type === 'identity') await takeIdentity(ctx, from, payload.identity)
+    if (payload.type === 'channel') await takeKey(ctx, message, payload)
   }
   if (payload.type === 'file') await expectFile(ctx.home, message, at)
   await keepArrival(ctx.home, arrived)
   return message
+}
+
+/** A key that is no news, or no key of its sender's, changes nothing and stays in the inbox as it is. */
+async function takeKey(ctx: Context, { from, path }: Message, channel: Channel): Promise<void> {
+  try {
+    await takeChannel(ctx.home, { owner: from, nowMs: ctx.now() }, channel)
+  } catch (error) {
+    if (!(error instanceof MarketError)) throw error
+    ctx.notify({ type: 'record-unread', path, error })
+  }
 }
 
 const Envelope = z.looseObject({ msg: z.unknown() })

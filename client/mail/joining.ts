@@ -8,7 +8,7 @@ import { announce } from './announce.ts'
 
 /** @throws ERR_UNTRUSTED when another relay answers there */
 export async function joinRelay(ctx: Context, text: string, options: CallOptions): Promise<RelayAddress> {
-  const address = await resolveAddress(text, options.signal)
+  const address = await resolveAddress(ctx.dialer, text, options.signal)
   await addRelay(ctx, address, options.signal)
   await announce(ctx, options)
   return address

@@ -5,6 +5,7 @@ import type { RelayAddress } from '../../market/address.ts'
 import type { RecordId } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
+import { type ContractStanding, standingsOf } from './standing.ts'
 import { knownBackups } from '../home/own-backups.ts'
 import { relaysNamed } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
@@ -24,6 +25,8 @@ export type AccountAt =
       readonly entries: readonly LedgerEntry[]
       /** Those records that hold or held the backup of the coins. */
       readonly backups: ReadonlySet<RecordId>
+      /** Those purses that are contracts of ours, with what was signed for them. */
+      readonly contracts: readonly ContractStanding[]
     }
   | { readonly relay: RelayAddress; readonly error: Error }
 
@@ -51,7 +54,9 @@ async function accountAt(
       if (entries.length >= wanted) break
     }
     const { at, purses } = now! // there is a first page, or it threw
-    return { relay, at, purses, entries, backups: await knownBackups(ctx.home, ctx.wallet.identity) }
+    const contracts = await standingsOf(ctx, ctx.connect(relay), { at, purses }, options)
+    const backups = await knownBackups(ctx.home, ctx.wallet.identity)
+    return { relay, at, purses, entries, backups, contracts }
   } catch (error) {
     options.signal?.throwIfAborted()
     return { relay, error: error as Error }

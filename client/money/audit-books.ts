@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { Acks } from '../../contracts/audit/acks.ts'
 import { Books, type FailedProof, type UnsettledRecord } from '../../contracts/audit/books.ts'
+import type { Extensions } from '../../contracts/audit/extensions.ts'
 import { checkProof } from '../../contracts/audit/proof.ts'
 import { DeleteReceipt, type Receipt } from '../../contracts/receipt.ts'
 import { MarketError } from '../../market/errors.ts'
@@ -9,15 +10,18 @@ import { formatPath } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { passed, type Passed, type SavedAudit } from '../home/audits.ts'
-import { journalOf, type Kept, type LateAck } from '../home/journal.ts'
+import { type Extended, journalOf, type Kept, type LateAck } from '../home/journal.ts'
 import { keptOf, type Whose } from '../home/kept.ts'
 import { entries, SignedReceipt } from '../home/outbox.ts'
+import { extensionsIn } from './audit-extensions.ts'
 
 export interface BooksOptions extends Whose {
   /** What is added to our clock to have the relay's. */
   readonly offsetMs: number
   /** Whether nobody else writes with this key. */
   readonly isWhole: boolean
+  /** What renewals have extended, up to the reports or later. */
+  readonly extensions: Extensions
   /** The purses that were audited before. */
   readonly saved: ReadonlyMap<string, SavedAudit>
 }
@@ -44,7 +48,9 @@ export async function booksOf(ctx: Context, options: BooksOptions): Promise<OwnB
   for await (const { line, offset: here, end: next } of journalOf(home, relay, before.offset)) {
     end = next
     if ('re' in line) taken.addLate(line)
-    else {
+    else if ('extended' in line) {
+      if (!taken.isOverIn(line)) offset ??= here
+    } else {
       const isUnsettled = line.receipt === null
       if (!isUnsettled && !taken.isFolded(line)) offset ??= here
       if (isUnsettled && offset === undefined) unsettled.push(taken.unsettledOf(line))
@@ -77,8 +83,6 @@ function readIn<T>(text: string | null, schema: z.ZodType<T>): T | undefined {
   }
 }
 
-const receiptOf = ({ receipt }: Kept): Receipt | undefined =>
-  readIn(receipt, SignedReceipt)?.msg.request.receipt
 const deletionOf = ({ gone }: Kept): number | undefined =>
   readIn(gone, SignedDeletion)?.msg.request.receipt?.at
 
@@ -108,7 +112,7 @@ class Taking {
 
   add(kept: Kept): void {
     for (const re of kept.acks) this.#acks.add(kept.path, re)
-    const receipt = receiptOf(kept)
+    const receipt = this.#receiptOf(kept)
     if (receipt !== undefined) this.#addSettled(kept, receipt)
     else this.addUnsettled(this.unsettledOf(kept))
     if (receipt === undefined && kept.receipt !== null) this.damaged.push(kept.path)
@@ -156,12 +160,25 @@ class Taking {
 
   /** Whether the sums of a former audit have it. */
   isFolded(kept: Kept): boolean {
-    const receipt = receiptOf(kept)
+    const receipt = this.#receiptOf(kept)
     if (receipt === undefined) return false
     const deletedAt = deletionOf(kept)
     return (
       this.#isOver(receipt, deletedAt) && this.#proofsOf(kept, receipt, deletedAt).heldUntil === undefined
     )
+  }
+
+  /** Whether the sums of former audits have all that this page has extended. */
+  isOverIn({ extended }: Extended): boolean {
+    const { saved } = this.#options
+    return extensionsIn(extended).every(
+      ({ purse, paidUntil }) => paidUntil <= (saved.get(purse)?.foldedEnd ?? -1),
+    )
+  }
+
+  #receiptOf({ receipt }: Kept): Receipt | undefined {
+    const signed = readIn(receipt, SignedReceipt)?.msg.request.receipt
+    return signed && this.#options.extensions.applied(signed)
   }
 
   #isOver({ paidUntil, charge }: Receipt, deletedAt: number | undefined): boolean {

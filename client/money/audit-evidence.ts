@@ -10,6 +10,7 @@ import { journalOf, type Kept } from '../home/journal.ts'
 import { keptOf, type Whose } from '../home/kept.ts'
 import { entries, recordOf } from '../home/outbox.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
+import { extensionsIn } from './audit-extensions.ts'
 import { usagePages } from './audit-pages.ts'
 import type { Spool } from './audit-spool.ts'
 
@@ -98,7 +99,7 @@ function has({ report: { pulls } }: ReportPage, missing: Map<number, number>): b
   return found.length > 0
 }
 
-/** The relay's receipts for the records of the findings, and the records where they still are. */
+/** The relay's receipts for the records of the findings, what it extended, and the records where they still are. */
 async function ownTexts(ctx: Context, { audit, relay, owner }: EvidenceOptions): Promise<string[]> {
   const paths = new Set(audit.findings.flatMap(({ path }) => (path === undefined ? [] : [path])))
   if (paths.size === 0) return []
@@ -113,7 +114,11 @@ async function ownTexts(ctx: Context, { audit, relay, owner }: EvidenceOptions):
     const record = await recordOf(ctx.home, entry).catch(() => undefined) // damaged: it shows nothing
     if (record !== undefined && needsRecord(audit.findings, kept.path)) texts.push(record.text)
   }
-  for await (const { line } of journalOf(ctx.home, relay)) if ('path' in line) take(line)
+  for await (const { line } of journalOf(ctx.home, relay)) {
+    if ('path' in line) take(line)
+    else if ('extended' in line && extensionsIn(line.extended).some(({ path }) => paths.has(path)))
+      texts.push(line.extended)
+  }
   return texts
 }
 

@@ -18,6 +18,7 @@ import type { CallOptions, Connection } from '../wire/connection.ts'
 import { accounts, ledger } from './account.ts'
 import { booksOf } from './audit-books.ts'
 import { evidenceOf } from './audit-evidence.ts'
+import { fetchExtensions, knownExtensions, mayBeRenewed } from './audit-extensions.ts'
 import { challenge } from './audit-proofs.ts'
 import { aheadMs } from './audit-pages.ts'
 import { fetchPages, type Spool } from './audit-spool.ts'
@@ -86,6 +87,7 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
   const [named] = await accounts(ctx, formatAddress(address), { signal, entries: 1 })
   const account = named! // of the one that is named
   if ('error' in account) throw account.error
+  const isRenewed = mayBeRenewed(account.purses)
   const receipts = await provable(ctx, connection)
   const proofs = await challenge(ctx, connection, { receipts, count, signal })
   const saved = new Map<string, SavedAudit>()
@@ -98,9 +100,12 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
       spools.set(purse, await fetchPages(ctx, connection, { purse, ...from, signal }))
     }
     // After the reports: what they cannot have yet is no harm, but what they have must be here.
+    const extended = isRenewed ? await fetchExtensions(ctx.home, connection, { signal }) : undefined
+    const extensions = await knownExtensions(ctx.home, address.key)
     const whose = { relay: address.key, owner: ctx.wallet.identity }
     const offsetMs = connection.clock.now - ctx.now()
-    const { books, passed } = await booksOf(ctx, { ...whose, offsetMs, isWhole: !isShared, saved })
+    const known = { isWhole: !isShared, saved, extensions }
+    const { books, passed } = await booksOf(ctx, { ...whose, ...known, offsetMs })
     const purses: PurseAudit[] = []
     for (const [purse, spool] of spools) {
       const since = saved.get(purse)
@@ -121,7 +126,7 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
           : undefined
       purses.push({ ...told, ...(evidence !== undefined && { evidence }) })
     }
-    await savePassed(ctx.home, address.key, passed)
+    await savePassed(ctx.home, address.key, { ...passed, extended })
     const found = { relay: address, purses, proofs, failedProofs: books.failedProofs }
     const findings = unbilledLoss(books, [...spools.keys()])
     if (findings.length === 0) return found
@@ -148,9 +153,11 @@ function unbilledLoss(books: Books, purses: readonly string[]): readonly Finding
 /** The receipts of what the relay must hold. */
 async function provable(ctx: Context, { address: { key: relay }, clock }: Connection): Promise<Receipt[]> {
   const receipts: Receipt[] = []
+  const extensions = await knownExtensions(ctx.home, relay)
   for (const { id, accepted, deleted } of (await entries(ctx.home)).values()) {
     if (deleted || !accepted.has(relay)) continue
-    const receipt = await receiptOf(ctx.home, { id, relay }).catch(() => undefined) // damaged: nothing to prove
+    const signed = await receiptOf(ctx.home, { id, relay }).catch(() => undefined) // damaged: nothing to prove
+    const receipt = signed && extensions.applied(signed)
     if (receipt !== undefined && receipt.paidUntil > clock.now + auditLimits.proofMarginMs)
       receipts.push(receipt)
   }

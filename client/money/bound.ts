@@ -6,7 +6,7 @@ import type { RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
-import { type Bound, boundOf, nameOf } from '../home/outbox.ts'
+import { type Bound, boundOf, type CostBound, nameOf } from '../home/outbox.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import type { Load } from './load.ts'
 import { askAll, costOf, type Quoted, quotesText } from './quotes.ts'
@@ -19,6 +19,11 @@ export interface CostOptions {
    * share of what the others left over.
    */
   readonly maxCost?: number | undefined
+  /**
+   * The most satoshi that may ever be signed over in any contract so that this goes up, now or later: all that is signed there
+   * counts, not only for this. A relay that needs more does not get it. What the contract itself allows holds besides.
+   */
+  readonly maxSpend?: number | undefined
   /** Hears what it costs at most, before anything is kept or sent. */
   readonly onQuote?: ((quoted: Quoted) => void) | undefined
 }
@@ -30,17 +35,19 @@ export interface CostOptions {
 export async function agreeBound(
   ctx: Context,
   what: { readonly relays: readonly RelayAddress[]; readonly load: Load },
-  { maxCost, onQuote, ...options }: CostOptions & CallOptions,
+  { maxCost, maxSpend, onQuote, ...options }: CostOptions & CallOptions,
 ): Promise<Bound | undefined> {
-  if (maxCost !== undefined && (!Number.isSafeInteger(maxCost) || maxCost < 0))
-    throw new MarketError('ERR_MALFORMED', 'the most it may cost is a whole number of satoshi')
-  if (maxCost === undefined && onQuote === undefined) return undefined
+  for (const most of [maxCost, maxSpend])
+    if (most !== undefined && (!Number.isSafeInteger(most) || most < 0))
+      throw new MarketError('ERR_MALFORMED', 'the most it may cost is a whole number of satoshi')
+  const spending = maxSpend === undefined ? undefined : { maxSpend }
+  if (maxCost === undefined && onQuote === undefined) return spending
   const quoted = await askAll(ctx, what, options)
   onQuote?.(quoted)
-  return maxCost === undefined ? undefined : divide(maxCost, quoted, what.load)
+  return maxCost === undefined ? spending : { ...divide(maxCost, quoted, what.load), ...spending }
 }
 
-function divide(maxCost: number, quoted: Quoted, { bytes, ttl, maxPulls }: Load): Bound {
+function divide(maxCost: number, quoted: Quoted, { bytes, ttl, maxPulls }: Load): CostBound {
   const left = maxCost - Number(quoted.satoshis)
   if (left < 0)
     throw new ClientError(
@@ -69,7 +76,7 @@ export async function checkBound(
 ): Promise<Bound | undefined> {
   const { recordId, ttl } = record.msg.request
   const bound = await boundOf(ctx.home, nameOf(record))
-  if (bound === undefined) return undefined
+  if (bound === undefined || !('parts' in bound)) return bound
   const { key, url } = connection.address
   const wish = { bytes: record.content.length, ttl, maxPulls: record.maxPulls }
   const cost = costOf(bound.whole, await ctx.prices.firm(connection, wish, options))

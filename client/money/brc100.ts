@@ -5,6 +5,7 @@ import { MarketError } from '../../market/errors.ts'
 import { Key } from '../../market/units.ts'
 import { ClientError, messageOf, told } from '../errors.ts'
 import type { Brc100 } from '../wallet.ts'
+import type { Dialer } from '../wire/dialer.ts'
 import { fetchText } from '../wire/http.ts'
 
 const limits = {
@@ -35,15 +36,16 @@ export function checkWalletUrl(text: string): string {
 export const walletName = (url: string): string => `the wallet at ${url}`
 
 /** The wallet at a URL. Nothing is asked yet. @throws as `checkWalletUrl` */
-export async function httpWallet(text: string): Promise<Brc100> {
+export async function httpWallet(text: string, dialer: Dialer): Promise<Brc100> {
   const url = checkWalletUrl(text)
+  dialer.allow(url)
   const shown = walletName(url)
   const { HTTPWalletJSON } = await loadSdk()
   const ask = async (to: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const headers = init?.headers as Record<string, string> // as its caller, the substrate, gives them
     const { timeoutMs, replyBytes } = limits
     const request = { url: String(to), body: String(init?.body), headers, shown, timeoutMs }
-    const { status, text: body } = await fetchText({ ...request, maxReplyBytes: replyBytes })
+    const { status, text: body } = await fetchText(dialer, { ...request, maxReplyBytes: replyBytes })
     const json = async () => parse(body, shown)
     return { ok: status >= 200 && status < 300, status, json } as Response // all that the substrate looks at
   }

@@ -126,7 +126,10 @@ async function pay(
   { satoshis, maxCost, signal }: Order,
 ): Promise<Deposit> {
   const payer = await funds.payer()
-  const answer = await webPost({ relay, prover: payer }, { path: '/deposit', body: { satoshis }, signal })
+  const answer = await webPost(
+    { relay, prover: payer, dialer: ctx.dialer },
+    { path: '/deposit', body: { satoshis }, signal },
+  )
   if (!('asked' in answer)) throw new ClientError('ERR_UNTRUSTED', `${relay.url} takes a deposit unpaid`)
   const { asked } = answer
   if (asked.satoshis !== satoshis)
@@ -179,7 +182,7 @@ async function present(
   try {
     const [payer, network] = [await funds.payer(), await funds.network()]
     const request = { path: '/deposit', body: { satoshis }, payment: paymentOf(open), signal }
-    const answer = await webPost({ relay, prover: payer }, request)
+    const answer = await webPost({ relay, prover: payer, dialer: ctx.dialer }, request)
     if ('asked' in answer)
       throw new ClientError('ERR_UNTRUSTED', `${relay.url} was given a payment and asks for another`)
     const { available, pending } = creditIn(relay, open, answer.value)

@@ -1,7 +1,7 @@
 /** The coins of this home: opened with its key, on the chain that was named last. */
 import { resolve } from 'node:path'
 import type { Chain, Network } from '../../contracts/chain/chain.ts'
-import { chainForLater, openChain, parseChain } from '../../contracts/chain/open.ts'
+import { type ChainOptions, chainForLater, openChain, parseChain } from '../../contracts/chain/open.ts'
 import {
   type ChainSettings,
   type GivenSettings,
@@ -40,7 +40,7 @@ export async function openCoins(
 ): Promise<OpenCoins> {
   const { home, now } = ctx
   const settings = await namedSettings(ctx, options)
-  const { chain, away } = await reach(settings)
+  const { chain, away } = await reach(ctx, settings)
   try {
     const desk = await Desk.open({ directory: home.coins, keys, chain, now, waitMs: options.waitMs })
     try {
@@ -61,7 +61,7 @@ export async function openCoins(
 
 /** The chain that was named, without the coins. Closed by whoever opened it. @throws ERR_USAGE; ERR_CHAIN_UNAVAILABLE */
 export const openView = async (ctx: Context, options: CoinOptions): Promise<Chain> =>
-  openChain(await namedSettings(ctx, options))
+  openChain({ ...(await namedSettings(ctx, options)), ...wayOf(ctx) })
 
 /** Whose money it is, told without the coins and without the chain. @throws ERR_USAGE; ERR_MALFORMED */
 export async function networkOf(ctx: Context, options: CoinOptions): Promise<Network> {
@@ -69,6 +69,11 @@ export async function networkOf(ctx: Context, options: CoinOptions): Promise<Net
   await chain.close()
   return chain.network
 }
+
+/** The user named the chain: it may be anywhere, and is reached as relays are. */
+const wayOf = ({ dialer }: Context): Pick<ChainOptions, 'agentOf'> => ({
+  agentOf: (url, options) => dialer.agentOf(url, options),
+})
 
 async function namedSettings({ home }: Context, options: CoinOptions): Promise<ChainSettings> {
   const { chain, headers, network, backup } = options
@@ -111,9 +116,12 @@ const whyUnwritten: Readonly<Record<string, string>> = {
 
 const startDevnet = 'start one with relayd devnet, or relayd start --chain devnet'
 
-async function reach(settings: ChainSettings): Promise<{ chain: Chain; away: MarketError | undefined }> {
+async function reach(
+  ctx: Context,
+  settings: ChainSettings,
+): Promise<{ chain: Chain; away: MarketError | undefined }> {
   try {
-    return { chain: await openChain(settings), away: undefined }
+    return { chain: await openChain({ ...settings, ...wayOf(ctx) }), away: undefined }
   } catch (error) {
     if (!(error instanceof MarketError) || error.code !== 'ERR_CHAIN_UNAVAILABLE') throw error
     const choice = parseChain(settings.chain)

@@ -11,7 +11,8 @@ import { loadSdk } from '../../contracts/transaction/sdk.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { toUtf8 } from '../../market/bytes.ts'
 import { ClientError, messageOf, Refused, told } from '../errors.ts'
-import { readBounded } from '../wire/http.ts'
+import { readBounded, send, statusOf } from '../wire/http.ts'
+import type { Dialer } from '../wire/dialer.ts'
 import type { Prover } from './payer.ts'
 
 const webLimits = {
@@ -37,12 +38,18 @@ export interface Asked {
 
 export type WebAnswer = { readonly value: unknown } | { readonly asked: Asked }
 
+export interface WebParties {
+  readonly relay: RelayAddress
+  readonly prover: Prover
+  readonly dialer: Dialer
+}
+
 /**
  * The relay's signed answer to a POST.
  * @throws Refused, signed; ERR_UNTRUSTED when it is not the relay that answers; ERR_UNSUPPORTED; ERR_UNREACHABLE
  */
 export async function webPost(
-  { relay, prover }: { readonly relay: RelayAddress; readonly prover: Prover },
+  { relay, prover, dialer }: WebParties,
   { path, body, payment, signal }: WebRequest,
 ): Promise<WebAnswer> {
   const { AuthFetch, Peer, SessionManager, SimplifiedFetchTransport } = await loadSdk()
@@ -53,7 +60,7 @@ export async function webPost(
   const { origin } = new URL(relay.url)
   const sessions = new SessionManager()
   const auth = new AuthFetch(held.wallet, undefined, sessions)
-  const transport = new SimplifiedFetchTransport(origin, bounded(ends))
+  const transport = new SimplifiedFetchTransport(origin, bounded(dialer, ends))
   const peer = new Peer(held.wallet, transport, undefined, sessions)
   auth.peers[origin] = { peer, pendingCertificateRequests: [] }
   // A relay that forgets its session must not be met again without our bounds.
@@ -141,14 +148,19 @@ class HeldWallet {
   }
 }
 
-/** `fetch` without redirects, with an end and a largest answer. */
+/** `fetch` as the sdk uses it, through our dialer: without redirects, with an end and a largest answer. */
 const bounded =
-  (ends: AbortSignal): typeof fetch =>
-  async (url, init) => {
-    const response = await fetch(url, { ...init, redirect: 'error', signal: ends })
-    const { status, headers } = response
-    const text = await readBounded(response, webLimits.replyBytes)
-    return new Response(text === '' ? null : text, { status, headers })
+  (dialer: Dialer, signal: AbortSignal): typeof fetch =>
+  async (to, { method = 'GET', headers: given, body } = {}) => {
+    const url = String(to)
+    const headers = Object.fromEntries(new Headers(given))
+    // The sdk's transport gives texts and bytes.
+    const sent = body === undefined || body === null ? {} : { body: body as string | Uint8Array }
+    const response = await send(dialer, { url, method, headers, ...sent, signal })
+    const text = await readBounded(response, { url, maxBytes: webLimits.replyBytes })
+    const answered = Object.entries(response.headers).map(([name, value]) => [name, String(value)] as const)
+    const status = statusOf(response)
+    return new Response(text === '' ? null : text, { status, headers: Object.fromEntries(answered) })
   }
 
 const ended = (signal: AbortSignal): Promise<never> =>

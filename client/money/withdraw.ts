@@ -14,8 +14,7 @@ import type { Context } from '../context.ts'
 import { ClientError, isRetryable, messageOf, Refused, retold } from '../errors.ts'
 import { forgetWithdrawal, type OpenWithdrawal, openWithdrawal, saveWithdrawal } from '../home/payments.ts'
 import type { CallOptions } from '../wire/connection.ts'
-import { fetchText } from '../wire/http.ts'
-import { connectionLimits } from '../wire/info.ts'
+import { post } from '../wire/post.ts'
 import { isReplayed, isStale, repeatableMs } from '../wire/repeat.ts'
 import { checkNetwork } from './deposit.ts'
 import type { Parties } from './payer.ts'
@@ -100,12 +99,12 @@ async function ask(ctx: Context, parties: Parties, { open, isRepeat, signal }: A
   const { msg } = open.request
   // Later the relay does not know the request any more, but still the withdrawal that it names.
   if (isRepeat && msg.timestamp < clock.now - repeatableMs)
-    return { open, paid: await askByName(parties, { open, signal }) }
+    return { open, paid: await askByName(ctx, parties, { open, signal }) }
   try {
     return { open, paid: await askSigned(ctx, relay, { open, signal }) }
   } catch (error) {
     if (isRepeat && (isStale(error) || isReplayed(error)))
-      return { open, paid: await askByName(parties, { open, signal }) }
+      return { open, paid: await askByName(ctx, parties, { open, signal }) }
     // The relay's clock is another than ours, and nothing was done.
     if (!isStale(error) || !clock.follow(error)) throw error
     const anew = await begin(ctx, relay, { request: msg.request, signal })
@@ -118,19 +117,20 @@ async function askSigned(
   relay: RelayAddress,
   { open: { request }, signal }: Pick<Asking, 'open' | 'signal'>,
 ): Promise<Withdrawal> {
-  const { timeoutMs, replyBytes } = connectionLimits
-  const url = `${relay.url}/`
-  const { text } = await fetchText({ url, body: request.text, timeoutMs, maxReplyBytes: replyBytes, signal })
-  return ctx.connect(relay).open(text, request).reply.result
+  const connection = ctx.connect(relay)
+  const text = await post(connection, request.text, signal)
+  return connection.open(text, request).reply.result
 }
 
 async function askByName(
+  ctx: Context,
   { relay, funds }: Parties,
   { open: { request }, signal }: Pick<Asking, 'open' | 'signal'>,
 ): Promise<Withdrawal> {
   const { satoshis } = request.msg.request
   const body: NamedWithdrawal = { id: request.hash, ...(satoshis !== undefined && { satoshis }) }
-  const answer = await webPost({ relay, prover: await funds.payer() }, { path: '/withdraw', body, signal })
+  const web = { relay, prover: await funds.payer(), dialer: ctx.dialer }
+  const answer = await webPost(web, { path: '/withdraw', body, signal })
   const { data } = Withdrawal.safeParse('value' in answer ? answer.value : undefined)
   if (data !== undefined) return data
   throw new ClientError('ERR_UNTRUSTED', `${relay.url} does not say what it paid back`)

@@ -71,7 +71,7 @@ const wishOf = ({ content, maxPulls, msg }: SealedRecord): Wish => ({
  * all pass come to no more than the part together, even if prices changed between them.
  */
 function boundExcess({ record, connection }: Upload, { receipt, bound }: Taken): Excess | undefined {
-  if (bound === undefined) return undefined
+  if (bound === undefined || !('parts' in bound)) return undefined
   const { prices } = receipt.charge
   const part = bound.parts[connection.address.key] ?? 0
   const [whole, own] = [quoteUnits(bound.whole, prices), quoteUnits(wishOf(record), prices)]

@@ -9,6 +9,7 @@ import type { Context } from '../context.ts'
 import { codeOf, messageOf } from '../errors.ts'
 import { namesIn, readJson, readWhole, remove, writeDurably } from '../home/durable.ts'
 import type { Home } from '../home/home.ts'
+import { identityText } from './identity-url.ts'
 import { checkAlias } from './names.ts'
 import { distinct, ownRelays } from './relays.ts'
 
@@ -121,7 +122,7 @@ function friendsText(all: readonly Friend[]): string {
 const toldFriends = 20
 
 /**
- * Takes an identity file the user hands over, of a new friend or a known one. With `alias` a known friend is called that
+ * Takes an identity file the user hands over, or its URL, of a new friend or a known one. With `alias` a known friend is called that
  * from now on, though the file be an old one.
  * @throws ERR_CONFLICT for a rollback, a fork (which is kept to be shown), or a name that is taken
  */
@@ -131,7 +132,7 @@ export async function addFriend(
   { alias }: { alias?: string | undefined } = {},
 ): Promise<Added> {
   if (alias !== undefined) checkAlias(alias)
-  const file = readIdentity(text)
+  const file = readIdentity(await identityText(ctx, text))
   const key = file.msg.from
   if (key === ctx.wallet.identity) throw new MarketError('ERR_CONFLICT', 'this is your own identity')
   return ctx.home.lock('friends', async () => {

@@ -15,7 +15,7 @@ export async function addRelay(ctx: Context, address: RelayAddress, signal?: Abo
       throw new MarketError('ERR_CONFLICT', `${address.url} is one of your relays already`)
   }
   checkNew(await ownRelays(ctx))
-  const isChecked = await isThere(address, signal)
+  const isChecked = await isThere(ctx, address, signal)
   if (!isChecked) await ctx.home.noticeOnce(unchecked(address))
   await changeRelays(ctx, (relays) => {
     checkNew(relays)
@@ -49,7 +49,7 @@ export async function removeRelay(ctx: Context, reference: string, signal?: Abor
 async function isForeign(ctx: Context, address: RelayAddress, signal?: AbortSignal): Promise<boolean> {
   for (const { accepted } of (await entries(ctx.home)).values()) if (accepted.has(address.key)) return false
   try {
-    return !(await isThere(address, signal)) && (await ctx.home.isNoticed(unchecked(address)))
+    return !(await isThere(ctx, address, signal)) && (await ctx.home.isNoticed(unchecked(address)))
   } catch (error) {
     if (codeOf(error) !== 'ERR_UNTRUSTED') throw error
     return true

@@ -4,6 +4,7 @@ import { MarketError } from '../../market/errors.ts'
 import { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError, codeOf, told } from '../errors.ts'
+import type { Dialer } from '../wire/dialer.ts'
 import { fetchInfo } from '../wire/info.ts'
 
 /** The user's own relays, in the order of the identity file. */
@@ -11,8 +12,21 @@ export async function ownRelays({ home }: Pick<Context, 'home'>): Promise<RelayA
   return (await home.me()).msg.request.relays.map(parseAddress)
 }
 
-/** A full address of what the user typed; without a key, the relay found there now is pinned (trust on first use). */
-export async function resolveAddress(text: string, signal?: AbortSignal): Promise<RelayAddress> {
+/**
+ * A full address of what the user typed, which may be anywhere; without a key, the relay found there now is pinned (trust on
+ * first use).
+ */
+export async function resolveAddress(
+  dialer: Dialer,
+  text: string,
+  signal?: AbortSignal,
+): Promise<RelayAddress> {
+  const address = await found(dialer, text, signal)
+  dialer.allow(address.url)
+  return address
+}
+
+async function found(dialer: Dialer, text: string, signal: AbortSignal | undefined): Promise<RelayAddress> {
   const hash = text.indexOf('#')
   if (hash >= 0) {
     checkKey(text.slice(hash + 1))
@@ -20,7 +34,8 @@ export async function resolveAddress(text: string, signal?: AbortSignal): Promis
   }
   const url = (text.includes('://') ? text : `http://${text}`).replace(/\/+$/, '')
   if (!URL.canParse(url)) throw new MarketError('ERR_MALFORMED', `${text} is not the address of a relay`)
-  const { key } = await fetchInfo(url, signal)
+  dialer.allow(url)
+  const { key } = await fetchInfo(url, { signal, dialer })
   return parseAddress(`${url}#${key}`)
 }
 
@@ -36,8 +51,12 @@ function checkKey(key: string): void {
 const keyLength = 66
 
 /** Whether the relay answers at its address; false when nobody does. @throws ERR_UNTRUSTED when it is another relay, or none */
-export async function isThere({ url, key }: RelayAddress, signal?: AbortSignal): Promise<boolean> {
-  const info = await fetchInfo(url, signal).catch((error: unknown) => {
+export async function isThere(
+  { dialer }: Pick<Context, 'dialer'>,
+  { url, key }: RelayAddress,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const info = await fetchInfo(url, { signal, dialer }).catch((error: unknown) => {
     if (codeOf(error) !== 'ERR_UNREACHABLE') throw error
     return undefined
   })
@@ -64,7 +83,7 @@ export async function relaysNamed(
       'ERR_NOT_FOUND',
       `${told(reference)} is no relay of yours; ${own.length === 0 ? 'you have none yet: add one with relays add' : `your relays: ${own.map(({ url }) => url).join(' ')}`}`,
     )
-  return [await resolveAddress(reference, signal)]
+  return [await resolveAddress(ctx.dialer, reference, signal)]
 }
 
 /** An amount or a friend's name, say: with nothing in it that addresses have. */

@@ -73,7 +73,11 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
 
   --home DIR   the identity's home; else RELAY_HOME, else ~/.relay
   --json       JSON lines, as when piped; --human: tables, as on a terminal
+  --proxy URL  all traffic but to this machine goes through socks5h://[user:password@]host:port; else RELAY_PROXY
+  --allow-private  friends' relays may be in private networks; else RELAY_ALLOW_PRIVATE=1
   --help, -h   this, or the help of a command; --version
+
+  --max-spend SATOSHI   the most that is ever signed over in any contract, all that was signed there before included
 
   RELAY_PASSPHRASE opens an encrypted key.
   Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay, chain or wallet reached, 4 refused by a relay,
@@ -105,12 +109,14 @@ const isUsage = (error: unknown): boolean =>
   codeOf(error) === 'ERR_USAGE' ||
   String((error as { code?: unknown } | null)?.code).startsWith('ERR_PARSE_ARGS')
 
+const unreached = ['ERR_UNREACHABLE', 'ERR_NO_PROXY', 'ERR_PRIVATE_ADDRESS']
+
 function exitCodeOf(error: unknown): number {
   if (isUsage(error)) return exitCodes.usage
   if (isAboutMoney(error) || codeOf(error) === 'ERR_INSUFFICIENT_FUNDS') return exitCodes.payment
   if (codeOf(error) === 'ERR_CHAIN_UNAVAILABLE') return exitCodes.unreachable
   if (error instanceof ClientError)
-    return error.code === 'ERR_UNREACHABLE' ? exitCodes.unreachable : exitCodes.failed
+    return unreached.includes(error.code) ? exitCodes.unreachable : exitCodes.failed
   if (error instanceof MarketError && error.code === 'ERR_NOT_FOUND') return exitCodes.notFound
   return error instanceof Refused ? exitCodes.refused : exitCodes.failed
 }

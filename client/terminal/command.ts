@@ -20,6 +20,9 @@ export const globalOptions = {
   home: { type: 'string' },
   json: { type: 'boolean' },
   human: { type: 'boolean' },
+  'max-spend': { type: 'string' },
+  proxy: { type: 'string' },
+  'allow-private': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
 } as const satisfies ParseArgsOptionsConfig

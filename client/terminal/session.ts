@@ -7,8 +7,10 @@ import { Client } from '../client.ts'
 import type { Notice } from '../context.ts'
 import { isUnpaid, messageOf } from '../errors.ts'
 import type { Progress } from '../files/transfer.ts'
+import { satoshis } from './command.ts'
+import { type DialValues, dialOptions } from './dial-options.ts'
 import { explain } from './explain.ts'
-import { jsonLine, type Output, oneLine, progressBar, table } from './show.ts'
+import { jsonLine, type Output, oneLine, progressBar, table, timeText } from './show.ts'
 
 /** The world of one run of the program. */
 export interface Io {
@@ -20,10 +22,11 @@ export interface Io {
   readonly signal: AbortSignal
 }
 
-export interface GlobalValues {
+export interface GlobalValues extends DialValues {
   readonly home?: string | undefined
   readonly json?: boolean | undefined
   readonly human?: boolean | undefined
+  readonly 'max-spend'?: string | undefined
 }
 
 interface Failure {
@@ -35,6 +38,9 @@ export class Session {
   readonly io: Io
   readonly directory: string
   readonly isJson: boolean
+  /** In satoshi, of what is ever signed over in any contract. */
+  readonly maxSpend: number | undefined
+  readonly #values: DialValues
   #client: Client | undefined
   #barIsOpen = false
   /** A relay took more than was agreed: whatever else the command did, it did not go well. */
@@ -42,11 +48,15 @@ export class Session {
   /** What need not be said again. */
   readonly #said = new Set<string>()
 
-  constructor(io: Io, { home, json, human }: GlobalValues) {
+  /** @throws ERR_USAGE */
+  constructor(io: Io, values: GlobalValues) {
+    const { home, json, human, 'max-spend': most } = values
     this.io = io
+    this.#values = values
     // An empty variable is one that is not set; otherwise the home would be wherever the user happens to be.
     this.directory = resolve(home ?? (io.env.RELAY_HOME || join(homedir(), '.relay')))
     this.isJson = json ?? (human ? false : !io.stdout.isTTY)
+    this.maxSpend = most === undefined ? undefined : satoshis(most, 'max-spend')
   }
 
   get isOvercharged(): boolean {
@@ -58,7 +68,10 @@ export class Session {
   }
 
   get options() {
-    return { passphrase: this.io.env.RELAY_PASSPHRASE, onNotice: (notice: Notice) => this.notice(notice) }
+    const onNotice = (notice: Notice) => this.notice(notice)
+    const { env } = this.io
+    const dial = dialOptions(this.#values, env)
+    return { passphrase: env.RELAY_PASSPHRASE, maxSpend: this.maxSpend, onNotice, ...dial }
   }
 
   async client(): Promise<Client> {
@@ -170,6 +183,8 @@ function noticeText(notice: Notice): string {
       return `note: the backup of your coins is not on all your relays: ${explain(notice.error)}`
     case 'backup-paid':
       return 'note: your relays keep an encrypted backup of your coins, paid from your credit there like any record'
+    case 'contract-ending':
+      return `note: the contract ${notice.contract.slice(0, 16)} with ${notice.relay} serves until ${timeText(notice.serviceEnd)}: relay contract renew or close it, or relay agent renews it`
     case 'friend-moved':
       return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
     case 'friend-forked':

@@ -1,11 +1,11 @@
 /** A question whose own signed text is kept beside the answer's: third persons want to see both. */
 import type { Request } from '../../contracts/api.ts'
 import type { Sealed } from '../../market/envelope.ts'
-import { ClientError, isRetryable, Refused } from '../errors.ts'
+import { isRetryable, Refused } from '../errors.ts'
 import type { Answer } from './answer.ts'
 import type { CallOptions, Connection } from './connection.ts'
-import { fetchText } from './http.ts'
 import { connectionLimits } from './info.ts'
+import { post } from './post.ts'
 import { pauseBeforeRetry } from './retry.ts'
 
 /** What was asked and what was answered, as both were signed; `error` in the place of an answer that is a signed no. */
@@ -26,19 +26,13 @@ export async function ask<R extends Request>(
   request: R,
   { signal, attempts = connectionLimits.attempts, onSealed }: AskOptions = {},
 ): Promise<SignedExchange<R>> {
-  const { timeoutMs, backoff, replyBytes: maxReplyBytes } = connectionLimits
-  const url = `${connection.address.url}/`
+  const { backoff } = connectionLimits
   let isAdjusted = false
   for (let attempt = 1; ; ) {
     const sealed = await connection.seal(request, signal)
     await onSealed?.(sealed)
     try {
-      const { status, text } = await fetchText({ url, body: sealed.text, timeoutMs, maxReplyBytes, signal })
-      if (status >= 500 && !text.startsWith('{'))
-        throw new ClientError(
-          'ERR_UNREACHABLE',
-          `cannot reach ${connection.address.url}: HTTP status ${status}`,
-        )
+      const text = await post(connection, sealed.text, signal)
       const answer = opened(connection, text, sealed)
       if (!('error' in answer)) return { asked: sealed.text, text, answer }
       const { error } = answer

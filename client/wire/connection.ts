@@ -7,8 +7,9 @@ import type { SealedRecord } from '../../market/record.ts'
 import { ClientError, isRetryable, Refused } from '../errors.ts'
 import type { Wallet } from '../wallet.ts'
 import { type Answer, type Outcome, openAnswer, openBatch, type Parties } from './answer.ts'
-import { fetchText } from './http.ts'
 import { connectionLimits, fetchInfo } from './info.ts'
+import { type Dialer, ownChoice } from './dialer.ts'
+import { post } from './post.ts'
 import { RelayClock } from './relay-clock.ts'
 import type { ReadMemory, SealedRead } from './repeat.ts'
 import { isOver, isReplayed, isStale, keepsText, repeatableMs, repeatsInBatch } from './repeat.ts'
@@ -19,9 +20,16 @@ export interface CallOptions {
   readonly attempts?: number | undefined
 }
 
+export interface ConnectionOptions {
+  readonly now?: () => number
+  readonly reads?: ReadMemory
+  readonly dialer?: Dialer
+}
+
 export class Connection {
   readonly address: RelayAddress
   readonly clock: RelayClock
+  readonly dialer: Dialer
   readonly #wallet: Wallet
   readonly #parties: Parties
   readonly #reads: ReadMemory | undefined
@@ -30,18 +38,19 @@ export class Connection {
   constructor(
     address: RelayAddress,
     wallet: Wallet,
-    { now = Date.now, reads }: { now?: () => number; reads?: ReadMemory } = {},
+    { now = Date.now, reads, dialer = ownChoice }: ConnectionOptions = {},
   ) {
     this.address = address
     this.#wallet = wallet
     this.#parties = { relay: address.key, self: wallet.identity, url: address.url }
     this.clock = new RelayClock(now)
     this.#reads = reads
+    this.dialer = dialer
   }
 
   /** What the relay publishes about itself, asked once. It is not signed: it may only make us ask for less. */
   async info(signal?: AbortSignal): Promise<Info> {
-    this.#info ??= fetchInfo(this.address.url, signal)
+    this.#info ??= fetchInfo(this.address.url, { signal, dialer: this.dialer })
     try {
       const info = await this.#info
       if (info.key === this.address.key) return info
@@ -103,7 +112,7 @@ export class Connection {
     sealed: Sealed<R>,
     signal: AbortSignal | undefined,
   ): Promise<Answer<R['type']>> {
-    const text = await this.#post(sealed.text, signal)
+    const text = await post(this, sealed.text, signal)
     try {
       const answer = this.open(text, sealed)
       if ('record' in answer && answer.record === undefined) await this.#forget(sealed.msg.request)
@@ -136,7 +145,7 @@ export class Connection {
       await this.demand(record.msg.request, options.signal)
       // The record cannot be sealed again; what can be done is to `store` it by the clock just learnt.
       if (failure !== undefined && isStale(failure)) throw failure
-      return openAnswer<'write'>(await this.#post(record.text, options.signal), record, this.#parties)
+      return openAnswer<'write'>(await post(this, record.text, options.signal), record, this.#parties)
     })
   }
 
@@ -197,7 +206,7 @@ export class Connection {
         )
       }
       const text = `[${sent.map((sealed) => sealed.text).join(',')}]`
-      const outcomes = openBatch(await this.#post(text, options.signal), { text, sent }, this.#parties)
+      const outcomes = openBatch(await post(this, text, options.signal), { text, sent }, this.#parties)
       await Promise.all(
         outcomes.map((outcome, index) => isOver(outcome) && this.#forget(sent[index]!.msg.request)),
       )
@@ -235,16 +244,5 @@ export class Connection {
         })
       }
     }
-  }
-
-  async #post(body: string, signal: AbortSignal | undefined): Promise<string> {
-    const { timeoutMs, replyBytes } = connectionLimits
-    const url = `${this.address.url}/`
-    const { status, text } = await fetchText({ url, body, timeoutMs, maxReplyBytes: replyBytes, signal })
-    // A proxy before a relay that is down speaks HTML.
-    if (status >= 500 && !text.startsWith('{')) {
-      throw new ClientError('ERR_UNREACHABLE', `cannot reach ${this.address.url}: HTTP status ${status}`)
-    }
-    return text
   }
 }

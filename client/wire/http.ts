@@ -1,5 +1,8 @@
 /** HTTP as this client speaks it: no redirects, bounded replies, no wait without an end. */
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import https from 'node:https'
 import { ClientError, messageOf } from '../errors.ts'
+import type { Dialer } from './dialer.ts'
 
 export interface HttpRequest {
   readonly url: string
@@ -14,20 +17,26 @@ export interface HttpRequest {
   readonly shown?: string
 }
 
-/** @throws ERR_UNREACHABLE, ERR_UNTRUSTED when the answer is larger than allowed, or the reason of `signal`. */
-export async function fetchText(request: HttpRequest): Promise<{ status: number; text: string }> {
+export interface HttpReply {
+  readonly status: number
+  readonly text: string
+  readonly headers: IncomingHttpHeaders
+}
+
+/** @throws ERR_UNREACHABLE, ERR_UNTRUSTED when the answer is larger than allowed, as `Dialer.route`, or the reason of `signal`. */
+export async function fetchText(dialer: Dialer, request: HttpRequest): Promise<HttpReply> {
   const { url, body, timeoutMs, signal, headers = {}, shown = relayOf(url) } = request
   const timeout = AbortSignal.timeout(timeoutMs)
   try {
-    const response = await fetch(url, {
+    const response = await send(dialer, {
+      url,
       ...(body === undefined
-        ? { method: 'GET' }
+        ? { method: 'GET', headers }
         : { method: 'POST', body, headers: { ...headers, 'content-type': 'application/json' } }),
-      // A redirect would let a relay point us at addresses inside our own network.
-      redirect: 'error',
       signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
     })
-    return { status: response.status, text: await readBounded(response, request.maxReplyBytes) }
+    const text = await readBounded(response, { url, maxBytes: request.maxReplyBytes })
+    return { status: statusOf(response), text, headers: response.headers }
   } catch (error) {
     signal?.throwIfAborted()
     if (error instanceof ClientError) throw error
@@ -36,27 +45,57 @@ export async function fetchText(request: HttpRequest): Promise<{ status: number;
   }
 }
 
+export interface Sending {
+  readonly url: string
+  readonly method: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array
+  readonly signal: AbortSignal
+}
+
+/** The answer from its headers on, until `signal` cuts it off. @throws ERR_UNREACHABLE for a redirect, and what Node throws */
+export function send(
+  dialer: Dialer,
+  { url, method, headers, body, signal }: Sending,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const { request: open } = url.startsWith('https:') ? https : http
+    const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }
+    const agent = dialer.agentFor(url)
+    const request = open(url, { method, agent, headers: { ...headers, ...length }, signal })
+    request.on('error', reject)
+    request.on('response', (response) => {
+      if (!redirects.has(statusOf(response))) return resolve(response)
+      // A redirect would let a relay point us at addresses inside our own network.
+      request.destroy()
+      reject(new ClientError('ERR_UNREACHABLE', `${relayOf(url)} redirects, which is not followed`))
+    })
+    request.end(body)
+  })
+}
+
+const redirects = new Set([301, 302, 303, 307, 308])
+
+export const statusOf = (response: IncomingMessage): number => response.statusCode ?? 0 // set in every answer
+
 /** What the user knows the relay by, whichever of its documents was asked for. */
 const relayOf = (url: string): string => url.replace(/\/(?:\.well-known\/relay)?$/, '')
 
 /** @throws ERR_UNTRUSTED when it is larger than allowed */
-export async function readBounded(response: Response, maxBytes: number): Promise<string> {
-  const parts: Uint8Array[] = []
+export async function readBounded(
+  response: IncomingMessage,
+  { url, maxBytes }: { url: string; maxBytes: number },
+): Promise<string> {
+  const parts: Buffer[] = []
   let length = 0
-  for await (const part of response.body ?? []) {
+  for await (const part of response as AsyncIterable<Buffer>) {
     length += part.length
-    if (length > maxBytes) {
-      throw new ClientError('ERR_UNTRUSTED', `the answer of ${response.url} is larger than ${maxBytes} bytes`)
-    }
+    if (length > maxBytes)
+      throw new ClientError('ERR_UNTRUSTED', `the answer of ${url} is larger than ${maxBytes} bytes`)
     parts.push(part)
   }
-  return Buffer.concat(parts).toString('utf8')
+  return Buffer.concat(parts, length).toString('utf8')
 }
 
-/** fetch says "fetch failed"; what failed stands in the cause. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause === undefined
-    ? messageOf(error)
-    : messageOf(cause) || String((cause as { code?: string }).code)
-}
+/** Where several addresses were tried, what failed stands in a code only. */
+const reasonOf = (error: unknown): string => messageOf(error) || String((error as { code?: string }).code)

@@ -2,6 +2,7 @@
 import { Info } from '../../contracts/api.ts'
 import { ClientError, messageOf } from '../errors.ts'
 import { fetchText } from './http.ts'
+import { type Dialer, ownChoice } from './dialer.ts'
 
 export const connectionLimits = {
   timeoutMs: 30_000,
@@ -13,11 +14,20 @@ export const connectionLimits = {
   clockOffsetMs: 600_000,
 } as const
 
+export interface LookOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly dialer?: Dialer | undefined
+}
+
 /** The info document of whoever answers at `url`: for a first look, before a key is pinned. */
-export async function fetchInfo(url: string, signal?: AbortSignal): Promise<Info> {
+export async function fetchInfo(
+  url: string,
+  { signal, dialer = ownChoice }: LookOptions = {},
+): Promise<Info> {
   const { timeoutMs, infoBytes } = connectionLimits
   const document = `${url}/.well-known/relay`
-  const { status, text } = await fetchText({ url: document, timeoutMs, maxReplyBytes: infoBytes, signal })
+  const request = { url: document, timeoutMs, maxReplyBytes: infoBytes, signal }
+  const { status, text } = await fetchText(dialer, request)
   if (status >= 500) throw new ClientError('ERR_UNREACHABLE', `cannot reach ${url}: HTTP status ${status}`)
   try {
     return Info.parse(JSON.parse(text))

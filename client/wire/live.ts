@@ -66,6 +66,7 @@ function isOver(error: unknown): boolean {
 /** Resolves when `signal` ends it; rejects with what ended it otherwise. */
 async function connectOnce(connection: Connection, options: LiveOptions): Promise<void> {
   const socket = new WebSocket(`${connection.address.url.replace(/^http/, 'ws')}/`, {
+    agent: connection.dialer.agentFor(connection.address.url),
     followRedirects: false,
     handshakeTimeout: limits.handshakeMs,
     maxPayload: limits.frameBytes,
@@ -88,6 +89,7 @@ async function connectOnce(connection: Connection, options: LiveOptions): Promis
         queue = queue.then(() => session.take(String(data))).catch(fail)
       })
       socket.on('error', (cause) => {
+        if (cause instanceof ClientError) return fail(cause)
         const text = `lost ${connection.address.url}: ${messageOf(cause) || (cause as { code?: string }).code}`
         fail(new ClientError('ERR_UNREACHABLE', text, cause))
       })

@@ -115,6 +115,9 @@ function checkLifetime({ pull }: ShownPull, receipt: Receipt, opened: OpenedText
   const end = Math.min(deletedAt, receipt.paidUntil)
   const what = end === deletedAt ? 'was deleted' : 'was paid for until'
   return pull.at > end + lifetimeToleranceMs
-    ? proven(`${words}: by the relay’s own receipts the record ${what} ${moment(end)}`, anotherLife)
+    ? proven(
+        `${words}: by the relay’s own receipts the record ${what} ${moment(end)}`,
+        end === deletedAt ? anotherLife : `${anotherLife}, or that a renewal has extended it`,
+      )
     : unproven('the pull lies inside of the life of the record')
 }

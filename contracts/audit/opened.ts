@@ -1,11 +1,13 @@
 /** The signed texts of an evidence file, each verified, and found by what they say. */
+import { z } from 'zod'
 import { decodeRecord, formatPath, type SealedRecord } from '../../market/record.ts'
 import { verify } from '../../market/envelope.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
-import { DeleteReceipt, Receipt } from '../receipt.ts'
+import { DeleteReceipt, Extension, extensionLimits, Receipt } from '../receipt.ts'
 import { type UsagePull, UsageReport } from '../usage.ts'
 import { type Evidence, nameOf } from './evidence.ts'
+import { Extensions } from './extensions.ts'
 import { printable } from './findings.ts'
 import { type Answer, answersIn, requestIn } from './signed.ts'
 
@@ -31,6 +33,7 @@ export interface ShownReceipt extends Receipt {
 }
 
 type Request = ReturnType<typeof requestIn>
+const Extended = z.array(Extension).max(extensionLimits.page)
 
 export class OpenedTexts {
   readonly pages: SignedPage[] = []
@@ -41,6 +44,7 @@ export class OpenedTexts {
   readonly faults = new Map<string, string>()
   readonly #pulls = new Map<number, ShownPull>()
   readonly #receipts = new Map<string, ShownReceipt[]>()
+  readonly #extensions = new Extensions()
   readonly #deletions = new Map<string, number[]>()
   /** By their hashes. */
   readonly #records = new Map<Hash, SealedRecord>()
@@ -89,7 +93,9 @@ export class OpenedTexts {
 
   receipt(path: string, at: number | undefined): ShownReceipt | undefined {
     const all = this.#receipts.get(path)
-    return at === undefined ? all?.[0] : all?.find((receipt) => receipt.at === at)
+    const found = at === undefined ? all?.slice(0, 1) : all?.filter((receipt) => receipt.at === at)
+    // The last one that it signed says most.
+    return found?.map((one) => this.#extensions.applied(one)).sort((a, b) => b.paidUntil - a.paidUntil)[0]
   }
 
   /** When a record that arrived at `at` was deleted. */
@@ -121,6 +127,8 @@ export class OpenedTexts {
       throw new MarketError('ERR_WRONG_RELAY', 'this is a report that may be of somebody else')
     if (report.success && report.data.account === account)
       this.pages.push({ name, report: report.data, more: body.more !== false, re })
+    const extensions = Extended.safeParse(body.result)
+    if (extensions.success) for (const extension of extensions.data) this.#extensions.add(extension)
     const receipt = Receipt.safeParse(body.receipt)
     const deletion = DeleteReceipt.safeParse(body.receipt)
     // A receipt has everything that a deletion has, and more.

@@ -18,7 +18,7 @@ import {
   type TransactionStatus,
 } from './chain.ts'
 import type { Facts, HeaderSource } from './header-source.ts'
-import { type Address, type Answer, HttpServer, parseJson, reasonOf } from './http.ts'
+import { type Address, type Answer, type HttpOptions, HttpServer, parseJson, reasonOf } from './http.ts'
 import { sdkHttp } from './sdk-http.ts'
 
 /** Of ARC, for a transaction to be seen in the mempool of a node (it allows 30). */
@@ -72,9 +72,9 @@ export class ArcChain implements Chain {
   /** @param address with the API key, if there is one, in the place of the password */
   constructor(
     { url, user, password }: Address,
-    { network, headers, timeoutMs }: { network: Network; headers: HeaderSource; timeoutMs?: number },
+    { network, headers, ...options }: HttpOptions & { network: Network; headers: HeaderSource },
   ) {
-    this.#arc = new HttpServer({ url, ...(timeoutMs !== undefined && { timeoutMs }) })
+    this.#arc = new HttpServer({ url, ...options })
     this.#key = password || user
     this.#headers = headers
     this.network = network

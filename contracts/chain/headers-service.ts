@@ -7,7 +7,7 @@ import { blockHash, serializeHeader } from '../transaction/block.ts'
 import type { Txid } from '../transaction/transaction.ts'
 import type { Place, Tip } from './chain.ts'
 import type { HeaderSource } from './header-source.ts'
-import { type Address, type Answer, HttpServer, parseJson } from './http.ts'
+import { type Address, type Answer, type HttpOptions, HttpServer, parseJson } from './http.ts'
 import { sdkHttp } from './sdk-http.ts'
 
 /** Blocks whose median is the time past. */
@@ -36,8 +36,8 @@ export class BlockHeaders implements HeaderSource {
   readonly #server: HttpServer
   readonly #key: string
 
-  constructor({ url, user, password }: Address, { timeoutMs }: { timeoutMs?: number } = {}) {
-    this.#server = new HttpServer({ url, ...(timeoutMs !== undefined && { timeoutMs }) })
+  constructor({ url, user, password }: Address, options: HttpOptions = {}) {
+    this.#server = new HttpServer({ url, ...options })
     this.#key = password || user
     this.shown = `block headers service ${this.#server.shown}`
   }

@@ -61,6 +61,16 @@ function decode(text: string): string {
   }
 }
 
+/** Makes the agent of one server, which is destroyed with it; it may lead through a proxy. */
+export type AgentOf = (url: URL, options: http.AgentOptions) => http.Agent
+
+export interface HttpOptions {
+  readonly timeoutMs?: number | undefined
+  readonly agentOf?: AgentOf | undefined
+}
+
+const directly: AgentOf = ({ protocol }, options) => new (protocol === 'https:' ? https : http).Agent(options)
+
 export class HttpServer {
   /** Without name and password. */
   readonly shown: string
@@ -70,13 +80,10 @@ export class HttpServer {
   #underWay = 0
   #closed = false
 
-  constructor({ url, timeoutMs = httpLimits.timeoutMs }: { url: URL; timeoutMs?: number }) {
+  constructor({ url, timeoutMs = httpLimits.timeoutMs, agentOf = directly }: HttpOptions & { url: URL }) {
     this.shown = url.href.replace(/\/$/, '')
     this.#timeoutMs = timeoutMs
-    this.#agent = new (url.protocol === 'https:' ? https : http).Agent({
-      keepAlive: true,
-      maxSockets: httpLimits.concurrent,
-    })
+    this.#agent = agentOf(url, { keepAlive: true, maxSockets: httpLimits.concurrent })
   }
 
   /** @throws ERR_CHAIN_UNAVAILABLE without an answer in time, or when it is longer than agreed */

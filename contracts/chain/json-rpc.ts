@@ -1,7 +1,7 @@
 /** JSON-RPC 1.0 as bitcoind speaks it. */
 import { z } from 'zod'
 import { MarketError } from '../../market/errors.ts'
-import { type Address, HttpServer, parseJson, reasonOf } from './http.ts'
+import { type Address, type HttpOptions, HttpServer, parseJson, reasonOf } from './http.ts'
 import { RpcError } from './rpc-error.ts'
 
 const Reply = z.object({
@@ -21,8 +21,8 @@ export class JsonRpc {
   readonly #authorization: string | undefined
   #id = 0
 
-  constructor({ url, user, password }: Address, { timeoutMs }: { timeoutMs?: number } = {}) {
-    this.server = new HttpServer({ url, ...(timeoutMs !== undefined && { timeoutMs }) })
+  constructor({ url, user, password }: Address, options: HttpOptions = {}) {
+    this.server = new HttpServer({ url, ...options })
     this.#authorization =
       user === '' && password === ''
         ? undefined

@@ -15,7 +15,7 @@ import {
   type Tip,
   type TransactionStatus,
 } from './chain.ts'
-import type { Address } from './http.ts'
+import type { Address, HttpOptions } from './http.ts'
 import { type CallOptions, JsonRpc } from './json-rpc.ts'
 import { RpcError, rpcCodes } from './rpc-error.ts'
 import {
@@ -46,8 +46,8 @@ export class NodeChain implements Chain {
   readonly #rpc: JsonRpc
   readonly #roots = new RootCache()
 
-  constructor(address: Address, network: Network, { timeoutMs }: { timeoutMs?: number } = {}) {
-    this.#rpc = new JsonRpc(address, { ...(timeoutMs !== undefined && { timeoutMs }) })
+  constructor(address: Address, network: Network, options: HttpOptions = {}) {
+    this.#rpc = new JsonRpc(address, options)
     this.network = network
     this.faucet = network === 'devnet' ? this.#payFrom : undefined
     this.name = `${network === 'devnet' ? 'devnet (worthless coins)' : `${network} node`} at ${this.#rpc.server.shown}`

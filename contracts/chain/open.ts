@@ -4,7 +4,7 @@ import { ArcChain } from './arc.ts'
 import { type Chain, Network } from './chain.ts'
 import type { HeaderSource } from './header-source.ts'
 import { BlockHeaders } from './headers-service.ts'
-import { type Address, parseAddress } from './http.ts'
+import { type Address, type AgentOf, type HttpOptions, parseAddress } from './http.ts'
 import { checkedChain } from './checked.ts'
 import { checkNetwork } from './networks.ts'
 import { NodeChain } from './node.ts'
@@ -25,7 +25,8 @@ export interface ChainOptions {
   readonly network?: string | undefined
   /** For arc: URL of a Block Headers Service, or whatsonchain:URL of a service with that API. */
   readonly headers?: string | undefined
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
+  readonly agentOf?: AgentOf | undefined
 }
 
 /** @throws ERR_MALFORMED, without repeating the text: it may hold a password */
@@ -58,14 +59,14 @@ export async function openChain(options: ChainOptions): Promise<Chain> {
  */
 export const chainForLater = (options: ChainOptions): Chain => checkedChain(makeChain(options))
 
-function makeChain({ chain, network: name, headers, timeoutMs }: ChainOptions): Chain {
+function makeChain({ chain, network: name, headers, timeoutMs, agentOf }: ChainOptions): Chain {
   const { kind, address } = parseChain(chain)
   const network = networkOf(kind, name)
   if (headers !== undefined && kind !== 'arc') throw malformed('--headers is for --chain arc:URL')
-  const bounds = { ...(timeoutMs !== undefined && { timeoutMs }) }
+  const http = { timeoutMs, agentOf }
   return kind === 'arc'
-    ? new ArcChain(address, { network, headers: headersOf(headers, bounds), ...bounds })
-    : new NodeChain(address, network, bounds)
+    ? new ArcChain(address, { network, headers: headersOf(headers, http), ...http })
+    : new NodeChain(address, network, http)
 }
 
 function networkOf(kind: ChainChoice['kind'], text: string | undefined): Network {
@@ -78,13 +79,13 @@ function networkOf(kind: ChainChoice['kind'], text: string | undefined): Network
   return network
 }
 
-function headersOf(text: string | undefined, bounds: { timeoutMs?: number }): HeaderSource {
+function headersOf(text: string | undefined, http: HttpOptions): HeaderSource {
   if (text === undefined)
     throw malformed('--chain arc:URL needs --headers URL, a service that knows the headers')
   const named = /^whatsonchain:(.+)$/s.exec(text)?.[1]
   return named === undefined
-    ? new BlockHeaders(parseAddress(text), bounds)
-    : new WhatsOnChain(parseAddress(named), bounds)
+    ? new BlockHeaders(parseAddress(text), http)
+    : new WhatsOnChain(parseAddress(named), http)
 }
 
 const malformed = (sentence: string): MarketError => new MarketError('ERR_MALFORMED', sentence)

@@ -7,7 +7,7 @@ import type { MerklePath } from '../transaction/merkle-path.ts'
 import { type Outpoint, parseTransaction, type Txid, txidOf, txidOfHash } from '../transaction/transaction.ts'
 import type { Place, Tip } from './chain.ts'
 import type { Facts, HeaderSource } from './header-source.ts'
-import { type Address, type Answer, HttpServer, parseJson } from './http.ts'
+import { type Address, type Answer, type HttpOptions, HttpServer, parseJson } from './http.ts'
 import { BlockchainInfo, hashOfHeader, HeaderInfo, headerOf, Hex } from './node-answers.ts'
 import { leadsTo, pathOf, TscProof } from './tsc-proof.ts'
 
@@ -25,8 +25,8 @@ export class WhatsOnChain implements HeaderSource, Facts {
   readonly #key: string
 
   /** @param address down to the network: https://api.whatsonchain.com/v1/bsv/main */
-  constructor({ url, user, password }: Address, { timeoutMs }: { timeoutMs?: number } = {}) {
-    this.#server = new HttpServer({ url, ...(timeoutMs !== undefined && { timeoutMs }) })
+  constructor({ url, user, password }: Address, options: HttpOptions = {}) {
+    this.#server = new HttpServer({ url, ...options })
     this.#key = password || user
     this.shown = `WhatsOnChain at ${this.#server.shown}`
   }

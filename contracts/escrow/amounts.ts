@@ -42,10 +42,32 @@ export function youngLimit(terms: Pick<Terms, 'creditLimit'>, policy: CreditPoli
 export const mostServerLoss = (
   terms: Pick<Terms, 'creditLimit' | 'depositServer'>,
   policy: CreditPolicy,
-  { earned, isChanged = false }: { earned: number; isChanged?: boolean },
+  {
+    earned,
+    isChanged = false,
+    isRenewal = false,
+  }: { earned: number; isChanged?: boolean; isRenewal?: boolean },
 ): number => {
+  const credit = creditLimit(terms, policy, earned)
   const young = isChanged ? youngLimit(terms, policy, deepBlocks - 1) : 0
-  return Math.max(creditLimit(terms, policy, earned), young) + terms.depositServer
+  // What came over from the contract before was not signed for on the funding that is gone, either.
+  return (isRenewal ? credit + young : Math.max(credit, young)) + terms.depositServer
+}
+
+/**
+ * The least that a renewal pays: what goes over with it, owed and reserved, is within the credit of the next contract, on which
+ * nothing is signed yet.
+ */
+export function leastRollover(
+  next: Pick<Terms, 'creditLimit'>,
+  policy: CreditPolicy,
+  { owed, reserved }: Pick<Books, 'owed' | 'reserved'>,
+): number {
+  const total = owed + reserved
+  const lent = Math.ceil(((total - policy.firstCredit) * earnedShare) / (earnedShare + 1))
+  let paid = Math.max(0, total - next.creditLimit, lent)
+  while (total - paid > creditLimit(next, policy, paid)) paid++ // by rounding
+  return paid
 }
 
 /** What the client loses at most, whatever the server does; fees besides. */
@@ -57,7 +79,7 @@ export interface Books {
   readonly owed: number
   /** For what live records may still come to. */
   readonly reserved: number
-  /** Of `owed` and `reserved`, what came from the contract before: the state that it holds secures them while this one is young. */
+  /** Of `owed` and `reserved`, what came from the contract before: if this one is undone while it is young, that one pays. */
   readonly moved?: number
 }
 
@@ -83,7 +105,7 @@ export interface Quote {
 
 /**
  * Whether a write of at most `cost` may be accepted. Both limits hold at once: a client that vanishes has the credit, one that
- * undoes its funding what was served at all.
+ * undoes its funding what was served on it at all.
  * @returns undefined when it may, else what is missing
  */
 export function missingFor(
@@ -98,8 +120,8 @@ export function missingFor(
   const credit = creditLimit(terms, policy, earned)
   const quote = { owed, reserved, credit }
   if (total > terms.budget || counted > youngLimit(terms, policy, depth)) return quote
-  if (counted - Math.min(paid, lowestSigned) <= credit) return undefined
-  return counted - lowestSigned > credit ? quote : { ...quote, paidNeeded: counted - credit }
+  if (total - Math.min(paid, lowestSigned) <= credit) return undefined
+  return total - lowestSigned > credit ? quote : { ...quote, paidNeeded: total - credit }
 }
 
 export interface Audit {
@@ -111,15 +133,17 @@ export interface Audit {
   readonly unproven: number
   /** The worst case of writes about to be sent. */
   readonly cost: number
+  /** Of what a rollover paid, what the contract before has not come to: ahead of the audit, too. */
+  readonly prepaid?: number
 }
 
 /** What the client signs after an audit: never less than before, `settled` within the audit, `paid` little beyond it. */
 export function payable(
   terms: Pick<Terms, 'budget' | 'depositServer'>,
-  { audited, reserved, unproven, cost }: Audit,
+  { audited, reserved, unproven, cost, prepaid = 0 }: Audit,
   last: { readonly paid: number; readonly settled: number },
 ): { paid: number; settled: number } {
-  const ahead = Math.min(reserved + unproven + cost, aheadLimit(terms))
+  const ahead = Math.min(reserved + unproven + cost, Math.max(0, aheadLimit(terms) - prepaid))
   const settled = Math.max(last.settled, Math.min(terms.budget, audited))
   return { settled, paid: Math.max(last.paid, settled, Math.min(terms.budget, audited + ahead)) }
 }

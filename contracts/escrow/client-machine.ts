@@ -4,6 +4,7 @@
  */
 import { aheadLimit, type Audit, payable } from './amounts.ts'
 import type { Client, ClientAction, ClientEvent, ClientStep, LiveClient, Unfunded } from './client-state.ts'
+import { auditedTo, fundedOf, withoutTheirs } from './client-facts.ts'
 import { demand, refused } from './refusal.ts'
 import { type ChainLook, isDeep, isExpired, machineTimes, type Moment, type Signed } from './machine.ts'
 import type { Terms } from './terms.ts'
@@ -62,8 +63,8 @@ export function clientDuties(state: Client, at: Moment): readonly ClientAction[]
   }
 }
 
+/** However deep it is when it is first seen; who is done forgets the contract. */
 function endDuties({ spend, was }: Extract<Client, { was: unknown }>): ClientAction[] {
-  if (isDeep(spend.depth)) return []
   const takePayout: ClientAction = { do: 'take-payout', spend }
   // A renewal in flight can never be mined now, but for a reorganisation: its stake comes home.
   if (was.renewal === null || spend.end.kind === 'rollover') return [takePayout]
@@ -131,8 +132,8 @@ function onChain(state: Client, look: ChainLook, at: Moment): ClientStep {
 }
 
 function onLook(state: LiveClient, look: ChainLook, at: Moment): ClientStep {
-  // Our stake is free where the other's is spent: what was signed on it is void.
-  if (look.joint === undefined && isDeep(look.deadDepth))
+  // Our stake is free where the other's is spent, and may be home already: what was signed on it is void.
+  if (look.joint === undefined && (isDeep(look.deadDepth) || isDeep(look.returnedDepth)))
     return enter({ state: 'cancelling', terms: state.terms }, at)
   const seen = onJoint(state, look)
   // Signatures name the funding: what was signed on another is void, and is signed again.
@@ -172,18 +173,6 @@ function onJoint(state: LiveClient, { joint, renewalDeadDepth }: ChainLook): Liv
   return { ...state, ...seen, renewal: isDeep(renewalDeadDepth) ? null : state.renewal }
 }
 
-/** An end that was agreed on or disputed, without the server's signature: it is offered instead. */
-function withoutTheirs(state: LiveClient, { now }: Moment): LiveClient {
-  if (state.state === 'active') return state
-  const offered = state.state === 'closing' ? state.offered : state.settled
-  return { ...fundedOf(state), state: 'closing', offered, since: now, serverSig: null }
-}
-
-const auditedTo = <S extends LiveClient>(state: S, audited: number): S => ({
-  ...state,
-  audited: Math.max(state.audited, Math.min(audited, state.terms.budget)),
-})
-
 function onAudited(
   state: Client,
   event: Audit & { readonly at: Moment; readonly isWanted?: boolean },
@@ -222,11 +211,14 @@ function complete(state: LiveClient, { paid, sig }: Signed, at: Moment): ClientS
   return enter({ ...fundedOf(state), settled: Math.max(state.settled, paid), ...closing }, at)
 }
 
-function onClose(state: Client, { keep, at }: { keep: number; at: Moment }): ClientStep {
+function onClose(
+  state: Client,
+  { keep, prepaid = 0, at }: { keep: number; prepaid?: number; at: Moment },
+): ClientStep {
   if (!isLive(state)) throw refused('state', 'there is no contract to end')
   if (state.state === 'closing' && state.serverSig !== null) return enter(state, at)
   const { audited, terms } = state
-  const beyond = Math.min(Math.max(0, keep), aheadLimit(terms))
+  const beyond = Math.max(0, Math.min(keep, aheadLimit(terms) - prepaid))
   const settled = Math.max(state.settled, Math.min(terms.budget, audited + beyond))
   return enter(
     { ...fundedOf(state), settled, state: 'closing', offered: settled, since: at.now, serverSig: null },
@@ -234,14 +226,17 @@ function onClose(state: Client, { keep, at }: { keep: number; at: Moment }): Cli
   )
 }
 
-function onRenew(state: Client, { terms, paid, at }: { terms: Terms; paid: number; at: Moment }): ClientStep {
+function onRenew(
+  state: Client,
+  { terms, paid, prepaid = 0, at }: { terms: Terms; paid: number; prepaid?: number; at: Moment },
+): ClientStep {
   if (state.state !== 'active') throw refused('state', 'only an active contract is renewed')
   demand(state.renewal === null, 'state', 'a renewal is in flight already')
+  // Its stake would hang on what may be undone.
+  demand(isDeep(state.depth), 'state', 'the funding may still be undone')
   demand(at.now <= terms.openBy, 'too-late', 'the time to renew is over')
-  demand(paid <= state.audited, 'paid', 'more than was audited')
+  // What live records may still come to is paid where the next contract does not lend it: no further than any payment.
+  const most = state.audited + Math.max(0, aheadLimit(state.terms) - prepaid)
+  demand(paid <= Math.max(most, state.settled), 'paid', 'more than is signed ahead of an audit')
   return enter({ ...state, renewal: { terms, paid, isTakenBack: false } }, at)
 }
-
-const fundedOf = ({ terms, txid, depth, paid, settled, audited, renewal }: LiveClient) => ({
-  ...{ terms, txid, depth, paid, settled, audited, renewal },
-})

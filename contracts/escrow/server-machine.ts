@@ -2,11 +2,11 @@
  * The contract in the hands of the relay: `next(state, event)` without clock, chance or I/O. Messages come here checked
  * (checks.ts). What it returns is on disk before anything is served or sent for it.
  */
-import type { CreditPolicy, Standing } from './amounts.ts'
+import { type CreditPolicy, leastRollover, type Standing } from './amounts.ts'
 import { type ChainLook, isDeep, isExpired, machineTimes, type Moment } from './machine.ts'
 import { demand, refused } from './refusal.ts'
 import { contractIdOf, serviceEnd, type Terms } from './terms.ts'
-import { alone, highest, pruned, requested, signedAs, withPayment } from './server-payments.ts'
+import { alone, earnedBy, highest, pruned, requested, signedAs, withPayment } from './server-payments.ts'
 import {
   type LiveServer,
   renewedServer,
@@ -34,7 +34,7 @@ export function nextServer(state: Server, event: ServerEvent, policy: CreditPoli
     case 'refund-payment':
       return onRefundPayment(state, event, policy)
     case 'rollover':
-      return onRollover(state, event)
+      return onRollover(state, event, policy)
     case 'chain':
       return onChain(state, event, event.at)
     case 'tick':
@@ -49,8 +49,7 @@ export function nextServer(state: Server, event: ServerEvent, policy: CreditPoli
 /** What is to be done in a state, whoever did it before: after every change, after a start, and from time to time. */
 export function serverDuties(state: Server, at: Moment): readonly ServerAction[] {
   if (state.state === 'reserved') return [{ do: 'answer-open' }]
-  if (state.state === 'closed')
-    return isDeep(state.spend.depth) ? [] : [{ do: 'take-payout', spend: state.spend }]
+  if (state.state === 'closed') return [{ do: 'take-payout', spend: state.spend }]
   const live = state.state === 'held' ? state.was : state
   if (!isLive(live)) return []
   const actions: ServerAction[] = live.depth === 0 ? [{ do: 'fund' }] : []
@@ -83,12 +82,11 @@ export function serverDeadline(state: Server): number | undefined {
 /** What decides on new writes (amounts.ts); undefined where none is accepted. */
 export function standingOf(state: Server, { now }: Moment): Standing | undefined {
   if (state.state !== 'active' || state.renewal !== null || now >= serviceEnd(state.terms)) return undefined
-  const { terms, depth, lowestSigned, earnedBefore } = state
-  const earned = (state.settled?.paid ?? 0) + earnedBefore
+  const { terms, depth, lowestSigned } = state
   return {
     terms,
     depth,
-    earned,
+    earned: earnedBy(state),
     paid: highest(state),
     lowestSigned: lowestSigned ?? Number.POSITIVE_INFINITY,
   }
@@ -172,7 +170,8 @@ function onRefundPayment(
   return enter(known.state === 'active' ? { ...known, state: 'disputed' } : known, at, [refusal])
 }
 
-function onRollover(state: Server, { terms, paid, owed, unproven, at }: EventOn<'rollover'>): ServerStep {
+function onRollover(state: Server, event: EventOn<'rollover'>, policy: CreditPolicy): ServerStep {
+  const { terms, paid, owed, reserved = 0, unproven, at } = event
   const isFree = state.state === 'active' || (state.state === 'closing' && state.publish === null)
   if (!isFree) throw refused('state', 'the contract cannot be renewed any more')
   if (state.renewal !== null) {
@@ -181,7 +180,12 @@ function onRollover(state: Server, { terms, paid, owed, unproven, at }: EventOn<
   }
   demand(at.now <= Math.min(terms.openBy, renewalEnd(state.terms)), 'too-late', 'the time to renew is over')
   demand(isDeep(state.depth), 'state', 'the funding may still be undone')
-  demand(paid >= owed - unproven, 'owed', 'the renewal pays less than is owed')
+  const least = Math.max(owed - unproven, leastRollover(terms, policy, { owed, reserved }))
+  demand(
+    paid >= least,
+    'owed',
+    'the renewal pays less than is owed, and more of it than is lent would go over',
+  )
   demand(paid >= (state.lowestSigned ?? 0), 'settled', 'the client could publish another end that is signed')
   const { state: _, asked: __, publish: ___, ...facts } = { asked: null, publish: null, ...state }
   return enter({ ...facts, state: 'active', renewal: { terms, paid, isGivenUp: false } }, at)

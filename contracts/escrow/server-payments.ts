@@ -5,6 +5,9 @@ import { demand } from './refusal.ts'
 import { canExpire } from './terms.ts'
 import { type LiveServer, mostKeptStates, type Payment } from './server-state.ts'
 
+/** Settled, here and in the contract before. */
+export const earnedBy = ({ settled, earnedBefore }: LiveServer): number => (settled?.paid ?? 0) + earnedBefore
+
 /** The highest progress that the client signed. */
 export const highest = ({ progress }: LiveServer): number => progress.at(-1)?.paid ?? 0
 

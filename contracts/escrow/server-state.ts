@@ -85,12 +85,13 @@ export type ServerEvent = {
   | { readonly on: 'payment-refused'; readonly payment: Payment }
   /** `ContractRefundPayment`. */
   | { readonly on: 'refund-payment'; readonly paid: number; readonly sig: string; readonly owed: number }
-  /** `ContractRollover`, checked. @param unproven what the client need not pay for yet */
+  /** `ContractRollover`, checked. @param reserved for live records @param unproven what the client need not pay for yet */
   | {
       readonly on: 'rollover'
       readonly terms: TermsOf
       readonly paid: number
       readonly owed: number
+      readonly reserved?: number
       readonly unproven: number
     }
   | ({ readonly on: 'chain' } & ChainLook)

@@ -3,7 +3,6 @@
  * persist, act; the same after a start as ever.
  */
 import type { z } from 'zod'
-import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
 import type {
   ContractClientSigned,
   ContractClosed,
@@ -14,37 +13,29 @@ import type {
   ContractRefundPayment,
   ContractRollover,
 } from '../../contracts/escrow/messages.ts'
-import { isDeep } from '../../contracts/escrow/machine.ts'
 import { contractIdOf } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
-import { dropContract, findContract, isDraining, type Kept, stakeRestsUntil } from '../store/contracts.ts'
+import { isDraining } from '../store/contracts.ts'
 import type { Reader } from '../store/postings.ts'
 import type { Offer } from '../store/store.ts'
 import { type ContractTerms, contractTerms } from './admission.ts'
-import { closeBooks, owedOf } from './books.ts'
 import { Dealings } from './dealings.ts'
 import { Duties } from './duties.ts'
 import { Holding } from './holding.ts'
-import { contractsIn, type Named } from './listing.ts'
-import { tell } from './notices.ts'
+import { contractsIn } from './listing.ts'
 import { type Caller, Openings } from './opening.ts'
 import type { EscrowParts } from './parts.ts'
-import { noticesOf } from './due.ts'
-import { offerOf } from './policy.ts'
+import { offerOf, type PublishedOffer } from './policy.ts'
 import { StakePool } from './pool.ts'
-import { liveOf, Steps } from './steps.ts'
 import { Renewals } from './renewals.ts'
+import { Rota } from './rota.ts'
+import { Rounds } from './rounds.ts'
+import { Steps } from './steps.ts'
+import { type Tally, tallyOf } from './tally.ts'
 import { EscrowWatch } from './watch.ts'
 
 type Said<S extends z.ZodType> = z.infer<S>
-
-/** Contracts that are looked at together. */
-const followedAtOnce = 8
-/** Openings that came to nothing are remembered so long after their stakes may be named again. */
-const rememberedMs = 86_400_000
-/** About 100 bytes each. */
-const rememberedNotices = 10_000
 
 export class Contracts {
   readonly #parts: EscrowParts
@@ -56,17 +47,17 @@ export class Contracts {
   readonly #duties: Duties
   readonly #watch: EscrowWatch
   readonly #holding: Holding
-  /** Names of what was said, and contracts whose end was in the log: in memory, to do less. */
-  readonly #said = new Set<string>()
-  readonly #alarmed = new Set<Hash>()
+  readonly #rota = new Rota()
+  readonly #rounds: Rounds
   /** What went wrong in the last `follow`, as the log has it. */
   #trouble: string | undefined
 
   /** Everything that is not over is followed again. */
   static async open(parts: EscrowParts): Promise<Contracts> {
     const contracts = new Contracts(parts)
-    for (const { id, kept } of await contracts.#followed()) contracts.#watch.follow(id, kept)
-    await contracts.#holding.hold(await contracts.#followed())
+    const { store } = parts
+    for (const { id, kept } of await contractsIn(store, 'n')) contracts.#watch.follow(id, kept)
+    await contracts.#holding.hold(await contractsIn(store, 'n'))
     return contracts
   }
 
@@ -78,14 +69,33 @@ export class Contracts {
     this.#dealings = new Dealings(parts, this.#steps)
     this.#renewals = new Renewals(parts, this.#steps)
     this.#duties = new Duties(parts, this.#steps)
-    this.#watch = new EscrowWatch(parts, this.#steps)
+    this.#watch = new EscrowWatch(parts, this.#steps, (id) => this.#rota.wake(id))
     this.#holding = new Holding(parts, this.#steps)
+    this.#rounds = new Rounds(parts, {
+      ...{ steps: this.#steps, duties: this.#duties, watch: this.#watch },
+      ...{ holding: this.#holding, rota: this.#rota },
+    })
   }
 
   /** What the info document says; null while nothing is sold. */
-  get offer(): ContractsOffer | null {
+  get offer(): PublishedOffer | null {
     const { policy, prices, store, network } = this.#parts
-    return offerOf(policy, { network, prices: prices(), isDraining: isDraining(store) })
+    const offer = offerOf(policy, { network, prices: prices(), isDraining: isDraining(store) })
+    return offer && { ...offer, isReady: this.#pool.count > 0 }
+  }
+
+  /** How all contracts stand, as they were looked at last. */
+  get tally(): Tally {
+    const { policy, payments, now } = this.#parts
+    const wanted = this.offer?.isOpen === true ? policy.poolSize : 0
+    return tallyOf(this.#rota.glances, {
+      now: Math.floor(now() / 1000),
+      stakes: { wanted, free: this.#pool.count, lack: this.#pool.lack ?? null },
+      ends: this.#rounds.ends,
+      waited: this.#rota.longestWait,
+      logFailures: payments.failures,
+      trouble: this.#trouble ?? null,
+    })
   }
 
   open(request: Said<typeof ContractOpen>, caller: Caller) {
@@ -99,7 +109,7 @@ export class Contracts {
     return this.#steps.alone(id, async () => {
       const { kept, actions } = await this.#openings.sign(id, request, caller)
       this.#watch.follow(id, kept)
-      await this.#duties.perform(id, kept, actions)
+      await this.#duties.perform(id, kept, actions, { isAsked: true })
       return this.#openings.funded(id, kept)
     })
   }
@@ -118,7 +128,8 @@ export class Contracts {
     const id = request.contract
     return this.#steps.alone(id, async () => {
       const { kept, actions } = await this.#dealings.end(id, request, from)
-      await this.#duties.perform(id, kept, actions)
+      await this.#duties.perform(id, kept, actions, { isAsked: true })
+      this.#rota.wake(id)
       const { state, facts } = this.#steps.load(id)
       const txid = state.state === 'closed' ? state.spend.txid : facts.spends.at(-1)?.txid
       if (txid === undefined)
@@ -133,7 +144,8 @@ export class Contracts {
     return this.#steps.alone(id, async () => {
       const kept = this.#steps.load(id)
       this.#watch.follow(id, kept)
-      await this.#duties.perform(id, kept, [{ do: 'fund' }])
+      await this.#duties.perform(id, kept, [{ do: 'fund' }], { isAsked: true })
+      this.#rota.wake(request.contract)
       return { ...this.#openings.funded(id, kept), at: kept.facts.openedAt }
     })
   }
@@ -149,7 +161,7 @@ export class Contracts {
 
   /** After each pass over the chain. Never throws: what goes wrong is in the log, and tried again. */
   async follow(): Promise<void> {
-    const reason = await this.#followAll().catch((error: unknown) => error)
+    const reason = await this.#pass().catch((error: unknown) => error)
     const trouble = reason === undefined ? undefined : (reason as Error).message // nothing else is thrown
     if (trouble !== undefined && trouble !== this.#trouble)
       this.#parts.log.warn({ reason: trouble }, 'contracts cannot be followed')
@@ -162,86 +174,10 @@ export class Contracts {
   }
 
   /** @returns what went wrong with one of them: the others do not wait for it */
-  async #followAll(): Promise<unknown> {
-    const { wallet, checkClock } = this.#parts
-    checkClock()
-    const { chain } = wallet()
-    this.#steps.medianTime = (await chain.tip()).medianTime
-    await this.#watch.read()
-    const followed = await this.#followed()
-    await this.#holding.letGo(followed)
-    let trouble: unknown
-    for (let at = 0; at < followed.length; at += followedAtOnce) {
-      const some = followed.slice(at, at + followedAtOnce)
-      const looked = await Promise.allSettled(
-        some.map(({ id }) => this.#steps.alone(id, () => this.#followOne(id), true)),
-      )
-      for (const result of looked) if (result.status === 'rejected') trouble ??= result.reason
-    }
-    await this.#pool.tend()
+  async #pass(): Promise<unknown> {
+    this.#parts.checkClock()
+    const trouble = await this.#rounds.go()
+    await this.#pool.tend(this.offer?.isOpen === true)
     return trouble
-  }
-
-  async #followOne(id: Hash): Promise<void> {
-    const { store, now } = this.#parts
-    const before = findContract(store, id)
-    if (before === undefined) return
-    if (before.state.state === 'idle') return this.#forget(id, before)
-    const at = this.#steps.moment
-    if (before.facts.tx !== null) {
-      const look = await this.#watch.look(before)
-      const isTaken = look.joint !== undefined
-      await this.#steps.move(id, { on: 'chain', ...look, at }, (_, kept) => ({
-        ...kept,
-        facts: { ...kept.facts, isTaken },
-      }))
-    }
-    const { owed } = await owedOf(store, now(), { owner: before.owner, id })
-    const isUsedUp = before.state.state === 'active' && owed >= before.state.terms.budget
-    const { kept, actions } = await this.#steps.move(id, { on: isUsedUp ? 'end' : 'tick', owed, at })
-    const failure = await this.#duties.perform(id, kept, actions).catch((error: unknown) => error)
-    await this.#remind(id, kept, owed)
-    await this.#finish(id, kept)
-    if (failure !== undefined) throw failure
-  }
-
-  /** What is deep does not change any more. */
-  async #finish(id: Hash, kept: Kept): Promise<void> {
-    const { state } = kept
-    const isClosed = state.state === 'closed' && isDeep(state.spend.depth)
-    if (!isClosed && state.state !== 'failed') return
-    if (isClosed) await this.#duties.takePayout(kept, state.spend.txid)
-    await closeBooks(this.#parts.store, id, this.#parts.now())
-    this.#watch.forget(id)
-    this.#alarmed.delete(id)
-  }
-
-  async #remind(id: Hash, { owner, state }: Kept, owed: number): Promise<void> {
-    const { policy, log } = this.#parts
-    const { now } = this.#steps.moment
-    for (const notice of noticesOf(id, state, { owed, now, policy })) {
-      if (this.#said.has(notice.name)) continue
-      await tell(this.#parts, owner, notice)
-      if (this.#said.size >= rememberedNotices) this.#said.clear()
-      this.#said.add(notice.name)
-    }
-    const live = state.state === 'closed' ? undefined : liveOf(state)
-    if (live === undefined || now < live.alarmAt || this.#alarmed.has(id)) return
-    log.warn({ contract: id, expiry: live.terms.expiry }, 'a contract is closed without its client')
-    this.#alarmed.add(id)
-  }
-
-  /** An opening that came to nothing, when its stakes may be named again for long. */
-  async #forget(id: Hash, { facts }: Kept): Promise<void> {
-    const { store } = this.#parts
-    await store.commit((batch) => {
-      const rests = Math.max(...facts.funding.stakes.map((stake) => stakeRestsUntil(batch, stake)))
-      if (rests + rememberedMs < batch.now && findContract(batch, id)?.state.state === 'idle')
-        dropContract(batch, id)
-    })
-  }
-
-  #followed(): Promise<Named[]> {
-    return contractsIn(this.#parts.store, 'n')
   }
 }

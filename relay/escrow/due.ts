@@ -9,6 +9,8 @@ import type { Notice } from './notices.ts'
 const leastPeriod = 3600
 /** How long before service ends its owner is told, seconds. */
 const endings = [7 * 86_400, 86_400] as const
+/** Of a budget: with so little left it is used up, for hardly anything fits into the rest. */
+const leftShare = 0.01
 
 /** Each has a name by which it is said once. @param now unix seconds */
 export function noticesOf(
@@ -40,6 +42,10 @@ export function noticesOf(
   }
   return notices
 }
+
+/** Its budget is used: the client is asked for the end. */
+export const isUsedUp = (state: Server, owed: number): boolean =>
+  state.state === 'active' && owed >= state.terms.budget - Math.floor(state.terms.budget * leftShare)
 
 /** Half of the credit is used. */
 function isDue(

@@ -20,26 +20,42 @@ import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { type Facts, findContract, type Kept, sight } from '../store/contracts.ts'
 import { tell } from './notices.ts'
 import type { EscrowParts } from './parts.ts'
+import { Patience } from './patience.ts'
 import { liveOf, type Steps } from './steps.ts'
 
 export const signerOf = (keys: KeyWallet): EscrowSigner => ({
   sign: async (key, digest) => keys.ownKey(key).sign(digest),
 })
 
+/** Requests that are known to be said, about 100 bytes each. */
+const rememberedRequests = 10_000
+
 export class Duties {
   readonly #parts: EscrowParts
   readonly #steps: Steps
+  readonly #patience = new Patience()
+  readonly #said = new Set<string>()
 
   constructor(parts: EscrowParts, steps: Steps) {
     this.#parts = parts
     this.#steps = steps
   }
 
-  /** One after another. @throws what the first that failed says, after all were tried */
-  async perform(id: Hash, kept: Kept, actions: readonly ServerAction[]): Promise<void> {
+  /**
+   * One after another; what the network has refused waits some time, unless somebody asks for it now.
+   * @throws what the first that failed says, after all were tried
+   */
+  async perform(
+    id: Hash,
+    kept: Kept,
+    actions: readonly ServerAction[],
+    options: { readonly isAsked?: boolean } = {},
+  ): Promise<void> {
     const failures: unknown[] = []
     for (const action of actions)
-      await this.#do(id, kept, action).catch((error: unknown) => void failures.push(error))
+      await this.#patience
+        .run(`${action.do} ${id}`, this.#parts.now(), () => this.#do(id, kept, action), options)
+        .catch((error: unknown) => void failures.push(error))
     if (failures.length > 0) throw failures[0]
   }
 
@@ -56,6 +72,8 @@ export class Duties {
         return this.#send(id, expiryTransaction(contract, joint), { kind: 'expiry' })
       }
       case 'take-payout':
+        // What is locked until later counts once a block has it.
+        if (action.spend.end.kind === 'expiry' && action.spend.depth === 0) return
         return this.takePayout(kept, action.spend.txid)
       default:
         return // answers, which whoever asks makes of the state
@@ -63,10 +81,10 @@ export class Duties {
   }
 
   async #fund(id: Hash, { facts }: Kept): Promise<void> {
-    if (facts.tx === null || this.#isGivenUp(facts)) return
+    if (facts.tx === null || facts.isTaken || this.#isGivenUp(facts)) return
     const bytes = fromHex(facts.tx)
     await this.#parts.wallet().chain.broadcast(bytes)
-    if (!facts.isTaken) await this.#steps.note(id, (facts) => ({ ...facts, isTaken: true }))
+    await this.#steps.note(id, (facts) => ({ ...facts, isTaken: true }))
   }
 
   /** A renewal that came too late: the old contract is closed instead. */
@@ -78,16 +96,19 @@ export class Duties {
   /** Now, and once a day as long as nothing comes of it. */
   async #requestPayment(id: Hash, kept: Kept, paid: number): Promise<void> {
     const { contract, joint } = await this.#live(kept)
+    const day = Math.floor(this.#parts.now() / dayMs)
+    const name = `request-${id.slice(0, 32)}-${joint.txid.slice(0, 8)}-${paid}-${day}`
+    if (this.#said.has(name)) return
     const state = { kind: 'settled', paid } as const
     const server = await signState(contract, joint, state, {
       side: 'server',
       signer: signerOf(this.#parts.keys),
     })
     const tx = toHex(serializeTransaction(halfSigned(contract, joint, state, { server })))
-    const day = Math.floor(this.#parts.now() / dayMs)
-    const name = `request-${id.slice(0, 32)}-${joint.txid.slice(0, 8)}-${paid}-${day}`
     const message = { type: 'ContractRequestPayment', contract: id, paid, tx }
     await tell(this.#parts, kept.owner, { name, message })
+    if (this.#said.size >= rememberedRequests) this.#said.clear()
+    this.#said.add(name)
   }
 
   async #publish(id: Hash, kept: Kept, { kind, paid, sig }: Publication): Promise<void> {

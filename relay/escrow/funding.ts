@@ -13,7 +13,7 @@ import type { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { concat } from '../../market/bytes.ts'
 import type { Kept } from '../store/contracts.ts'
 import type { Derived } from './parts.ts'
-import type { OwnStake } from './pool.ts'
+import type { OwnStake } from './own-stakes.ts'
 
 /** Undefined where there is no contract: nothing is reserved. */
 export function termsOf(state: Server): Terms | undefined {

@@ -6,7 +6,7 @@ import { checkPayment } from '../../contracts/escrow/checks.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
-import type { Kept } from '../store/contracts.ts'
+import { findContract, type Kept } from '../store/contracts.ts'
 import { isHeld } from '../store/withdrawals.ts'
 import type { EscrowParts } from './parts.ts'
 import { liveOf, type Steps } from './steps.ts'
@@ -24,7 +24,7 @@ export class Holding {
 
   /** At a start: once after each restore. What the payment log knows of those that are held is taken in. */
   async hold(followed: Followed): Promise<void> {
-    const { store, payments } = this.#parts
+    const { store, payments, log } = this.#parts
     const { restoredAt } = store.meta
     const known = await payments.read()
     for (const { id, kept } of followed) {
@@ -34,6 +34,11 @@ export class Holding {
         await payments.append({ type: 'signed', contract: id, settled })
     }
     if (restoredAt === undefined || !isHeld(store, store.meta)) return
+    if (followed.length > 0)
+      log.warn(
+        { contracts: followed.length, logged: followed.filter(({ id }) => known.has(id)).length },
+        'restored: nothing is signed for contracts until relayd confirm-restore; is the payment log that of before?',
+      )
     for (const { id, kept } of followed) {
       if (kept.facts.heldFor !== restoredAt)
         await this.#steps.move(id, { on: 'restored', at: this.#steps.moment }, (_, kept) => ({
@@ -44,16 +49,14 @@ export class Holding {
     }
   }
 
-  /** Once it is confirmed. */
-  async letGo(followed: Followed): Promise<void> {
+  /** Once it is confirmed. @param held those that were held when they were looked at last */
+  async letGo(held: readonly Hash[]): Promise<void> {
     const { store, payments } = this.#parts
-    if (isHeld(store, store.meta)) return
-    const held = followed.filter(
-      ({ kept: { state } }) => state.state === 'held' || (state.state === 'closed' && state.isHeld),
-    )
-    if (held.length === 0) return
+    if (held.length === 0 || isHeld(store, store.meta)) return
     const known = await payments.read()
-    for (const { id } of held) {
+    for (const id of held) {
+      const state = findContract(store, id)?.state
+      if (state?.state !== 'held' && !(state?.state === 'closed' && state.isHeld)) continue
       const lowestSigned = known.get(id)?.signed ?? null
       await this.#steps.move(id, { on: 'state-exchanged', lowestSigned, at: this.#steps.moment })
     }

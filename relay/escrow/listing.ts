@@ -17,17 +17,20 @@ export interface Named {
 
 /** @param table `n`: those that are not over */
 export async function contractsIn(store: Store, table: 'k' | 'n'): Promise<Named[]> {
-  const found: Named[] = []
+  return (await idsIn(store, table)).flatMap((id) => {
+    const kept = findContract(store, id)
+    return kept === undefined ? [] : { id, kept }
+  })
+}
+
+export async function idsIn(store: Pick<Store, 'scan'>, table: 'k' | 'n'): Promise<Hash[]> {
+  const found: Hash[] = []
   const scan = store.scan(allContracts(table))
   try {
     for (;;) {
       const rows = await scan.next(chunkRows)
       if (rows.length === 0) return found
-      for (const [key] of rows) {
-        const id = contractOfKey(key)
-        const kept = findContract(store, id)
-        if (kept !== undefined) found.push({ id, kept })
-      }
+      for (const [key] of rows) found.push(contractOfKey(key))
     }
   } finally {
     await scan.close()

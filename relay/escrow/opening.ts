@@ -37,7 +37,8 @@ import { creditOf, creditPurse, unminedOf } from '../store/payments.ts'
 import { bookBudget } from './books.ts'
 import { fundingOf, signOwn } from './funding.ts'
 import type { EscrowParts } from './parts.ts'
-import type { OwnStake, StakePool } from './pool.ts'
+import type { OwnStake } from './own-stakes.ts'
+import type { StakePool } from './pool.ts'
 import { checkBacked, checkOffered } from './stakes.ts'
 import type { Moved, Steps } from './steps.ts'
 import { withJoint } from './watch.ts'
@@ -168,12 +169,9 @@ export class Openings {
     )
     for (const stake of request.funding.stakes) takeStake(batch, stake, id)
     const own = free.find(({ stake }) => contractOfStake(batch, stake) === undefined)
-    if (own === undefined) {
-      const extras = { retryAfterMs: machineTimes.reserveSeconds * 1000 }
-      throw new MarketError('ERR_BUSY', 'no stake of this relay is free: ask again later', { extras })
-    }
+    if (own === undefined) throw noStake(this.#pool.lack !== undefined)
     takeStake(batch, own.stake, id)
-    if (2 * this.#underWay.size >= policy.poolSize) payFee(batch, owner, { id, satoshi: policy.openFee })
+    if (2 * this.#underWay.size > policy.poolSize) payFee(batch, owner, { id, satoshi: policy.openFee })
     putEscrows(batch, owner, { opening: id })
     const step = nextServer({ state: 'idle' }, { on: 'open', terms, at }, policy)
     const [stake] = writeFunding({ stakes: [own.stake], change: null }).stakes
@@ -195,6 +193,15 @@ export class Openings {
     const funding = writeFunding({ stakes: [ours.stake], change: null })
     return { type: 'ContractServerAddInputs', contract: id, tx, funding, beef }
   }
+}
+
+/** For programs: `refusal`, and `isUnfunded` where waiting alone does not help. */
+function noStake(isUnfunded: boolean): MarketError {
+  const sentence = isUnfunded
+    ? 'this relay has no coins for its part of a contract: its operator must fund its wallet (relayd status)'
+    : 'no stake of this relay is free: ask again later'
+  const retryAfterMs = machineTimes.reserveSeconds * 1000
+  return new MarketError('ERR_BUSY', sentence, { extras: { retryAfterMs, refusal: 'no-stake', isUnfunded } })
 }
 
 /** When many openings are under way, somebody may only be filling the pool: each costs something then. */

@@ -42,6 +42,7 @@ export class PaymentLog {
   #writing: Promise<void> | undefined
   /** A write failed, and may have left a part of a line. */
   #isTorn = false
+  #failures = 0
 
   /** Ends what an interrupted write left of a line. */
   static async open(path: string, compactAbove = mostBytes): Promise<PaymentLog> {
@@ -61,6 +62,11 @@ export class PaymentLog {
   private constructor(path: string, file: FileHandle) {
     this.#path = path
     this.#file = file
+  }
+
+  /** Writes that failed since the start. */
+  get failures(): number {
+    return this.#failures
   }
 
   /** Resolves when it is on disk. Lines that wait together share one sync. */
@@ -93,6 +99,7 @@ export class PaymentLog {
         this.#isTorn = false
       } catch (error) {
         this.#isTorn = true
+        this.#failures++
         settle = ({ failed }) => failed(error)
       }
       // Before anybody is told, who may append at once.

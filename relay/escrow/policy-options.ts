@@ -27,14 +27,14 @@ export const Policy = z.strictObject({
   /** 1: contracts without expiry are opened too. */
   withoutExpiry: z.int().min(0).max(1).default(0),
   /**
-   * Stakes that lie ready: so many openings may be under way at once. 0: no contracts are opened, for stakes are made of
-   * coins that also back what customers may withdraw; their owner decides.
+   * Stakes that lie ready, of coins beyond what customers may ask back: so many openings may be under way at once.
+   * 0: no contracts are opened.
    */
-  poolSize: z.int().min(0).max(1000).default(0),
+  poolSize: z.int().min(0).max(1000).default(8),
   /** Out of prepaid credit, for an opening while more than half of the stakes are reserved. */
   openFee: sat(500),
-  /** Openings under way of one network address. */
-  openingsPerAddress: z.int().min(1).default(4),
+  /** Openings under way of one network address: by default less than half of the stakes. */
+  openingsPerAddress: z.int().min(1).default(3),
 })
 export type Policy = z.infer<typeof Policy>
 

@@ -19,6 +19,9 @@ export interface Circumstances {
   readonly isDraining: boolean
 }
 
+/** What is published. `isReady`: a stake lies ready; without, openings wait until the operator has funded the wallet. */
+export type PublishedOffer = ContractsOffer & { readonly isReady: boolean }
+
 export function offerOf(
   policy: Policy,
   { network, prices, isDraining }: Circumstances,

@@ -1,6 +1,6 @@
 /**
  * A contract goes over into the next. The records of the old one stay in its purse and at its prices; what they come to
- * beyond what the rollover pays is owed under the next one.
+ * beyond what the rollover pays is owed under the next one, which pays for them longer once it is deep (extending.ts).
  */
 import type { z } from 'zod'
 import { aheadLimit } from '../../contracts/escrow/amounts.ts'

@@ -33,27 +33,36 @@ import { withSpend } from './duties.ts'
 import type { EscrowParts } from './parts.ts'
 import { liveOf, type Steps } from './steps.ts'
 
-/** Blocks below the tip where reading begins: what an opening rests on was looked at then. */
+/** Blocks below the tip where reading begins: what an opening rests on was looked at then … */
 const beginBelow = 6
+/** … and one more for so long since the oldest contract was opened, where blocks were not read meanwhile: twice as many as come. */
+const msPerBlock = 300_000
 /** Blocks in one pass: the next goes on. */
 const blocksPerPass = 200
 
 export class EscrowWatch {
-  readonly #parts: Pick<EscrowParts, 'store' | 'wallet'>
+  readonly #parts: Pick<EscrowParts, 'store' | 'wallet' | 'now'>
   readonly #steps: Steps
   /** What a transaction of interest spends, and whose contracts those are. */
   readonly #interest = { outpoints: new Set<string>(), scripts: new Set<string>() }
   readonly #owners = new Map<string, Set<Hash>>()
   #watch: Watch | undefined
   #isGrown = false
+  /** When the oldest of those that are followed was opened. */
+  #since = Number.POSITIVE_INFINITY
 
-  constructor(parts: Pick<EscrowParts, 'store' | 'wallet'>, steps: Steps) {
+  readonly #onHit: (id: Hash) => void
+
+  /** @param onHit something of the contract was spent */
+  constructor(parts: Pick<EscrowParts, 'store' | 'wallet' | 'now'>, steps: Steps, onHit: (id: Hash) => void) {
     this.#parts = parts
     this.#steps = steps
+    this.#onHit = onHit
   }
 
   /** From now on what spends something of this contract is seen. */
   follow(id: Hash, { facts }: Kept): void {
+    this.#since = Math.min(this.#since, facts.openedAt)
     const inputs = facts.tx === null ? facts.funding.stakes : parseTransaction(fromHex(facts.tx)).inputs
     for (const input of inputs) this.#add(formatOutpoint(input), id)
     for (const txid of facts.joints) this.#add(formatOutpoint({ txid, vout: 0 }), id)
@@ -74,7 +83,7 @@ export class EscrowWatch {
     if (!chain.canScan || this.#interest.outpoints.size === 0) return
     this.#watch ??= new Watch(chain, this.#interest)
     const known = trailOf(store)
-    const from = known ?? (await trailFrom(chain, (await chain.tip()).height - beginBelow))
+    const from = known ?? (await trailFrom(chain, await this.#begin(chain)))
     do {
       if (this.#isGrown) this.#watch.reset()
       this.#isGrown = false
@@ -85,6 +94,11 @@ export class EscrowWatch {
       )
       await store.commit((batch) => putTrail(batch, trail))
     } while (this.#isGrown)
+  }
+
+  async #begin(chain: Chain): Promise<number> {
+    const sinceMs = Math.max(0, this.#parts.now() - this.#since)
+    return Math.max(0, (await chain.tip()).height - beginBelow - Math.ceil(sinceMs / msPerBlock))
   }
 
   /** @throws ERR_CHAIN_UNAVAILABLE */
@@ -105,9 +119,20 @@ export class EscrowWatch {
     }
   }
 
+  /**
+   * Where blocks cannot be read: whether the joint output is spent by what nobody told us of. False where this view cannot say
+   * what is spent, either. @param look of now
+   */
+  async isGone(look: ChainLook): Promise<boolean> {
+    const { chain } = this.#parts.wallet()
+    if (chain.canScan || look.joint === undefined || look.spend !== undefined) return false
+    return (await chain.isUnspent({ txid: look.joint.txid, vout: 0 })) === false
+  }
+
   async #hit({ txid, transaction, spends }: Hit): Promise<void> {
     const ids = new Set(spends.flatMap((spent) => [...(this.#owners.get(formatOutpoint(spent)) ?? [])]))
     for (const id of ids) {
+      this.#onHit(id)
       const kept = findContract(this.#parts.store, id)
       if (kept?.state.state === 'reserved') await this.#adopt(id, kept, transaction)
       const live = kept && liveOf(kept.state)

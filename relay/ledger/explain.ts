@@ -135,6 +135,8 @@ function recordEvent(
       return `it was pulled ${pulledBy(snapshot, owner, place)}, for ${words.exact(egressUnits(bytes, entry))} satoshi ${moved}`
     case 'prove':
       return `it was proven, for ${words.exact(egressUnits(proofBytes, entry))} satoshi ${moved}`
+    case 'extended':
+      return `its contract was renewed: it is paid for until ${words.moment(paidUntil)} instead of ${words.moment(entry.until)} ${moved}`
     case 'received':
     case 'returned':
     case 'bought':

@@ -79,6 +79,8 @@ function happened(entry: Entry): string {
       return `${recordId} was pulled, for ${formatUnits(egressUnits(bytes, entry))} satoshi`
     case 'prove':
       return `${recordId} was proven, for ${formatUnits(egressUnits(proofBytes, entry))} satoshi`
+    case 'extended':
+      return `${recordId} was extended: paid for until ${moment(paidUntil)} instead of ${moment(entry.until)}, at most ${formatUnits(purses.extensionUnits(entry))} satoshi more`
     case 'bought':
       return `${recordId} of ${shortKey(note)} was read, for ${formatUnits(egressUnits(bytes, entry))} satoshi`
   }

@@ -6,7 +6,7 @@ import type { Prices } from '../../market/units.ts'
 import { parsePrices, priceNames } from '../pricing.ts'
 import { devnet } from '../devnet.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
-import { contracts, drain } from './contract-commands.ts'
+import { contracts, contractsAdvice, drain } from './contract-commands.ts'
 import type { Reached } from './reach-running.ts'
 import { UsageError } from './usage.ts'
 import { wallet } from './wallet-command.ts'
@@ -32,11 +32,11 @@ const confirmClock = command({
 
 const confirmRestore = command({
   usage: 'confirm-restore',
-  summary: 'pay credit back again, after a restore: you have seen what was paid since the backup',
+  summary: 'pay credit back and sign contracts again, after a restore: you know what was since the backup',
   words: [0, 0],
   async run({ print, relay }) {
     print(await (await relay()).send('confirm-restore', {}), ({ wasHeld }) => [
-      wasHeld ? 'confirmed: credit is paid back again' : 'there was nothing to confirm',
+      wasHeld ? 'confirmed: credit is paid back, contracts are signed' : 'there was nothing to confirm',
     ])
   },
 })
@@ -187,6 +187,7 @@ const restore = command({
             'withdrawals after the backup are forgotten: it pays none until relayd confirm-restore',
           ]
         : []),
+      ...contractsAdvice(restored.contracts),
       ...(ok ? ['no difference in its ledger'] : [...differences, 'THE BOOKS DO NOT AGREE']),
     ])
     return ok ? exitCodes.ok : exitCodes.mismatch

@@ -52,5 +52,15 @@ export const contracts = command({
   },
 })
 
+/** After a restore. @param open contracts in the backup that were not over */
+export const contractsAdvice = (open: number): string[] =>
+  open === 0
+    ? []
+    : [
+        `${open} contracts are held: nothing is signed for them, and none pays for new records, until relayd confirm-restore`,
+        'what was signed for them after the backup is in the payment log alone, which no backup has:',
+        'bring payments.log of the old folder into this one, or name it with --payment-log, before the first start',
+      ]
+
 const plain = (value: unknown): string =>
   typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '-')

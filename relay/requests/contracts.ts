@@ -1,4 +1,4 @@
-/** Escrow contracts (docs/protocol.md): the handlers only find the engine. */
+/** Escrow contracts (docs/protocol.md §11.4): the handlers only find the engine. */
 import { MarketError } from '../../market/errors.ts'
 import type { Contracts } from '../escrow/contracts.ts'
 import type { Answer, HandlerDeps, Message, Session } from './handlers.ts'

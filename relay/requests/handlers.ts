@@ -95,6 +95,7 @@ export class Handlers {
       prove: (message) => records.prove(deps, message),
       account: (message, session) => listings.account(deps, message, session),
       RequestUsage: (message, session) => this.#usage.answer(message, session),
+      extensions: (message, session) => listings.extensions(deps, message, session),
       withdraw: (message) => withdraw(deps, message),
       ...contractHandlers(deps),
       quote: async ({ request, from }) => ({
@@ -121,7 +122,7 @@ export class Handlers {
   /** An upper bound on the bytes of the answer without a record's content, known before anything is done for it (§3.5). */
   answerBytes({ sealed }: Admitted): number {
     const { request } = sealed.msg
-    if (request.type === 'inventory' || request.type === 'account')
+    if (request.type === 'inventory' || request.type === 'account' || request.type === 'extensions')
       return answerOverhead + listings.pageSize(this.#deps.limits, request.limit) * entryBytes
     if (request.type === 'RequestUsage') return answerOverhead + this.#usage.answerBytes(request)
     if (request.type === 'withdraw') return answerOverhead + withdrawalBytes

@@ -1,7 +1,9 @@
 /** What there is: inventories, live or not, and the statement of an account (docs/protocol.md §4.4, §4.9). */
 import { MarketError } from '../../market/errors.ts'
+import { extensionLimits } from '../../contracts/receipt.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
 import type { Key } from '../../market/units.ts'
+import { extensionPage } from '../ledger/extensions.ts'
 import { entriesOf, pursesNow } from '../ledger/statements.ts'
 import type { Answer, HandlerDeps, Message, Session } from './handlers.ts'
 
@@ -58,6 +60,19 @@ export async function account(
   const { entries, place, more } = await entriesOf(store, from, { before, limit })
   if (examine !== undefined) examine.left -= entries.length + 1
   return { body: { result: { at, entries, purses }, cursor: store.cursorOf(place), more } }
+}
+
+/** What renewals have extended of the sender's records, oldest first. */
+export async function extensions(
+  { store, limits }: HandlerDeps,
+  { request, from }: Message<'extensions'>,
+  { examine }: Session,
+): Promise<Answer> {
+  checkExamined(examine)
+  const limit = Math.min(pageSize(limits, request.limit), extensionLimits.page)
+  const query = { owner: from, after: placeOf(store, request), limit, examine }
+  const { result, place, more } = await extensionPage(store, query)
+  return { body: { result, cursor: store.cursorOf(place), more } }
 }
 
 /** @throws ERR_LIMIT when the listings of a batch have examined all they may together */

@@ -1,7 +1,8 @@
 /**
  * Copies of a store, taken while it serves. A backup is a directory of its own with these files: `store.backup`, which
  * gets its name last, so that whatever has that name is whole; and `relay.key`, as the relay keeps it. Where the relay has
- * coins, a third one is `wallet.backup`, encrypted to that key.
+ * coins, a third one is `wallet.backup`, encrypted to that key. The payment log of contracts (relay/escrow/payment-log.ts) is in
+ * none: it is the second path, for what was signed after the backup.
  */
 import { createHash } from 'node:crypto'
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'

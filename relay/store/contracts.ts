@@ -128,6 +128,9 @@ export function putEscrows(batch: Batch, owner: Key, change: Partial<Escrows>): 
 
 type Outpoint = Pick<Stake, 'txid' | 'vout'>
 
+/** Has those of our stakes that are ordinary coins again: no contract ever takes them. */
+export const noContract: Hash = noHash
+
 export function contractOfStake(from: Reader, outpoint: Outpoint): Hash | undefined {
   const stored = from.get(keys.stakeKey(outpoint))
   return stored === undefined ? undefined : StakeRow.decode(stored).contract

@@ -118,6 +118,12 @@ export function bookProof(batch: Batch, { owner, recordId, head }: Booked): void
   book(batch, { owner, purse: head.purse, place: batch.nextPlace(), facts: factsOf('prove', recordId, head) })
 }
 
+/** It is paid for until `head.paidUntil`, and was until `until`. The purse has room for what it may cost more. */
+export function bookExtension(batch: Batch, { owner, recordId, head }: Booked, until: number): void {
+  const facts = { ...factsOf('extended', recordId, head), note: head.receiver, until }
+  book(batch, { owner, purse: head.purse, place: batch.nextPlace(), facts })
+}
+
 /** @param end why and when a record ended; `place`: of the entry */
 export function bookEnd(
   batch: Batch,

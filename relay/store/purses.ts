@@ -11,6 +11,7 @@ import {
   storageUnits,
   worstUnits,
 } from '../../market/price.ts'
+import type { Prices } from '../../market/units.ts'
 import { timeOf } from './place.ts'
 import { type Entry, isEnding, type Purse, type StoredHead } from './rows.ts'
 
@@ -67,6 +68,10 @@ export const storedMs = ({
 }: Pick<Facts, 'record' | 'until' | 'paidUntil'>): number =>
   Math.max(0, Math.min(until, paidUntil) - timeOf(record))
 
+/** What a record may cost more when it is paid for until `paidUntil`, and was until `until`. */
+export const extensionUnits = (facts: Pick<Facts, 'bytes' | 'paidUntil' | 'until' | keyof Prices>): bigint =>
+  storageUnits(facts.bytes, facts.paidUntil - facts.until, facts)
+
 /**
  * Posts `facts` to the purse, which is changed, and says what moved. The moves are differences of totals that are each
  * rounded once, so however many entries there are, nothing is lost or made by rounding.
@@ -118,6 +123,8 @@ function unitsOf(facts: Facts): { spent: bigint; held: bigint } {
       return { spent: egressUnits(proofBytes, facts), held: 0n }
     case 'bought':
       return { spent: egressUnits(bytes, facts), held: 0n }
+    case 'extended':
+      return { spent: 0n, held: extensionUnits(facts) }
   }
 }
 
@@ -142,6 +149,7 @@ function meter(purse: Purse, facts: Facts): void {
       return
     case 'received':
     case 'returned':
+    case 'extended':
       return
   }
 }

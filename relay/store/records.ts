@@ -24,7 +24,6 @@ import {
   Expiry,
   type Head,
   IndexRow,
-  isBilled,
   type RecordHead,
   type StoredHead,
 } from './rows.ts'
@@ -66,7 +65,7 @@ export const prepare = (record: SealedRecord): Prepared => ({
   body: encodeBody(record),
 })
 
-type Id = Pick<RecordPath, 'owner' | 'recordId'>
+export type Id = Pick<RecordPath, 'owner' | 'recordId'>
 
 export type Written =
   | { readonly outcome: 'stored' | 'duplicate'; readonly receipt: Receipt }
@@ -148,17 +147,6 @@ export function expireRecord(
   }
 }
 
-/** What pays for it has ended at `until`; it is kept for the time of grace from then on. */
-export function stopPaying(batch: RecordBatch, id: Id, until: number): void {
-  const head = headOf(batch, id)
-  if (head === undefined || head.state !== 'stored' || !isBilled(head)) return
-  const stopped = Math.min(until, head.paidUntil)
-  bookEnd(batch, { ...id, head }, { what: 'unpaid', until: stopped })
-  batch.del(keys.expiryKey(endOf(head), head.place))
-  // Its receipt is the same for ever.
-  putHead(batch, id, { ...head, state: 'unpaid', stopped })
-}
-
 /** Removes what has expired; its storage is owed to its end, however late this is noticed. */
 function expire(batch: RecordBatch, id: Id, head: Head): void {
   if (head.state === 'stored') bookEnd(batch, { ...id, head }, { what: 'expired', until: head.paidUntil })
@@ -189,7 +177,7 @@ export function unlist(batch: RecordBatch, owner: string, { receiver, place }: R
   batch.del(keys.placeKey(keys.inboxByOwnerPrefix(receiver, owner), place))
 }
 
-function headOf(from: Pick<Database, 'get'>, id: Id): Head | undefined {
+export function headOf(from: Pick<Database, 'get'>, id: Id): Head | undefined {
   const value = from.get(keys.headKey(id))
   return value === undefined ? undefined : decodeHead(value)
 }
@@ -225,7 +213,7 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree)
   return head
 }
 
-function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head): void {
+export function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head): void {
   batch.put(keys.headKey({ owner, recordId }), encodeHead(head))
   batch.put(keys.expiryKey(endOf(head), head.place), Expiry.encode({ owner, recordId }))
 }

@@ -14,7 +14,7 @@ import {
 } from './backup.ts'
 import { BackupReader } from './backup-file.ts'
 import { type KeyValue, openDatabase } from './database.ts'
-import { metaKey } from './keys.ts'
+import { allContracts, metaKey } from './keys.ts'
 import { type Meta, restoredMeta, writeMeta } from './meta.ts'
 import { Newcomers, NumberRow, Totals } from './rows.ts'
 import { decodeTariff, tariffRow } from './tariff.ts'
@@ -33,6 +33,11 @@ export interface Restored {
   /** When the backup was taken. What the relay acknowledged later is lost. */
   readonly takenAt: number
   readonly rows: number
+  /**
+   * Escrow contracts in it that were not over. What was signed for them after the backup is in the payment log alone, which
+   * is in no backup.
+   */
+  readonly contracts: number
   /** Coins come with it: a relay recovers them when it starts (relay/lost-coins.ts). */
   readonly hasWallet: boolean
 }
@@ -56,14 +61,14 @@ export async function restoreBackup({ backup, data, now }: RestoreOptions): Prom
       const building = join(data, unfinished)
       await mkdir(data, { recursive: true, mode: 0o700 })
       await clear(building)
-      const { epoch } = await build(source, building, now)
+      const { epoch, contracts } = await build(source, building, now)
       await rename(building, join(data, storeDirectory))
       await syncDirectory(data)
       await syncDirectory(dirname(data))
       if (wallet !== undefined) await writeWhole(join(data, walletFile), wallet)
       await writeWhole(join(data, keyFile), key)
       const { takenAt } = source.header
-      return { epoch, takenAt, rows: source.rowCount, hasWallet: wallet !== undefined }
+      return { epoch, takenAt, rows: source.rowCount, contracts, hasWallet: wallet !== undefined }
     } finally {
       await source.close()
     }
@@ -124,14 +129,19 @@ async function clear(building: string): Promise<void> {
 }
 
 /** The rows first, then what the store says of itself: without that it is not opened as one. */
-async function build(source: BackupReader, directory: string, now: number): Promise<Meta> {
+async function build(
+  source: BackupReader,
+  directory: string,
+  now: number,
+): Promise<{ epoch: string; contracts: number }> {
   await mkdir(directory, { mode: 0o700 })
   const database = await openDatabase(directory)
-  let lastPlace = 0
+  let [lastPlace, contracts] = [0, 0]
   let meta: Meta
   try {
     for await (const rows of source.rows()) {
       for (const row of rows) checkMetaRow(row)
+      contracts += rows.filter(([key]) => key[0] === open.gte[0]).length
       const place = rows.find(([key]) => key.equals(placeKey))
       if (place !== undefined) lastPlace = NumberRow.decode(place[1]).value
       await database.write(rows.map(([key, value]) => ({ key, value })))
@@ -145,10 +155,11 @@ async function build(source: BackupReader, directory: string, now: number): Prom
     throw error
   }
   await syncDirectory(directory)
-  return meta
+  return { epoch: meta.epoch, contracts }
 }
 
 const placeKey = metaKey('place')
+const open = allContracts('n')
 
 /** The rows without which a relay does not start; what it reads later of a forged backup, `relayd ledger check` finds. */
 const metaRows: readonly [Buffer, (value: Buffer) => unknown][] = [

@@ -163,6 +163,7 @@ const entryTypes = [
   'expired',
   'unpaid',
   'bought',
+  'extended',
 ] as const
 export type EntryType = (typeof entryTypes)[number]
 
@@ -187,11 +188,11 @@ export const Entry = row('ledger entry', 1, {
   /** Of a record: its place, which is also that of its `write` entry; 0 where it is about none of this owner. */
   record: uint,
   recordId: text,
-  /** Receiver of a record when it is written, owner of one that is bought; else where credit came from or went. */
+  /** Receiver of a record when it is written or extended, owner of one that is bought; else where credit came from or went. */
   note: text,
   bytes: uint,
   paidUntil: uint,
-  /** When a record ended. */
+  /** When a record ended; of one that is extended, until when it was paid for before. */
   until: uint,
   maxPulls: uint,
   /** Taken when a record ended. */

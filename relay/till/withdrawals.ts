@@ -11,6 +11,7 @@ import { paymentKey } from '../../contracts/wallet/own-keys.ts'
 import { fromHex, toBase64, toHex, toUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
+import { freeStakes, takeApart } from '../escrow/own-stakes.ts'
 import { type Fate, type Name, stopFollowing } from '../store/payments.ts'
 import {
   amountOf,
@@ -100,8 +101,20 @@ export class Withdrawals {
     const terms = { satoshis, fee: feeFor(transactionBytes, rate) }
     const amount = amountOf(store, name, terms)
     // To book it out and in again would leave rows for ever, as often as somebody asks.
-    if (!(await wallet().canPay(amount - terms.fee))) throw laterOn(poor)
+    if (!(await this.#canPay(wallet(), amount - terms.fee))) throw laterOn(poor)
     return store.commit((batch) => orderWithdrawal(batch, name, terms))
+  }
+
+  /** Customers come first: where nothing else is left, stakes that no contract has become ordinary coins again. */
+  async #canPay(coins: EmbeddedWallet, satoshis: number): Promise<boolean> {
+    const { store } = this.#parts
+    for (;;) {
+      if (await coins.canPay(satoshis)) return true
+      const free = await freeStakes(store, coins)
+      const due = free[0]?.stake.satoshis ?? 1
+      // One more than there need be at most: each pays for being spent.
+      if ((await takeApart(store, coins, free.slice(0, Math.ceil(satoshis / due) + 1))) === 0) return false
+    }
   }
 
   /** By the blocks of now, as long as its coins are known: what proved it then may have left the chain. */
@@ -120,11 +133,15 @@ export class Withdrawals {
     const label = `withdrawal ${name.owner} ${name.hash}`
     let action = await actionOf(coins, label)
     if (action === undefined) {
+      const order = { name, label, satoshis: satoshis - fee }
       try {
-        await this.#make(coins, { name, label, satoshis: satoshis - fee })
+        await this.#make(coins, order).catch(async (error: unknown) => {
+          // Another one was faster.
+          if (!isPoor(error) || !(await this.#canPay(coins, order.satoshis))) throw error
+          await this.#make(coins, order)
+        })
       } catch (error) {
-        const isPoor = error instanceof MarketError && error.code === 'ERR_INSUFFICIENT_FUNDS'
-        if (isPoor) return this.#fail(name, '', poor)
+        if (isPoor(error)) return this.#fail(name, '', poor)
         // What is said of one that was made is looked up below.
         if ((await actionOf(coins, label)) === undefined && !isReviewed(error)) throw error
       }
@@ -205,4 +222,6 @@ async function failedOf(coins: EmbeddedWallet, label: string): Promise<string> {
   return txid
 }
 
+const isPoor = (error: unknown): boolean =>
+  error instanceof MarketError && error.code === 'ERR_INSUFFICIENT_FUNDS'
 const isReviewed = (error: unknown): boolean => error instanceof Error && error.name === 'WERR_REVIEW_ACTIONS'

@@ -8,116 +8,111 @@ import { relayCommand, spawnCommand } from '../fixtures/people.ts'
 
 t.setTimeout(280_000)
 
-async function setUp(t: Test) {
-  const market = await openMarket(t)
+const market = await openMarket(t)
+market.clock.now = Date.now()
+const relay = await market.relay()
+const chain = `devnet:${market.devnet.url}`
+const home = join(market.directory, 'alice')
+const alice = (...args: string[]) => {
   market.clock.now = Date.now()
-  const relay = await market.relay()
-  const chain = `devnet:${market.devnet.url}`
-  const env = { RELAY_CHAIN: chain }
-  return {
-    ...{ market, relay, chain },
-    async person(name: string) {
-      const home = join(market.directory, name)
-      const run = (...args: string[]) => {
-        market.clock.now = Date.now()
-        return relayCommand(home, args, { env })
-      }
-      await run('init', '--label', name, '--relay', `${relay.url}#${relay.key}`)
-      await run('wallet', 'faucet', '300000')
-      await market.devnet.node.mine(1)
-      return { home, run }
-    },
-  }
+  return relayCommand(home, args, { env: { RELAY_CHAIN: chain } })
 }
+const mine = (blocks: number) => market.devnet.node.mine(blocks)
+const balance = async (): Promise<number> => (await alice('wallet', 'balance')).rows[0].satoshis
+await alice('init', '--label', 'Alice', '--relay', `${relay.url}#${relay.key}`)
+await alice('wallet', 'faucet', '400000')
+await mine(1)
 
-/** Where the contract of a home is, as its disk says at this moment. */
-function placeOf(home: string): string | undefined {
+/** Where each contract of the home is, as its disk says at this moment. */
+function places(): string[] {
   const folder = join(home, 'contracts')
-  const [name] = readdirSync(folder).filter((file) => /^[0-9a-f]{64}\.json$/.test(file))
-  if (name === undefined) return undefined
-  const { state, stake, funding } = JSON.parse(readFileSync(join(folder, name), 'utf8'))
-  return `${state.state}${stake === null ? '' : ' staked'}${funding === null ? '' : ' funded'}`
-}
-
-/** Kills the command as soon as the disk says so; true if it was still running. */
-async function killedAt(home: string, args: string[], isThere: (place: string) => boolean): Promise<boolean> {
-  const { child, ended } = spawnCommand(home, args)
-  let isOver = false
-  void ended.then(() => {
-    isOver = true
+  const names = readdirSync(folder).filter((file) => /^[0-9a-f]{64}\.json$/.test(file))
+  return names.map((name) => {
+    const { state, stake, funding } = JSON.parse(readFileSync(join(folder, name), 'utf8'))
+    const paid = 'paid' in state ? ` ${state.paid}` : ''
+    return `${state.state}${stake === null ? '' : ' staked'}${funding === null ? '' : ' funded'}${paid}`
   })
-  while (!isOver) {
-    const place = placeOf(home)
-    if (place !== undefined && isThere(place)) break
-    await pause(1)
-  }
-  child.kill('SIGKILL')
-  return (await ended).code !== 0
 }
 
-t.test('an opening', async (t) => {
-  const { market, relay, chain, person } = await setUp(t)
-  const places = [
-    'staking',
-    'staking staked',
-    'opening staked',
-    'signed staked',
-    'signed staked funded',
-    'active staked funded',
-  ]
-  // Each takes seconds; the steps between are gone through in contract-life.test.ts.
-  for (const place of ['staking staked', 'signed staked', 'signed staked funded']) {
-    const { home, run } = await person(place.replaceAll(' ', '-'))
-    const order = ['contract', 'open', relay.url, '--budget', '50000', '--yes', '--chain', chain]
-    const wasKilled = await killedAt(home, order, (at) => places.indexOf(at) >= places.indexOf(place))
-    t.pass(`${place}: ${wasKilled ? 'killed' : 'done before'}`)
-    const again = await run('contract', 'open', relay.url, '--budget', '50000', '--yes')
-    t.ok(again.code === 0 || /is open: renew it/.test(again.stderr), again.stderr)
-    const { rows } = await run('contract', 'list')
-    t.match(
-      rows.map(({ state }) => state),
-      ['active'],
-      `one contract after a kill at: ${place}`,
-    )
-    await market.devnet.node.mine(1)
-    const { satoshis } = (await run('wallet', 'balance')).rows[0]
-    t.ok(satoshis > 239_000 && satoshis < 240_000, `one stake is paid: ${300_000 - satoshis}`)
-  }
+/** Kills the command as soon as the disk says so, or when it is over. */
+async function killedAt(args: string[], isThere: (places: string[]) => boolean): Promise<void> {
+  const { child, ended } = spawnCommand(home, [...args, '--chain', chain])
+  const state = { isOver: false }
+  void ended.then(() => {
+    state.isOver = true
+  })
+  while (!state.isOver && !isThere(places())) await pause(1)
+  child.kill('SIGKILL')
+  await ended
+}
+
+const live = async () =>
+  (await alice('contract', 'list')).rows.filter(({ state }) =>
+    ['active', 'closing', 'disputed'].includes(state),
+  )
+
+// Each process takes its time; the steps between are gone through in contract-life.test.ts.
+
+/** Opens one by a command that is killed, and by the next one. */
+async function openKilled(t: Test, place: string) {
+  const before = await balance()
+  const open = ['contract', 'open', relay.url, '--budget', '50000', '--yes']
+  const known = places().length
+  await killedAt(open, (all) => all.length > known && all.some((one) => one.startsWith(place)))
+  const again = await alice(...open)
+  t.ok(again.code === 0 || /is open: renew it/.test(again.stderr), again.stderr)
+  t.match(await live(), [{ state: 'active', budget: 50_000 }])
+  await mine(6)
+  const spent = before - (await balance())
+  t.ok(spent > 60_000 && spent < 60_300, `one stake is paid: ${spent}`)
+}
+
+/** Ends the one that is open by a command that is killed, and by what an agent does then. */
+async function endKilled(t: Test, place: string) {
+  const count = () => places().filter((one) => one.startsWith(place)).length
+  const known = count()
+  await killedAt(['contract', 'close', relay.url, '--yes'], () => count() > known)
+  await alice('agent', '--once')
+  await mine(6)
+  await alice('agent', '--once')
+  t.same(await live(), [])
+  const spent = 400_000 - (await balance())
+  t.ok(spent < 1500, `${spent} satoshi of fees and service, up to here`)
+}
+
+t.test('an opening that is killed once its stake is made, and an end once it is signed', async (t) => {
+  await openKilled(t, 'staking staked')
+  await endKilled(t, 'closing')
 })
 
-t.test('an end', async (t) => {
-  const { market, relay, chain, person } = await setUp(t)
-  for (const place of ['closing', 'closed']) {
-    const { home, run } = await person(place)
-    await run('contract', 'open', relay.url, '--budget', '50000', '--yes')
-    await market.devnet.node.mine(6)
-    await run('agent', '--once')
-    await killedAt(home, ['contract', 'close', relay.url, '--yes', '--chain', chain], (at) =>
-      at.startsWith(place),
-    )
-    await run('agent', '--once')
-    await market.devnet.node.mine(6)
-    await run('agent', '--once')
-    t.match((await run('contract', 'list')).rows, [{ state: 'closed' }])
-    const { satoshis } = (await run('wallet', 'balance')).rows[0]
-    t.ok(satoshis > 299_000, `${300_000 - satoshis} satoshi of fees and service`)
-  }
-})
+t.test(
+  'all that follows is killed too: nothing is paid twice, and an agent stops when it is told to',
+  async (t) => {
+    await openKilled(t, 'signed staked funded')
 
-t.test('an agent that is killed and started again pays, and stops when it is told to', async (t) => {
-  const { market, relay, chain, person } = await setUp(t)
-  const { home, run } = await person('agent')
-  await run('contract', 'open', relay.url, '--budget', '50000', '--yes')
-  await market.devnet.node.mine(6)
-  const args = ['agent', '--every', '1s', '--chain', chain]
-  for (const end of ['SIGKILL', 'SIGINT'] as const) {
-    const agent = spawnCommand(home, args)
-    await agent.seen('"depth":6')
-    agent.child.kill(end)
-    const { code, stderr } = await agent.ended
-    t.equal(code, end === 'SIGINT' ? 0 : -1, stderr)
-  }
-  const { rows } = await run('contract', 'list')
-  t.match(rows, [{ state: 'active', depth: 6, verdict: 'explained' }])
-  t.ok(rows[0].settled > 0, 'the backup of the coins was paid for')
-})
+    const agent = ['agent', '--every', '1s']
+    await killedAt(agent, (all) => all.some((place) => /^active .* [1-9]\d*$/.test(place)))
+    const { child, ended, seen } = spawnCommand(home, [...agent, '--chain', chain])
+    await seen('"depth":6')
+    child.kill('SIGINT')
+    const { code, stderr } = await ended
+    t.equal(code, 0, stderr)
+    const [paid] = await live()
+    t.match(paid, { state: 'active', depth: 6, verdict: 'explained' })
+    t.ok(paid.settled > 0, 'the backup of the coins was paid for')
+    const { rows } = await alice('account')
+    const theirs = rows.find(({ event, contract }) => event === 'contract' && contract === paid.contract)
+    t.match(theirs, { paid: paid.paid, settled: paid.settled })
+
+    const before = await balance()
+    const renew = ['contract', 'renew', relay.url, '--yes']
+    await killedAt(renew, (all) => all.some((place) => place === 'opening staked'))
+    t.match(await alice(...renew), { code: 0 })
+    await mine(6)
+    await alice('agent', '--once')
+    t.match(await live(), [{ state: 'active', renews: paid.contract }])
+    const spent = before - (await balance())
+    t.ok(spent < 1000, `one stake is paid, for what was used and fees: ${spent}`)
+    await endKilled(t, 'closed')
+  },
+)

@@ -1,15 +1,20 @@
 /** Contracts of a client with a real relay on a devnet: opened, paid, closed, had back by time, to the satoshi. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { post } from '../../client/mail/post.ts'
+import { auditRelays } from '../../client/money/audit.ts'
 import { keysOf } from '../fixtures/wallet.ts'
-import { type Client, eventually, type Market, openMarket, type TestRelay } from '../fixtures/contracting.ts'
+import { type Client, eventually, openMarket, type TestRelay } from '../fixtures/contracting.ts'
 
 t.setTimeout(120_000)
+const market = await openMarket(t)
+const relay = await market.relay()
+let people = 0
+const user = (at: TestRelay = relay) => market.user(`alice ${people++}`, { relays: [at.address] })
 
 t.test('a contract is opened and closed unused: fees are all it costs', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
+  const alice = await user()
   const { call } = alice
   const before = await alice.balance()
   const order = { ...call, budget: 100_000 }
@@ -55,8 +60,8 @@ const bob = keysOf('bob').identity
 const day = 86_400
 
 /** A record of some 90 000 bytes. */
-const write = ({ ctx }: Client, { maxPulls = 1 } = {}) =>
-  post(ctx, { to: bob, payload: { type: 'text', text: 'x'.repeat(60_000) }, maxPulls })
+const write = ({ ctx }: Client, { maxPulls = 1, ttlSeconds = 7 * day } = {}) =>
+  post(ctx, { to: bob, payload: { type: 'text', text: 'x'.repeat(60_000) }, maxPulls, ttlSeconds })
 
 /** As soon as the relay has heard of the blocks that make it possible. */
 const written = (alice: Client) =>
@@ -66,25 +71,22 @@ const written = (alice: Client) =>
   )
 
 /** Open, and deep enough to be used. */
-async function opened(market: Market, relay: TestRelay, alice: Client, order: object = {}) {
-  const view = await alice.contracts.open(relay.url, { ...alice.call, budget: 100_000, ...order })
+async function opened(alice: Client, order: object = {}, at: TestRelay = relay) {
+  const view = await alice.contracts.open(at.url, { ...alice.call, budget: 100_000, ...order })
   await market.devnet.node.mine(6)
   await alice.contracts.tend(alice.call)
-  const peer = () =>
-    alice.ctx.connect(relay.address).call({ type: 'ContractState', contract: view!.contract })
+  const peer = () => alice.ctx.connect(at.address).call({ type: 'ContractState', contract: view!.contract })
   await eventually(
-    () => alice.ctx.connect(relay.address).call({ type: 'account', limit: 1 }),
+    () => alice.ctx.connect(at.address).call({ type: 'account', limit: 1 }),
     ({ reply }) => reply.result.purses.some(({ purse }) => purse === view!.contract),
   )
   return { id: view!.contract, state: async () => (await peer()).reply.result }
 }
 
 t.test('writes are paid for by themselves, settled by audit, and closed for what was used', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
+  const alice = await user()
   const { contracts, call } = alice
-  const { id, state } = await opened(market, relay, alice)
+  const { id, state } = await opened(alice)
 
   for (let count = 0; count < 4; count++) await written(alice)
   const used = await contracts.get(id)
@@ -111,11 +113,29 @@ t.test('writes are paid for by themselves, settled by audit, and closed for what
   t.ok(closed.settled! >= owed!)
 })
 
+t.test('most writes in a contract ask for nothing else: few payments, and no audits', async (t) => {
+  const alice = await user()
+  const { id } = await opened(alice)
+  await written(alice)
+  const connection = alice.ctx.connect(relay.address)
+  const counts = new Map<string, number>()
+  const call = connection.call.bind(connection)
+  const counted: typeof call = (request, ...rest) => {
+    counts.set(request.type, (counts.get(request.type) ?? 0) + 1)
+    return call(request, ...rest)
+  }
+  connection.call = counted
+  for (let count = 0; count < 16; count++) t.match(await write(alice), { state: 'delivered' })
+  t.notOk(counts.has('RequestUsage'), 'an audit')
+  const payments = counts.get('ContractPayment') ?? 0
+  t.ok(payments > 0 && payments <= 9, `${payments} payments for 16 writes`)
+  const { paid, settled } = await alice.contracts.get(id)
+  t.ok(paid! <= settled! + 5000)
+})
+
 t.test('what may be spent is what the user said', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
-  const { id } = await opened(market, relay, alice, { maxSpend: 100 })
+  const alice = await user()
+  const { id } = await opened(alice, { maxSpend: 100 })
 
   await written(alice)
   const writes = []
@@ -126,12 +146,11 @@ t.test('what may be spent is what the user said', async (t) => {
 })
 
 t.test('a relay that vanishes: everything comes back by time, and not before', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
+  const relay = await market.relay('gone 68')
+  const alice = await user(relay)
   const { contracts, call } = alice
   const before = await alice.balance()
-  const { id } = await opened(market, relay, alice)
+  const { id } = await opened(alice, {}, relay)
   await relay.close()
 
   await t.rejects(contracts.refund(id, call), { code: 'ERR_CONFLICT', message: /comes back from 20\d\d-/ })
@@ -147,10 +166,9 @@ t.test('a relay that vanishes: everything comes back by time, and not before', a
 })
 
 t.test('a home that is lost: the wallet alone brings the contract back, and the money out', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
-  const { id } = await opened(market, relay, alice)
+  const relay = await market.relay('gone 81')
+  const alice = await user(relay)
+  const { id } = await opened(alice, {}, relay)
   for (let count = 0; count < 3; count++) await written(alice)
   const { paid } = await alice.contracts.get(id)
 
@@ -169,11 +187,9 @@ t.test('a home that is lost: the wallet alone brings the contract back, and the 
 t.test(
   'a contract is topped up and renewed: records go on, and are paid for under the next one',
   async (t) => {
-    const market = await openMarket(t)
-    const relay = await market.relay()
-    const alice = await market.user('alice', { relays: [relay.address] })
+    const alice = await user()
     const { contracts, call } = alice
-    const { id } = await opened(market, relay, alice)
+    const { id } = await opened(alice)
     for (let count = 0; count < 3; count++) await written(alice)
     await market.passTime(day)
     t.equal((await contracts.tend(call))[0]!.error, undefined)
@@ -214,15 +230,42 @@ t.test(
   },
 )
 
-t.test('an agent makes the next contract before service ends', async (t) => {
-  const market = await openMarket(t)
-  const relay = await market.relay()
-  const alice = await market.user('alice', { relays: [relay.address] })
+t.test('an agent makes the next contract before service ends, and records are kept on', async (t) => {
+  const alice = await user()
   const { contracts, call } = alice
-  const { id } = await opened(market, relay, alice)
+  const { id } = await opened(alice)
   await written(alice)
+  const { path } = await write(alice, { ttlSeconds: 300 * day })
+  const { serviceEnd } = await contracts.get(id)
   await market.passTime(28 * day + 7200)
   const [pass] = await contracts.tend(call)
   t.equal(pass!.error, undefined)
   t.match(await contracts.list(), [{ contract: id }, { state: 'active', renews: id }])
+
+  await market.devnet.node.mine(6)
+  const ask = alice.ctx.connect(relay.address)
+  const [extended] = await eventually(
+    async () => (await ask.call({ type: 'extensions' })).reply.result,
+    ({ length }) => length > 0,
+  )
+  t.match(extended, { path, purse: id })
+  await market.passTime(20 * day)
+  t.ok(market.clock.now > serviceEnd * 1000)
+  for (const { error, verdict } of await contracts.tend(call))
+    t.match({ error, verdict }, { error: undefined, verdict: 'explained' })
+  const [audit] = await auditRelays(alice.ctx, undefined, { prove: 1 })
+  t.match(audit, { purses: [{ purse: id, verdict: 'explained' }, { verdict: 'explained' }], proofs: 1 })
+  const { reply } = await ask.call({ type: 'account' })
+  t.match(
+    reply.result.purses,
+    [{ purse: id, records: 1 }, {}],
+    'it is kept and proven after the first contract is over',
+  )
+
+  // Only by what the relay has signed: without it, the same bill is one for what was never agreed on.
+  const journal = join(alice.home, 'journal', `${relay.address.key}.jsonl`)
+  const lines = readFileSync(journal, 'utf8').split('\n')
+  writeFileSync(journal, lines.filter((line) => !line.startsWith('{"extended"')).join('\n'))
+  const [without] = await auditRelays(alice.ctx, undefined, { prove: 0 })
+  t.match(without, { purses: [{ verdict: 'forged', findings: [{ kind: 'wrong-storage' }] }, {}] })
 })

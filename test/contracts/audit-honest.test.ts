@@ -47,6 +47,9 @@ async function live(seed: number, pause: (world: World, now: number) => Promise<
   for (let step = 0; step < 12 + dice(24); step++) {
     if (dice(12) === 0) await pause(world, now)
     now += [0, 1, hourMs, 6 * hourMs, 2 * dayMs][dice(5)]! + dice(3)
+    const renewed = relay.records.find((kept) => now < endOf(kept) && isShort(kept))
+    if (renewed !== undefined && dice(3) === 0)
+      await relay.extend(renewed, Math.min(renewed.receipt.expires, endOf(renewed) + (1 + dice(40)) * hourMs))
     const open = relay.records.filter((kept) => now <= endOf(kept) && left.get(kept)!.pulls > 0)
     const kept = open[dice(Math.max(1, open.length))]
     const act = dice(10)
@@ -62,6 +65,7 @@ async function live(seed: number, pause: (world: World, now: number) => Promise<
           bilateralPulls: dice(2),
         },
         ...{ purse: purses[dice(2)]!, prices: dice(3) === 0 ? otherPrices : auditPrices },
+        ...(dice(3) === 0 && { paidMs: (1 + dice(20)) * hourMs }),
         ...(again === undefined ? {} : { recordId: again.receipt.path.slice(142), receiver: again.receiver }),
       }
       const made = await relay.write(wish)
@@ -87,8 +91,11 @@ async function live(seed: number, pause: (world: World, now: number) => Promise<
   return world
 }
 
-const endOf = ({ deletedAt, receipt }: Kept): number =>
-  Math.min(receipt.paidUntil, deletedAt ?? receipt.paidUntil)
+const endOf = ({ deletedAt, extendedUntil, receipt }: Kept): number =>
+  Math.min(extendedUntil ?? receipt.paidUntil, deletedAt ?? receipt.expires)
+/** Not paid for up to its end. */
+const isShort = ({ deletedAt, extendedUntil, receipt }: Kept): boolean =>
+  deletedAt === undefined && (extendedUntil ?? receipt.paidUntil) < receipt.expires
 
 /** The books of the owner at `at`, without what former audits settled. */
 function booksAt(
@@ -101,12 +108,12 @@ function booksAt(
   const acks = relay.acks([...ackAt].filter(([, time]) => time <= at).map(([re]) => re))
   const books = new Books({ ...identity, acks })
   for (const kept of relay.records) {
-    const { path, at: arrived, bytes, paidUntil, maxPulls, charge } = kept.receipt
+    const { path, at: arrived, bytes, expires, maxPulls, charge } = kept.receipt
     if (over.has(nameOf(kept.receipt))) continue
     if (lost.has(kept)) {
       const prices = dice(2) === 0 ? { prices: charge.prices } : {}
       const { proofs } = kept
-      const sent = { firstSent: arrived + 500, expires: paidUntil }
+      const sent = { firstSent: arrived + 500, expires }
       books.addUnsettled({ path, bytes, maxPulls, proofs, ...sent, ...prices })
       continue
     }
@@ -148,7 +155,7 @@ async function examine(
 }
 
 t.test(`${runs} honest histories, each audited several times: nothing is ever forged`, async (t) => {
-  const seen = { exact: 0, gaps: 0, folded: 0, unsettled: 0, unproven: 0 }
+  const seen = { extended: 0, exact: 0, gaps: 0, folded: 0, unsettled: 0, unproven: 0 }
   for (let seed = 1; seed <= runs; seed++) {
     const accounts = purses.map(
       () => ({ since: undefined, over: new Set<string>(), known: new Map() }) as Remembered,
@@ -176,7 +183,8 @@ t.test(`${runs} honest histories, each audited several times: nothing is ever fo
       }
     }
     const world = await live(seed, examineAll)
-    const last = Math.max(...world.relay.records.map((kept) => kept.receipt.paidUntil))
+    seen.extended += world.relay.records.filter(({ extendedUntil }) => extendedUntil !== undefined).length
+    const last = Math.max(...world.relay.records.map((kept) => kept.receipt.expires))
     for (const days of [1, 20, 40]) await examineAll(world, last + days * dayMs)
   }
   t.comment(JSON.stringify(seen))

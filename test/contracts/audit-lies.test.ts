@@ -7,6 +7,7 @@ import { type Finding, findingLimits } from '../../contracts/audit/findings.ts'
 import { settle } from '../../contracts/audit/settle.ts'
 import { audit } from '../../contracts/audit/verdict.ts'
 import { verifyEvidence } from '../../contracts/audit/verify.ts'
+import type { Extension } from '../../contracts/receipt.ts'
 import { type UsagePull, usageAfter, type UsageReport, usageStart } from '../../contracts/usage.ts'
 import { toHex } from '../../market/bytes.ts'
 import { canonicalize } from '../../market/canonical.ts'
@@ -92,6 +93,89 @@ t.test('pulls through the view are too many by the record that the receipt answe
   const claim = { kind: 'above-bilateral-pulls' as const, path, receiptAt, seqs: [2] }
   t.ok(judge([claim], [...pages, receiptText, store.text]).isProven, 'what was stored is as good')
   t.notOk(judge([claim], [...pages, receiptText, second.text]).isProven)
+})
+
+t.test(
+  'what a renewal has extended is paid for as long as the relay has signed, and no longer',
+  async (t) => {
+    const paid = { ttlMs: 24 * hourMs, paidMs: 10 * hourMs }
+    const end = dayOne + 20 * hourMs
+    const at = dayOne + 23 * hourMs
+    const evidenceOf = async (relay: AuditRelay, texts: readonly string[]) => {
+      const pages = await relay.report(at)
+      const { findings } = await examine(relay, pages)
+      const all = [...texts, ...pages.map(({ text }) => text)]
+      return verifyEvidence(makeEvidence({ ...head, findings, texts: all }))
+    }
+
+    const honest = new AuditRelay()
+    const kept = await honest.write(paid)
+    await honest.extend(kept, dayOne + 15 * hourMs)
+    await honest.extend(kept, end)
+    await honest.pull(kept, dayOne + 16 * hourMs)
+    const pages = await honest.report(at)
+    const good = await examine(honest, pages)
+    t.match(good, { verdict: 'explained', claimed: good.supported, findings: [] })
+    const { standing } = settle(honest.books(), good, undefined)
+    const over = dayOne + 30 * 24 * hourMs
+    const again = { books: honest.books(), purse: 'credit', sample: always, since: standing }
+    const last = await honest.report(over)
+    t.match(await audit({ ...again, pages: () => last }), { verdict: 'explained' })
+
+    const greedy = new AuditRelay()
+    const other = await greedy.write(paid)
+    await greedy.extend(other, end)
+    other.extendedUntil = end + 2 * hourMs
+    const beyond = await examine(greedy, await greedy.report(at))
+    t.match(
+      beyond,
+      { verdict: 'forged', findings: [{ kind: 'wrong-storage' }] },
+      'billed beyond what it signed',
+    )
+    t.ok(beyond.toPay < beyond.claimed)
+    other.extendedUntil = end
+    await greedy.pull(other, end + hourMs)
+    const shown = await evidenceOf(greedy, greedy.texts())
+    t.match(shown.findings, [
+      { kind: 'outside-lifetime', outcome: 'proven', unless: /a renewal has extended/ },
+    ])
+    t.ok(shown.isProven)
+
+    // Who hides the extension shows nothing that the relay cannot rebut; who shows it, nothing at all.
+    const claim = { kind: 'outside-lifetime' as const, path: kept.receipt.path, receiptAt: dayOne, seqs: [1] }
+    const texts = [...honest.texts(), ...pages.map(({ text }) => text)]
+    t.notOk(judge([claim], texts).isProven)
+    const hidden = judge(
+      [claim],
+      texts.filter((text) => text !== kept.extensionText),
+    )
+    t.match(hidden.findings, [{ unless: /a renewal has extended/ }])
+  },
+)
+
+t.test('an extension of something else, or beyond the end of the record, extends nothing', async (t) => {
+  const lies: Record<string, Partial<Extension>> = {
+    'another life of the record': { at: dayOne + 1 },
+    'another purse': { purse: 'grant' },
+    'another record': { path: `/${alice.identity}/outbox/${alice.identity}/other` },
+    'a shorter time': { paidUntil: dayOne },
+  }
+  const at = dayOne + 23 * hourMs
+  for (const [name, changes] of Object.entries(lies)) {
+    const relay = new AuditRelay()
+    const kept = await relay.write({ paidMs: 10 * hourMs })
+    await relay.extend(kept, dayOne + 20 * hourMs, changes)
+    t.match(
+      await examine(relay, await relay.report(at)),
+      { verdict: 'forged', findings: [{ kind: 'wrong-storage' }] },
+      name,
+    )
+  }
+  const relay = new AuditRelay()
+  const kept = await relay.write({ paidMs: 10 * hourMs })
+  await relay.extend(kept, dayOne + 48 * hourMs)
+  const late = await relay.report(dayOne + 40 * hourMs)
+  t.match(await examine(relay, late), { verdict: 'forged', findings: [{ kind: 'wrong-storage' }] })
 })
 
 t.test('a report of a time that has not come, or is over, is refused', async (t) => {

@@ -6,6 +6,7 @@ import {
   creditLimit,
   defaultPolicy as policy,
   isPaymentDue,
+  leastRollover,
   missingFor,
   mostClientLoss,
   mostServerLoss,
@@ -40,6 +41,7 @@ t.test('credit grows with what was settled, up to the limit', async (t) => {
   t.equal(youngLimit({ creditLimit: 100 }, policy, 1), 40)
   t.equal(mostServerLoss(terms, policy, { earned: 0 }), 5140)
   t.equal(mostServerLoss(terms, policy, { earned: 0, isChanged: true }), 7500)
+  t.equal(mostServerLoss(terms, policy, { earned: 0, isChanged: true, isRenewal: true }), 7640)
   t.equal(mostClientLoss(terms), 15_000)
 })
 
@@ -75,12 +77,25 @@ t.test('a write is accepted within the credit, the budget and what a young fundi
   t.equal(missing({ depth: 5, paid: 2400 }, {}, 2500), undefined)
   t.same(missing({ depth: 5 }, {}, 2500)?.paidNeeded, 2360, 'vanishing gains no more there than later')
   t.ok(missing({ depth: 5, paid: 2501 }, {}, 2501))
-  t.equal(
-    missing({ depth: 0 }, { reserved: 9000, moved: 9000 }, 40),
-    undefined,
-    'what the old contract secures',
-  )
-  t.ok(missing({ depth: 6 }, { reserved: 9000, moved: 9000 }, 40), 'until this one must')
+  const moved = { reserved: 9000, moved: 9000 }
+  t.equal(missing({ depth: 0, paid: 8900 }, moved, 40), undefined, 'what came over is no use of a young one')
+  t.ok(missing({ depth: 0, paid: 9000 }, moved, 41))
+  t.same(missing({ depth: 0 }, moved, 40)?.paidNeeded, 8900, 'but is signed for as in any')
+})
+
+t.test('a renewal pays so much that what goes over is lent', async (t) => {
+  for (const [owed, reserved, least] of [
+    [140, 0, 0],
+    [0, 141, 1],
+    [100, 900, 765],
+    [70_000, 18_880, 78_880],
+    [100_000, 50_000, 140_000],
+  ] as const) {
+    const paid = leastRollover(terms, policy, { owed, reserved })
+    t.equal(paid, least)
+    t.ok(owed + reserved - paid <= creditLimit(terms, policy, paid))
+    t.ok(paid === 0 || owed + reserved - paid + 1 > creditLimit(terms, policy, paid - 1))
+  }
 })
 
 t.test('what the client signs: never less, settled within the audit, paid little beyond', async (t) => {
@@ -92,6 +107,10 @@ t.test('what the client signs: never less, settled within the audit, paid little
     settled: 100,
   })
   t.same(payable(terms, { audited: 100, ...nothing, reserved: 6000 }, none), { paid: 5100, settled: 100 })
+  t.same(payable(terms, { audited: 100, ...nothing, reserved: 6000, prepaid: 4000 }, none), {
+    paid: 1100,
+    settled: 100,
+  })
   t.same(payable(terms, { audited: 400_000, ...nothing }, none), { paid: 300_000, settled: 300_000 })
   t.same(payable(terms, { audited: 50, ...nothing }, { paid: 90, settled: 60 }), { paid: 90, settled: 60 })
   t.same([isPaymentDue(100, 75, 100, 0), isPaymentDue(100, 76, 100, 0)], [true, false])

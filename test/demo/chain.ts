@@ -2,14 +2,12 @@
 import { copyFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { startDevnet } from '../../contracts/chain/devnet/local.ts'
+import { type Rpc, rpcOf } from './coins.ts'
 import { settle } from './friends.ts'
 import { check, type Line, type Person, type Stage } from './stage.ts'
 
 const given = 100_000
 const paid = 25_000
-
-/** Asks the devnet what a node would be asked, by JSON-RPC. */
-type Rpc = (method: string, ...params: unknown[]) => Promise<unknown>
 
 interface Scene {
   readonly alice: Person
@@ -148,18 +146,6 @@ function tell(
   const start = `${person.name.padEnd(6)} $ relay wallet balance`
   stage.say(`${start.padEnd(56)} → ${satoshis} satoshi on ${network}: ${parts}, as of block ${height}`)
 }
-
-const rpcOf =
-  (url: string): Rpc =>
-  async (method, ...params) => {
-    const body = JSON.stringify({ jsonrpc: '1.0', id: 1, method, params })
-    const answer = (await (await fetch(url, { method: 'POST', body })).json()) as {
-      error: unknown
-      result: unknown
-    }
-    check(answer.error === null, `the devnet to answer ${method}: ${JSON.stringify(answer.error)}`)
-    return answer.result
-  }
 
 /** What a command said on stderr, less its form. */
 function sentence(errors: string): string {

@@ -1,11 +1,13 @@
 /** `npm run demo [-- CHAPTER]`: the product at work, on this machine alone, in under a minute. */
 import { audit } from './audit.ts'
 import { chain } from './chain.ts'
+import { contract } from './contract.ts'
 import { credit } from './credit.ts'
 import { friends } from './friends.ts'
+import { market } from './market.ts'
 import { Stage } from './stage.ts'
 
-const chapters = { friends, credit, chain, audit } as const
+const chapters = { market, contract, friends, credit, chain, audit } as const
 
 async function main(name: string): Promise<number> {
   if (!Object.hasOwn(chapters, name)) {
@@ -21,4 +23,4 @@ async function main(name: string): Promise<number> {
   }
 }
 
-process.exitCode = await main(process.argv[2] ?? 'friends')
+process.exitCode = await main(process.argv[2] ?? 'market')

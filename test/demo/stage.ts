@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url'
 const program = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const relayd = program('relay/main.js')
 const relay = program('client/main.js')
+const watchful = program('test/demo/relayd.js')
+const later = program('test/demo/later.js')
 
 /** One JSON line that a command printed. */
 export type Line = Record<string, unknown>
@@ -29,6 +31,7 @@ export class Stage {
   readonly folder: string
   readonly #children = new Set<ChildProcess>()
   readonly #started = performance.now()
+  #laterMs = 0
 
   private constructor(folder: string) {
     this.folder = folder
@@ -50,6 +53,16 @@ export class Stage {
     return (performance.now() - this.#started) / 1000
   }
 
+  /** By the clocks of the programs that are started from now on, milliseconds since 1970. */
+  get now(): number {
+    return Date.now() + this.#laterMs
+  }
+
+  /** Moves those clocks on. What runs keeps its own: it is to be stopped before. */
+  passTime(seconds: number): void {
+    this.#laterMs += seconds * 1000
+  }
+
   title(text: string): void {
     process.stdout.write(`\n${text}\n${'─'.repeat(text.length)}\n`)
   }
@@ -58,16 +71,25 @@ export class Stage {
     process.stdout.write(`  ${text}\n`)
   }
 
-  /** Starts a relay on a free port, or on the one it had; everybody may write, unless `options` say what it sells. */
+  /**
+   * Starts a relay on a free port, or on the one it had; everybody may write, unless `options` say what it sells.
+   * @param given.isWatchful it looks at the chain all the time (relayd.ts)
+   */
   async startRelay(
     name: string,
-    { port = 0, options = ['--open'] }: { port?: number; options?: readonly string[] } = {},
+    {
+      port = 0,
+      options = ['--open'],
+      isWatchful = false,
+      isQuiet = false,
+    }: { port?: number; options?: readonly string[]; isWatchful?: boolean; isQuiet?: boolean } = {},
   ): Promise<RelayServer> {
     const data = join(this.folder, name)
     const quiet = ['--listen', `127.0.0.1:${port}`, '--min-free-disk', '0', '--log-level', 'error']
-    const child = this.#spawn(relayd, ['start', '--data', data, ...quiet, ...options])
+    const child = this.#spawn(isWatchful ? watchful : relayd, ['start', '--data', data, ...quiet, ...options])
     const { url, key } = JSON.parse(await firstLine(child)) as { url: string; key: string }
-    this.say(`$ relayd start --data ${name} ${options.join(' ')}     → ${url}, key ${short(key)}`)
+    if (!isQuiet)
+      this.say(`$ relayd start --data ${name} ${options.join(' ')}     → ${url}, key ${short(key)}`)
     return { name, url, key, child }
   }
 
@@ -89,6 +111,13 @@ export class Stage {
   async killRelay({ child }: RelayServer): Promise<void> {
     const gone = new Promise((resolve) => child.once('exit', resolve))
     child.kill('SIGKILL')
+    await gone
+  }
+
+  /** As an operator stops it: what it accepted is finished. */
+  async stopRelay({ child }: RelayServer): Promise<void> {
+    const gone = new Promise((resolve) => child.once('exit', resolve))
+    child.kill('SIGTERM')
     await gone
   }
 
@@ -116,6 +145,21 @@ export class Stage {
     return { code: await code, lines, errors }
   }
 
+  /** Runs a command whose words are for people, and shows them. @throws when it fails */
+  async show(person: Person, ...args: string[]): Promise<string[]> {
+    const child = this.#spawn(relay, ['--home', person.home, ...args, '--human'])
+    const lines: string[] = []
+    let errors = ''
+    child.stderr?.on('data', (chunk) => {
+      errors += chunk
+    })
+    const code = new Promise((resolve) => child.once('close', resolve))
+    for await (const line of createInterface({ input: child.stdout! })) lines.push(line) // stdout is piped
+    if ((await code) !== 0) throw new Error(`relay ${args.join(' ')} failed: ${errors}`)
+    for (const line of lines) this.say(`       ${line}`)
+    return lines
+  }
+
   /** Starts a command that goes on; lines come as it prints them. */
   follow(person: Person, ...args: string[]): { lines: AsyncIterable<string>; child: ChildProcess } {
     const child = this.#spawn(relay, ['--home', person.home, '--json', ...args])
@@ -125,7 +169,9 @@ export class Stage {
   #spawn(file: string, args: string[]): ChildProcess {
     // The viewer's own settings have no part in the play.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^RELAYD?_/.test(name)))
-    const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env })
+    const [clock, moved] = [['--import', later], { ...env, DEMO_LATER_MS: String(this.#laterMs) }]
+    const words = this.#laterMs === 0 ? [file, ...args] : [...clock, file, ...args]
+    const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'], env: moved })
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     return child

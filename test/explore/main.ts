@@ -1,119 +1,38 @@
 /**
- * `npm run explore -- [--seed N] [--seconds N]`: for two thirds of the time, writes, reads and deletes at random against a
- * relay that sells and is killed at random; after each death its books are checked, after each restart it is held against a
- * model in memory. For the rest, lives of a ledger (test/fixtures/ledger-life/run.ts). The seed decides what is done, the machine
- * when. Exit code 1 and the seed when the relay broke its word.
+ * `npm run explore -- [store] [escrow] [--seed N] [--seconds N] [--schedules N]`: what could happen, at random, from a seed that
+ * is printed. `store`: relays and ledgers for so many seconds (store.ts). `escrow`: so many lives of contracts (escrow.ts); with
+ * `--schedules 3` and the seed of one, that one alone, in each cast. No word: both. Exit code 1 where something is not as it must
+ * be, 2 for other words.
  */
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { reach } from '../../relay/operator/reach.ts'
-import { type Dice, diceOf } from '../fixtures/dice.ts'
-import { runLedger } from '../fixtures/ledger-life/run.ts'
-import { type RelayProcess, spawnRelay } from '../fixtures/relay.ts'
-import { actor } from '../fixtures/wire.ts'
-import { Lane } from './lane.ts'
+import { exploreEscrow } from './escrow.ts'
+import { exploreStore } from './store.ts'
 
-const program = [fileURLToPath(new URL('../../relay/main.js', import.meta.url))]
-const answersPerLife = 600
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
-/** Every newcomer gets enough for all he will do. */
-const selling = [
-  ...['--price', 'storageGBDay=4000', '--price', 'egressGB=100000', '--price', 'ingressGB=1000'],
-  ...['--grant-new', '1000000000', '--limit', 'newcomersPerAddressPerDay=1000000'],
-]
-const stepsPerLife = 20_000
-
-/** Starts the relay; one time in four it is killed while it starts, or soon after, and started again. */
-async function restart(data: string, dice: Dice): Promise<RelayProcess> {
-  if (dice(4) === 0) {
-    const command = ['timeout', '-s', 'KILL', `${0.2 + dice(40) / 100}`]
-    const started = await spawnRelay(data, { program, command, args: selling }).catch(() => undefined)
-    const { exitCode, signalCode } = started?.child ?? { exitCode: 0, signalCode: null }
-    if (started !== undefined && exitCode === null && signalCode === null) await once(started.child, 'exit')
-  }
-  return spawnRelay(data, { program, args: selling })
-}
-
-async function explore(data: string, dice: Dice, seconds: number): Promise<string> {
-  const end = Date.now() + seconds * 1000
-  const receivers = [actor(), actor()]
-  const counts = { answers: 0, kills: 0, stops: 0 }
-  let relay = await restart(data, dice)
-  let ending: Promise<unknown> | undefined
-  let left = 0
-  const answered = () => {
-    counts.answers++
-    if (--left !== 0) return
-    const kill = dice(5) > 0
-    if (kill) counts.kills++
-    else counts.stops++
-    ending = relay.kill(kill ? 'SIGKILL' : 'SIGTERM')
-  }
-  const lanes = Array.from({ length: 4 }, () => new Lane(dice, receivers, answered))
-  try {
-    while (Date.now() < end) {
-      ending = undefined
-      left = 1 + dice(answersPerLife)
-      const live = async (lane: Lane) => {
-        while (ending === undefined) await lane.step(relay)
-      }
-      await Promise.all(lanes.map(live))
-      await ending
-      await checkBooks(data)
-      relay = await restart(data, dice)
-      for (const lane of lanes) {
-        lane.forgetRepeats()
-        await lane.check(relay)
-      }
-    }
-  } finally {
-    ending = relay.kill('SIGKILL') // which also ends the lanes that were not to blame
-    await ending
-  }
-  return `${counts.answers} answers, ${counts.kills} kills, ${counts.stops} stops: the relay kept its word`
-}
-
-/** @throws when the books of a relay that is not running do not agree */
-async function checkBooks(data: string): Promise<void> {
-  const relay = await reach(data, new AbortController().signal)
-  try {
-    const { ok, differences } = await relay.send('check', {})
-    if (!ok) throw new Error(`the books do not agree: ${differences.join('; ')}`)
-  } finally {
-    await relay.close()
-  }
-}
-
-async function exploreLedgers(folder: string, seed: number, seconds: number): Promise<string> {
-  const end = Date.now() + seconds * 1000
-  let lives = 0
-  do {
-    const directory = join(folder, `life-${lives}`)
-    await runLedger({ seed: seed + lives, steps: stepsPerLife, directory })
-    rmSync(directory, { recursive: true, force: true })
-    lives++
-  } while (Date.now() < end)
-  return `${lives} ledgers of ${stepsPerLife} steps: every satoshi explained`
-}
+/** In the order in which they run. */
+const parts = ['store', 'escrow'] as const
+const options = {
+  seed: { type: 'string' },
+  seconds: { type: 'string', default: '60' },
+  schedules: { type: 'string', default: '102000' },
+} as const
 
 async function main(): Promise<number> {
-  const options = { seed: { type: 'string' }, seconds: { type: 'string', default: '60' } } as const
-  const { values } = parseArgs({ options })
-  const seed = Number(values.seed ?? Date.now() % 1_000_000)
-  const data = mkdtempSync(join(tmpdir(), 'relay-explore-'))
+  const { values, positionals } = parseArgs({ options, allowPositionals: true })
+  const unknown = positionals.find((word) => !parts.some((part) => part === word))
+  if (unknown !== undefined) {
+    process.stderr.write(`there is no ${unknown} to explore: ${parts.join(', ')}\n`)
+    return 2
+  }
+  const isWanted = (part: (typeof parts)[number]) => positionals.length === 0 || positionals.includes(part)
+  const seed = Number(values.seed ?? Date.now() % 1_000_000_000)
   try {
-    const seconds = Number(values.seconds)
-    const relays = await explore(join(data, 'relay'), diceOf(seed), (seconds * 2) / 3)
-    process.stdout.write(`seed ${seed}: ${relays}\n`)
-    process.stdout.write(`seed ${seed}: ${await exploreLedgers(data, seed, seconds / 3)}\n`)
-    rmSync(data, { recursive: true, force: true })
+    if (isWanted('store')) await exploreStore(seed, Number(values.seconds), print)
+    if (isWanted('escrow')) await exploreEscrow(seed, Number(values.schedules), print)
     return 0
   } catch (error) {
-    process.stdout.write(`seed ${seed}: ${(error as Error).stack}\nthe store is in ${data}\n`)
+    print(String((error as Error).stack))
     return 1
   }
 }

@@ -30,6 +30,15 @@ const payloads: Payload[] = [
   { type: 'identity', identity: { msg: { any: 1 } } },
   { type: 'channel', name: 'friends', key: hash, members: [key], epoch: 0 },
   { type: 'envelope', msg: { any: [1, null] } },
+  { type: 'post', text: 'and so on', previous: 'abc' },
+  {
+    type: 'channel',
+    name: 'friends',
+    key: hash,
+    members: [key],
+    epoch: 1,
+    history: [{ epoch: 0, key: hash }],
+  },
 ]
 
 t.test('§5: decode(encode(x)) = x for every type of payload', async (t) => {
@@ -146,6 +155,7 @@ t.test('§5: more than the limits of a known type is not that type', async (t) =
     { ...payloads[4], chunks: Array(payloadLimits.chunksPerPart + 1).fill('a') },
     { ...payloads[5], parts: Array(payloadLimits.parts + 1).fill('a') },
     { ...payloads[8], members: Array(payloadLimits.members + 1).fill(key) },
+    { ...payloads[8], history: Array(payloadLimits.epochs).fill({ epoch: 0, key: hash }) },
     { ...payloads[8], name: 'a'.repeat(payloadLimits.nameLength + 1) },
   ]
   for (const head of many) t.equal(decodePayload(plain(JSON.stringify(head))).payload.type, 'unknown')

@@ -5,8 +5,10 @@ import t from 'tap'
 import { defaultPolicy } from '../../contracts/escrow/amounts.ts'
 import { renewedServer } from '../../contracts/escrow/server-state.ts'
 import { noticesOf } from '../../relay/escrow/due.ts'
+import { MarketError } from '../../market/errors.ts'
 import { PaymentLog } from '../../relay/escrow/payment-log.ts'
 import { Pace } from '../../relay/escrow/pace.ts'
+import { Patience } from '../../relay/escrow/patience.ts'
 import { openEscrowScene } from '../fixtures/escrow.ts'
 
 t.test('payments that are due, and the end of service a week and a day before', async (t) => {
@@ -59,7 +61,10 @@ t.test('the log of payments: what is cut off was never promised; a long one is w
   t.ok(readFileSync(path).length < before)
   await log.append(payment(8))
   t.equal((await log.read()).get(contract)?.payments.at(-1)?.paid, 8)
+  t.equal(log.failures, 0)
   await log.close()
+  await t.rejects(log.append(payment(9)), 'nothing is served for what is not on this disk')
+  t.equal(log.failures, 1)
 })
 
 t.test('a contract is paid some times at once, then one time in a second', async (t) => {
@@ -69,4 +74,35 @@ t.test('a contract is paid some times at once, then one time in a second', async
   pace.check('other', 1000)
   pace.check('one', 2000)
   t.throws(() => pace.check('one', 2500), { code: 'ERR_LIMIT' })
+})
+
+t.test('what the network refuses is tried again later each time, unless somebody asks', async (t) => {
+  const patience = new Patience()
+  let tries = 0
+  const refused = new MarketError('ERR_TRANSACTION_REFUSED', 'no')
+  const attempt = (now: number, options = {}) =>
+    t.rejects(
+      patience.run(
+        'publish',
+        now,
+        async () => {
+          tries++
+          throw refused
+        },
+        options,
+      ),
+      refused,
+    )
+  for (const now of [0, 10_000, 29_999]) await attempt(now)
+  t.equal(tries, 1)
+  for (const now of [30_000, 60_000, 89_999]) await attempt(now)
+  t.equal(tries, 2, 'twice as long')
+  await attempt(60_000, { isAsked: true })
+  t.equal(tries, 3)
+  const last = 60_000 + 10 * 600_000
+  for (let now = 660_000; now <= last; now += 600_000) await attempt(now)
+  t.equal(tries, 13, 'no longer than ten minutes')
+  await patience.run('publish', last + 600_000, async () => undefined)
+  await attempt(last + 600_001)
+  t.equal(tries, 14, 'and from the beginning once it went well')
 })

@@ -18,10 +18,20 @@ t.test('a contract is opened, used, paid and closed over the wire', async (t) =>
   const scene = await openEscrowScene(t)
   const data = join(scene.directory, 'data')
   const args = ['--data', data, '--listen', '127.0.0.1:0', '--min-free-disk', '0']
-  const sells = ['--price', 'storageGBDay=4000', '--price', 'egressGB=100000', '--contract', 'poolSize=2']
+  const sells = ['--price', 'storageGBDay=4000', '--price', 'egressGB=100000']
   const config = readConfig([...args, ...sells, '--chain', `devnet:${scene.devnet.url}`], {})
   const start = () => startRelay(config, { log: pino({ level: 'silent' }), followEveryMs: 20 })
   const relay = await start()
+  const contractsOf = async ({ url }: typeof relay) =>
+    ((await (await fetch(`${url}/.well-known/relay`)).json()) as any).contracts
+  t.match(
+    await contractsOf(relay),
+    { isOpen: true, isReady: false },
+    'by default, and without coins it says so',
+  )
+  const lack = async () => ((await relay.operator.status({})) as any).contracts.stakes.lack
+  while ((await lack()) === null) await setTimeout(20)
+  t.match(await lack(), /^fund the wallet: a stake takes 50\d\d satoshi$/)
   await relay.close()
   const keys = await openOrCreateKeyFile(keyFile(data), {})
   const coins = { directory: walletDirectory(data), keys, chain: scene.devnet.chain, now: Date.now }
@@ -46,6 +56,7 @@ t.test('a contract is opened, used, paid and closed over the wire', async (t) =>
     opened = await say(deal.open)
     await setTimeout(20)
   } while (opened.code === 'ERR_BUSY')
+  t.match(await contractsOf(again), { isReady: true })
   const { draft: _, ...signed } = await me.signed(deal, opened.result)
   const funded = await say(signed)
   t.match(funded.result, { type: 'ContractFunded', contract: deal.id })

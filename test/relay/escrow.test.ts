@@ -293,7 +293,7 @@ t.test('terms outside the offer, and stakes that are not what they should be', a
 
 t.test('while half of the stakes are reserved, an opening costs prepaid credit', async (t) => {
   const scene = await openEscrowScene(t)
-  const desk = await scene.desk({ policy: { poolSize: 4, openFee: 500, openingsPerAddress: 3 } })
+  const desk = await scene.desk({ policy: { poolSize: 3, openFee: 500, openingsPerAddress: 3 } })
   await furnish(scene, desk)
   const people = await Promise.all(['a', 'b', 'c', 'd'].map((name) => scene.client(name, [400_000])))
   const [one, two, honest, other] = people

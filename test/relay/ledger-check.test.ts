@@ -1,9 +1,15 @@
 /** The check of the books finds nothing in good ones, and each kind of damage in bad ones. */
+import { join } from 'node:path'
 import t from 'tap'
+import { formatPath } from '../../market/record.ts'
+import { explain } from '../../relay/ledger/explain.ts'
+import { pursesNow } from '../../relay/ledger/statements.ts'
+import type { Change } from '../../relay/store/database.ts'
+import type { Entry } from '../../relay/store/rows.ts'
 import { checkLedger } from '../../relay/ledger/check/check.ts'
 import * as keys from '../../relay/store/keys.ts'
 import { damages } from '../fixtures/ledger-damages.ts'
-import { ann, broken, gone, Rows } from '../fixtures/ledger-store.ts'
+import { ann, ben, broken, gone, PaidStore, Rows } from '../fixtures/ledger-store.ts'
 import { clock, openStore, start } from '../fixtures/records.ts'
 
 const owner = ann.identity
@@ -41,6 +47,78 @@ t.test('every damage is found and named', async (t) => {
       )
     const inParts = await rows.check(damage(rows), { now: now(), openRecords: 1 })
     t.strictSame(new Set(inParts.differences), new Set(differences), `${name}: the same in parts`)
+  }
+})
+
+t.test('a record that is paid for longer: its books, its story, and what may be wrong in them', async (t) => {
+  const directory = join(t.testdir(), 'store')
+  const paid = await PaidStore.open(directory)
+  const { now, store, sweeper } = paid
+  const purse = 'c'.repeat(64)
+  const hour = 3_600_000
+  await paid.give(owner, purse, 5000, { serviceEnd: start + hour })
+  await paid.give(owner, 'grant', 5000)
+  const terms = { purse, ttl: 86_400, paidUntil: start + hour }
+  const { path: long, receipt } = await paid.write({ recordId: 'long', ...terms })
+  const { path: gone } = await paid.write({ recordId: 'gone', ...terms })
+  await paid.write({ recordId: 'late', ...terms })
+  const { path: granted } = await paid.write({ recordId: 'granted', ttl: 86_400, paidUntil: start + hour })
+  now.ms += 1000
+  await paid.read(long)
+  for (const path of [long, gone, granted]) t.ok(await paid.extend(path, start + 2 * hour))
+  t.ok(await paid.extend(long, start + 3 * hour))
+  t.notOk(await paid.extend(long, start + 3 * hour), 'once')
+  t.match(await paid.differences(), [/\(extended granted, purse grant\): only a contract may pay for longer/])
+  await paid.delete(granted)
+  const { purses } = await pursesNow(store, owner, now())
+  t.match(purses, [{ purse, records: 3 }, {}])
+  now.ms += 1.5 * hour
+  await sweeper.run()
+  t.notOk(await paid.extend({ ...long, recordId: 'late' }, start + 3 * hour), 'what is in its grace')
+  t.match(await paid.read(long), { outcome: 'record' }, 'served after the first end')
+  await paid.delete(gone)
+  const again = await paid.extend(long, start + 90 * hour)
+  t.ok(again, 'to its own end and not beyond')
+  await store.close()
+
+  const rows = await Rows.of(t, directory)
+  const { paidUntil, reserved } = rows.head('long')
+  t.equal(paidUntil, receipt.expires)
+  t.ok(Number(reserved) > Number(receipt.charge.reserved))
+  const snapshot = rows.database.snapshot()
+  const about = formatPath(long)
+  const { sentences } = await explain(snapshot, { about, after: 0, limit: 100 }).finally(() =>
+    snapshot.close(),
+  )
+  t.match(
+    sentences.join('\n'),
+    /was renewed: it is paid for until .*T10:00:00.000Z instead of .*T09:00:00.000Z/,
+  )
+  const find = (what: string, change: Partial<Entry>) => [rows.changeEntry(what, 'long', change)]
+  const faults: [Change[], RegExp][] = [
+    [
+      find('extended', { until: start + hour - 1 }),
+      /\(extended long, .*\): the record was written with another paidUntil/,
+    ],
+    [
+      find('extended', { paidUntil: start + hour }),
+      /\(extended long, .*\): the record was paid for as long before/,
+    ],
+    [
+      find('extended', { reserved: 1 }),
+      /\(extended long, .*\): it moves 1 satoshi as reserved and must move \d+/,
+    ],
+    [find('extended', { note: ben.identity }), /\(extended long, .*\): it is for /],
+    [[{ key: rows.find('extended', 'long').key, value: undefined }], /another paidUntil/],
+    [[rows.changeHead('long', { paidUntil: paidUntil - 1 })], /record long .* has another paidUntil than/],
+  ]
+  for (const [changes, sentence] of faults) {
+    const { differences } = await rows.check(changes, { now: now() })
+    t.ok(
+      differences.some((one) => sentence.test(one)),
+      String(sentence),
+      { differences },
+    )
   }
 })
 

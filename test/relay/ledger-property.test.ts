@@ -36,6 +36,7 @@ const met = [
   'revoke all',
   'revoke some',
   'contract',
+  'extended',
   'paid',
   'reversed',
   'below zero',

@@ -4,6 +4,7 @@ import { isFree } from '../../../market/price.ts'
 import type { RecordId } from '../../../market/record.ts'
 import type { Client } from '../../client.ts'
 import { codeOf, messageOf } from '../../errors.ts'
+import type { ContractStanding } from '../../money/standing.ts'
 import type { AccountAt } from '../../money/account.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import { help } from '../explain.ts'
@@ -20,6 +21,7 @@ export const accountCommand = command({
     '--entries N  the latest N entries; 20 unless said',
     '--all        every entry there is',
     'available: for new records; reserved: what live records may still cost; spent: for service you were given.',
+    'Of a contract: paid is signed by you at most, settled of that for good; credit: what is lent beyond it, and left of that.',
   ],
   options: { entries: { type: 'string' }, all: { type: 'boolean' } },
   positionals: [0, 1],
@@ -86,15 +88,19 @@ async function showAccount(
 ): Promise<void> {
   if ('error' in account) throw account.error
   const { stdout } = session.io
-  const { purses, entries, backups } = account
+  const { purses, entries, backups, contracts } = account
   const relay = formatAddress(account.relay)
   if (!session.isJson) stdout.write(`${relay}, ${timeText(account.at)}\n`)
   const rows = purses.map((purse) => ({ event: 'purse', relay, ...purseRow(purse) }))
-  session.list(
-    session.isJson ? rows : rows.map((row) => ({ ...row, lapses: lapseText(row.lapses) })),
-    ['purse', 'available', 'reserved', 'spent', 'received', 'returned', 'lapses'],
-    'no credit was ever given here',
-  )
+  const isContract = ({ purse }: { purse: string }) => contracts.some(({ contract }) => contract === purse)
+  const others = rows.filter((row) => !isContract(row))
+  if (session.isJson || others.length > 0 || contracts.length === 0)
+    session.list(
+      session.isJson ? rows : others.map((row) => ({ ...row, lapses: lapseText(row.lapses) })),
+      ['purse', 'available', 'reserved', 'spent', 'received', 'returned', 'lapses'],
+      'no credit was ever given here',
+    )
+  if (contracts.length > 0) session.list(contracts.map(contractRow(session, relay)), contractColumns, '')
   if (!purses.some(({ available }) => Number(available) > 0)) await sayWhatHelps(session, client, account)
   for await (const entry of all ? client.ledger(account.relay, { signal: session.signal }) : entries)
     stdout.write(
@@ -112,6 +118,28 @@ const purseRow = ({ purse, available, reserved, owed, received, returned, lapses
   lapses,
   records,
 })
+
+const contractColumns = [
+  'contract',
+  'state',
+  'budget',
+  'owed',
+  'reserved',
+  'paid',
+  'settled',
+  'credit',
+  'left',
+]
+
+const contractRow =
+  ({ isJson }: Session, relay: string) =>
+  (standing: ContractStanding) =>
+    isJson
+      ? { event: 'contract', relay, ...standing }
+      : { ...standing, contract: shortName(standing.contract) }
+
+/** A contract is known by the beginning of its id. */
+const shortName = (purse: string): string => (/^[0-9a-f]{64}$/.test(purse) ? purse.slice(0, 16) : purse)
 
 const lapseText = (lapses: number | null): string => (lapses === null ? 'never' : timeText(lapses))
 
@@ -135,5 +163,7 @@ function entryText(entry: LedgerEntry, backups: ReadonlySet<RecordId>): string {
   const about = [isBackup ? 'backup of your coins' : recordId, note]
     .filter((text) => text !== undefined)
     .join(' ')
-  return oneLine(`${timeText(at)}  ${purse}  ${what}  ${moves.join(', ') || '0'}  ${about}`.trimEnd())
+  return oneLine(
+    `${timeText(at)}  ${shortName(purse)}  ${what}  ${moves.join(', ') || '0'}  ${about}`.trimEnd(),
+  )
 }

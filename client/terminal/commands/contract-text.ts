@@ -11,24 +11,31 @@ export function planLines(plan: Plan, relay: string): string {
     plan
   const back =
     expiry === null
-      ? 'NEVER by itself: this contract has no expiry, and without the relay all of it is held for ever'
-      : `at ${when(expiry)} (by the time of the chain), whatever the relay does`
+      ? 'NEVER by itself: DANGER, without the relay all of it is held for ever'
+      : `at ${when(expiry)} (by the time of the chain) at the latest, whatever the relay does`
+  const lost =
+    expiry === null
+      ? `${plan.mostLost}, all of it: a relay that vanishes takes it with it, and one that refuses can demand a share`
+      : `${plan.mostLost} beyond what you used, whatever the relay does: your deposit, ${plan.ahead} signed ahead, fees`
+  const over =
+    plan.carried === null ? [] : [`  comes over          ${plan.carried} from the contract before it`]
   return [
     `a contract with ${oneLine(relay)}:`,
-    `  leaves your wallet  ${amount(stake, network)}, and about ${stakeFee} for the fee of the network`,
-    `  of that to be used  ${budget}`,
+    `  leaves your wallet  ${amount(stake, network)} as your stake, and about ${stakeFee} as the fee of making it`,
+    ...over,
+    `  to be used          ${budget} of ${plan.carried === null ? 'that' : 'both'}`,
     `  prices              ${prices.storageGBDay} for 1 GB and day, ${prices.egressGB} for 1 GB read, ${prices.ingressGB} for 1 GB written`,
-    `  your deposit        ${deposit}, yours again at a good end; the relay puts in ${relayDeposit}`,
+    `  your deposit        ${deposit}, yours again when it ends well; the relay puts in ${relayDeposit}`,
     `  fees                ${fundingFee} to open, ${closeFee} to close`,
     `  back if unused      ${plan.unused}, at once when it is closed`,
-    `  lost at most        ${plan.mostLost} beyond what you used, whatever the relay does: your deposit, ${plan.ahead} signed ahead, fees`,
+    `  lost at most        ${lost}`,
     `  takes writes        a few at once, all when it is ${deepBlocks} blocks deep`,
     `  service ends        ${when(plan.serviceEnd)}`,
     `  comes back          ${back}`,
   ].join('\n')
 }
 
-const orNone = (value: number | null): string => (value === null ? '-' : String(value))
+const orNone = (value: number | string | null): string => (value === null ? '-' : String(value))
 
 export function viewLines(view: View): string {
   const { contract, relay, server, network, state, txid, depth, budget, paid, settled, audited } = view
@@ -38,24 +45,46 @@ export function viewLines(view: View): string {
     `  is        ${state}: ${view.next}`,
     `  budget    ${amount(budget, network)}`,
     `  signed    ${orNone(paid)} at most, ${orNone(settled)} settled, ${orNone(audited)} audited`,
-    `  relay     owed ${orNone(view.owed)}, reserved ${orNone(view.reserved)}, not acknowledged ${orNone(view.unproven)}${view.verdict === null ? '' : ` (${view.verdict})`}`,
+    `  relay     ${heardText(view)}`,
   ]
   if (txid !== null) lines.push(`  funding   ${txid}, ${depth} blocks deep`)
+  const isOver = state === 'closed' || state === 'refunded'
   for (const { how, from, client, relay: theirs, burned } of view.endings) {
     const time = from === null ? 'at any time' : `from ${when(from)}`
     const lost = burned > 0 ? `, ${burned} are burned` : ''
-    lines.push(`  ${endings[how].padEnd(9)} ${time}: you get ${client}, the relay ${theirs}${lost}`)
+    lines.push(
+      isOver
+        ? `  ended     ${endings[how]}: you got ${client}, the relay ${theirs}${lost}`
+        : `  ends      ${endings[how]}, ${time}: you get ${client}, the relay ${theirs}${lost}`,
+    )
   }
-  if (view.endings.length > 0) lines.push(`  service   ends ${when(view.serviceEnd)}`)
-  if (view.deadline !== null) lines.push(`  deadline  ${when(view.deadline)}`)
+  if (view.endings.length > 0 && !isOver) lines.push(`  service   ends ${when(view.serviceEnd)}`)
+  if (view.maxSpend !== null && !isOver)
+    lines.push(`  allowed   ${view.maxSpend} to be signed over (--max-spend)`)
+  if (view.deadline !== null) lines.push(`  deadline  ${when(view.deadline)}: ${deadlineText(view)}`)
   return lines.join('\n')
+}
+
+const heardText = ({ owed, reserved, unproven, verdict }: View): string =>
+  owed === null
+    ? 'nothing was heard of what is owed yet'
+    : `owed ${owed}, reserved ${orNone(reserved)}, not acknowledged ${orNone(unproven)} (${orNone(verdict)})`
+
+/** What happens then, if nothing was done before. */
+function deadlineText({ state, deadline, serviceEnd, expiry, renewal }: View): string {
+  if (deadline === serviceEnd) return 'service ends; renew it (relay agent does) or close it before'
+  if (deadline === expiry)
+    return 'what was not settled comes back to you (relay agent or contract refund sees to it)'
+  return renewal === null || state !== 'active'
+    ? 'without a funding the stake comes back'
+    : 'without it, the renewal is taken back'
 }
 
 const endings = {
   agreed: 'agreed',
-  'relay alone': 'alone',
+  'relay alone': 'by the relay alone',
   'at worst': 'at worst',
-  expiry: 'expiry',
+  expiry: 'by time',
 } as const
 
 export const rowOf = (view: View) => ({

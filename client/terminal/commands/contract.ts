@@ -11,13 +11,14 @@ const options = {
   term: { type: 'string' },
   'max-spend': { type: 'string' },
   keep: { type: 'string' },
+  profile: { type: 'string' },
   'no-expiry': { type: 'boolean' },
   'dry-run': { type: 'boolean' },
   yes: { type: 'boolean' },
 } as const
 
 interface Values
-  extends Partial<Record<'chain' | 'headers' | 'network' | 'budget' | 'term' | 'keep', string>> {
+  extends Partial<Record<'chain' | 'headers' | 'network' | 'budget' | 'term' | 'keep' | 'profile', string>> {
   readonly 'max-spend'?: string | undefined
   readonly 'no-expiry'?: boolean | undefined
   readonly 'dry-run'?: boolean | undefined
@@ -68,7 +69,9 @@ export const contractCommand = command({
   help: [
     'CONTRACT is an id, its beginning, or the relay it is with. open, renew and topup show every number, and ask, on a terminal',
     'open      --budget SATOSHI to be used, --term 30d how long, --dry-run shows the numbers and pays nothing,',
-    '          --max-spend SATOSHI the most that is ever signed over, --no-expiry (dangerous) never comes back by itself',
+    '          --max-spend SATOSHI the most that is ever signed over in it, kept with it; contract pay --max-spend changes it,',
+    '          --profile 0: WITHOUT expiry, what is in it never comes back by itself; that is asked about separately, and',
+    '          where nobody can be asked it takes --no-expiry beside it',
     'show      who gets what, at which time; pay: what an audit of now comes to (relay agent does it by itself)',
     'close     ends it by agreement; --keep SATOSHI pays that much beyond the audit, so that records stay to their end',
     'renew     a next contract in its place, --term as long; topup: with --budget SATOSHI more in it',
@@ -112,7 +115,7 @@ const termOf = ({ term }: Values): number | undefined =>
 async function openVerb({ session, client, values, subject, call }: Given): Promise<number> {
   const budget = numberOf(values, 'budget')
   if (budget === undefined) throw usageError('contract open takes --budget SATOSHI')
-  const isBare = values['no-expiry'] === true
+  const isBare = isBareOf(values)
   const order = {
     ...call,
     budget,
@@ -125,6 +128,13 @@ async function openVerb({ session, client, values, subject, call }: Given): Prom
   return concluded(session, view, asked.wasDry)
 }
 
+/** @throws ERR_USAGE */
+function isBareOf({ profile = '1', 'no-expiry': isAccepted = false }: Values): boolean {
+  if (profile !== '0' && profile !== '1') throw usageError('--profile is 1, with expiry, or 0, without')
+  if (isAccepted && profile === '1') throw usageError('--no-expiry goes with --profile 0')
+  return profile === '0'
+}
+
 async function renewVerb(
   { session, client, values, subject, call }: Given,
   order: { readonly topUp?: number },
@@ -134,17 +144,27 @@ async function renewVerb(
   return concluded(session, await client.contracts.renew(subject, options), asked.wasDry)
 }
 
-/** Shows every number, then asks; what never comes back by itself is asked about even with --yes, where there is somebody. */
+/** Shows every number, then asks; what never comes back by itself is asked about separately. */
 function asking(session: Session, values: Values, subject: string) {
   const isDry = values['dry-run'] === true
   const agree = async (plan: Plan): Promise<boolean> => {
     if (isDry) session.print({ event: 'plan', ...plan }, planLines(plan, subject))
     else if (!session.isJson) session.print({}, planLines(plan, subject))
-    if (isDry) return false
-    if (values.yes && plan.expiry !== null) return true
-    return isAgreed(session, plan.expiry === null ? 'open it WITHOUT expiry?' : 'open it?')
+    if (isDry || !(plan.expiry !== null || (await isBareAgreed(session, values, plan)))) return false
+    return values.yes === true || isAgreed(session, 'open it?')
   }
   return { agree, wasDry: isDry }
+}
+
+/** Even with --yes; only where there is nobody to be asked, what was typed counts. */
+function isBareAgreed(session: Session, values: Values, { stake }: Plan): Promise<boolean> {
+  const { stdout, stderr } = session.io
+  const question = `it has NO expiry: if the relay ever vanishes or refuses, all ${stake} satoshi are lost for ever. Go on?`
+  if (stdout.isTTY && stderr.isTTY) return isAgreed(session, question)
+  if (values['no-expiry']) return Promise.resolve(true)
+  throw usageError(
+    '--profile 0 never comes back by itself: where nobody can be asked, it takes --no-expiry beside it',
+  )
 }
 
 function concluded(session: Session, view: View | undefined, wasDry: boolean): number {

@@ -1,5 +1,6 @@
 import { formatAddress } from '../../../market/address.ts'
 import { identityLimits } from '../../../market/identity-file.ts'
+import { isIdentityUrl } from '../../people/identity-url.ts'
 import type { Added, Friend } from '../../people/friends.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 import { readInput, readNamed } from '../input.ts'
@@ -7,9 +8,12 @@ import { oneLine } from '../show.ts'
 
 export const friendCommand = command({
   name: 'friend',
-  usage: 'add FILE.relayid|- [--as NAME] | rename FRIEND NAME | list | remove FRIEND',
+  usage: 'add FILE.relayid|URL|- [--as NAME] | rename FRIEND NAME | list | remove FRIEND',
   summary: 'whom you read and write to',
-  help: ['--as NAME  your own name for the friend, a new one where there was another; their label otherwise'],
+  help: [
+    'URL        what their `relay id --url` prints, or https://RELAY/.well-known/relay-identity/KEY for the newest file there',
+    '--as NAME  your own name for the friend, a new one where there was another; their label otherwise',
+  ],
   options: { as: { type: 'string' } },
   positionals: [1, 3],
   async run(session, { as: alias }, [action, argument, name]) {
@@ -29,8 +33,9 @@ export const friendCommand = command({
       return exitCodes.ok
     }
     if (action === 'add' && argument !== undefined) {
-      const text =
-        argument === '-'
+      const text = isIdentityUrl(argument)
+        ? argument
+        : argument === '-'
           ? await readInput(session.io.stdin, identityLimits.fileBytes)
           : await readNamed(argument, identityLimits.fileBytes)
       const added = await client.addFriend(text, { alias })

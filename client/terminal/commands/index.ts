@@ -3,9 +3,12 @@ import type { Command } from '../command.ts'
 import { accountCommand } from './account.ts'
 import { agentCommand } from './agent.ts'
 import { auditCommand } from './audit.ts'
+import { channelCommand } from './channel.ts'
 import { contractCommand } from './contract.ts'
 import { deleteCommand } from './delete.ts'
 import { depositCommand } from './deposit.ts'
+import { feedCommand } from './feed.ts'
+import { followCommand, unfollowCommand } from './follow.ts'
 import { friendCommand } from './friend.ts'
 import { idCommand } from './id.ts'
 import { inboxCommand } from './inbox.ts'
@@ -13,6 +16,7 @@ import { initCommand } from './init.ts'
 import { listenCommand } from './listen.ts'
 import { outboxCommand } from './outbox.ts'
 import { pingCommand } from './ping.ts'
+import { postCommand } from './post.ts'
 import { pullCommand } from './pull.ts'
 import { quoteCommand } from './quote.ts'
 import { relaysCommand } from './relays.ts'
@@ -31,6 +35,11 @@ export const commands: readonly Command[] = [
   inboxCommand,
   outboxCommand,
   deleteCommand,
+  postCommand,
+  followCommand,
+  unfollowCommand,
+  feedCommand,
+  channelCommand,
   quoteCommand,
   accountCommand,
   auditCommand,

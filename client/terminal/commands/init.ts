@@ -21,7 +21,7 @@ export const initCommand = command({
   positionals: [0, 0],
   async run(session, { label, relay = [], wallet }) {
     if (label === undefined) throw usageError('--label NAME is missing')
-    if (wallet !== undefined) await connectWallet(session.directory, wallet)
+    if (wallet !== undefined) await connectWallet(session.directory, wallet, session.options)
     const client = await Client.init(session.directory, { ...session.options, label, relays: relay })
     const relays = (await client.relays()).map(formatAddress)
     const home = session.directory

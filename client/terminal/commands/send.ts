@@ -8,11 +8,12 @@ import { readInput } from '../input.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
 
-const inputBytes = 512 * 1024
+export const inputBytes = 512 * 1024
 
 export const sendCommand = command({
   name: 'send',
-  usage: 'FRIEND --text TEXT | --file FILE | -  [--ttl 7d] [--tag T] [--max-pulls N] [--max-cost SATOSHI]',
+  usage:
+    'FRIEND --text TEXT | --file FILE | -  [--ttl 7d] [--tag T] [--max-pulls N] [--max-cost SATOSHI] [--max-spend SATOSHI]',
   summary: 'send a message or a file',
   help: [
     '--text TEXT         a message; `-` instead reads it from stdin',
@@ -22,6 +23,8 @@ export const sendCommand = command({
     '--max-pulls N       how often each relay gives it away; 4 unless said',
     '--max-cost SATOSHI  the most that all relays together may reserve for it, also when it goes up later: what a',
     '                    relay quotes now is its part, and relays that do not answer share what is left',
+    '--max-spend SATOSHI the most that is ever signed over in a contract so that it goes up, now or later; what the',
+    '                    contract allows holds besides (relay contract pay CONTRACT --max-spend)',
   ],
   options: {
     text: { type: 'string' },
@@ -39,6 +42,7 @@ export const sendCommand = command({
     let quoted: Quoted | undefined
     const options = {
       signal: session.signal,
+      maxSpend: session.maxSpend,
       maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
       onQuote: (quotes: Quoted) => {
         quoted = quotes
@@ -61,7 +65,7 @@ export const sendCommand = command({
 })
 
 /** Before anything is sent: what it may cost where it is not free, and which relay's word cannot be taken. */
-function showQuote(session: Session, quoted: Quoted): void {
+export function showQuote(session: Session, quoted: Quoted): void {
   for (const quote of quoted.relays) {
     // What else may fail is said by the upload.
     if ('error' in quote && codeOf(quote.error) === 'ERR_UNTRUSTED')
@@ -71,7 +75,7 @@ function showQuote(session: Session, quoted: Quoted): void {
     session.say(`costs at most ${quoted.satoshis} satoshi (${quotesText(quoted)})`)
 }
 
-function stopped(session: Session): (error: unknown) => never {
+export function stopped(session: Session): (error: unknown) => never {
   return (error) => {
     if (isUnpaid(error)) session.say('what was sent of it stays; the same command goes on where it stopped')
     throw error
@@ -79,7 +83,7 @@ function stopped(session: Session): (error: unknown) => never {
 }
 
 /** Whatever else waits goes up with it, now that relays are known to answer or not. */
-async function finish(
+export async function finish(
   session: Session,
   sent: Delivery,
   { quoted, friend }: { quoted: Quoted | undefined; friend: string },

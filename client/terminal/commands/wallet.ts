@@ -1,8 +1,10 @@
 import type { Coins } from '../../coins.ts'
+import type { ContractCall } from '../../contracts.ts'
 import { connectWallet } from '../../open.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
+import { viewLines } from './contract-text.ts'
 import { coinOptions, coinsOf, isAgreed } from './money.ts'
 import { recoverCoins } from './wallet-recover.ts'
 import { amount, asOfText, balanceLines, satoshiWord, worth } from './wallet-text.ts'
@@ -54,13 +56,22 @@ export const walletCommand = command({
     const client = await session.client()
     const coins = client.wallet({ ...coinsOf(session, values), backup: kept, signal: session.signal })
     try {
-      return await todo.run({ session, coins, args, values })
+      const code = await todo.run({ session, coins, args, values })
+      if (action !== 'recover') return code
     } finally {
       session.endBar()
       await coins.close()
     }
+    return bringBack(session, { ...coinsOf(session, values), signal: session.signal })
   },
 })
+
+/** The contracts that recovered coins know of. */
+async function bringBack(session: Session, call: ContractCall): Promise<number> {
+  for (const view of await (await session.client()).contracts.recover(call))
+    session.print({ event: 'contract', ...view }, `a contract came back\n${viewLines(view)}`)
+  return exitCodes.ok
+}
 
 interface Values {
   readonly backup?: string | undefined
@@ -154,7 +165,7 @@ async function faucet({ session, coins, args }: Job): Promise<number> {
 }
 
 async function connect(session: Session, url: string): Promise<number> {
-  const wallet = await connectWallet(session.directory, url)
+  const wallet = await connectWallet(session.directory, url, session.options)
   session.print(
     { ...wallet, home: session.directory },
     `the wallet at ${wallet.url} signs, encrypts and pays for ${session.directory}\nits identity is ${wallet.identity}`,

@@ -134,6 +134,9 @@ export class PurseCheck {
         return
       case 'bought':
         addBought(to, entry)
+        return
+      case 'extended':
+        to.held += storageUnits(bytes, paidUntil - entry.until, entry)
     }
   }
 

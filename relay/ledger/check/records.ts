@@ -19,8 +19,9 @@ const facts = [
   'ingressGB',
 ] as const
 
-interface Story extends Pick<Entry, (typeof facts)[number]> {
+interface Story extends Omit<Pick<Entry, (typeof facts)[number]>, 'paidUntil'> {
   readonly receiver: Key
+  paidUntil: number
   pulls: number
 }
 
@@ -104,9 +105,11 @@ export class RecordsCheck {
       this.#say(entry, place, 'the record had not been written, or had ended before')
       return
     }
-    const other = facts.filter((name) => entry[name] !== story[name])
+    const before = entry.what === 'extended' ? { ...entry, paidUntil: entry.until } : entry
+    const other = facts.filter((name) => before[name] !== story[name])
     if (other.length > 0) this.#say(entry, place, `the record was written with another ${other.join(', ')}`)
     if (entry.what === 'pull') this.#pull(place, entry, story, pull)
+    if (entry.what === 'extended') this.#extend(place, entry, story)
     if (isEnding(entry.what)) this.#end(place, entry, story)
   }
 
@@ -115,6 +118,14 @@ export class RecordsCheck {
     const { recordId, purse, bytes, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB } = entry
     const terms = { purse, bytes, paidUntil, maxPulls, storageGBDay, egressGB, ingressGB }
     this.#open.set(entry.record, { recordId, ...terms, receiver: entry.note, pulls: 0 })
+  }
+
+  #extend(place: number, entry: Entry, story: Story): void {
+    story.paidUntil = entry.paidUntil
+    if (entry.note !== story.receiver) this.#say(entry, place, `it is for ${story.receiver}`)
+    if (!isContract(entry.purse)) this.#say(entry, place, 'only a contract may pay for longer')
+    if (entry.paidUntil <= entry.until || entry.until <= timeOf(place))
+      this.#say(entry, place, 'the record was paid for as long before, or no longer')
   }
 
   #pull(place: number, entry: Entry, story: Story, pull: Pull | undefined): void {
