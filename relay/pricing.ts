@@ -8,11 +8,14 @@ import { ceilSatoshi, freePrices, quoteUnits, type Wish } from '../market/price.
 import { mostSatoshi, type Prices } from '../market/units.ts'
 import { UsageError } from './operator/usage.ts'
 import type { Store } from './store/store.ts'
+import { timeOf } from './store/place.ts'
 import { decodeTariff, encodeTariff, type Tariff, tariffRow } from './store/tariff.ts'
 
 export const quoteLifeMs = 600_000
 /** A quote may be signed while a rise is being decided, so a rise waits a little longer than quotes live. */
 const noticeMs = quoteLifeMs + 60_000
+/** A clock that is set back by more than this was wrong before. */
+const setBackMs = 3_600_000
 /** Satoshi per GB; far above any market, and low enough for every sum to stay exact. */
 const highestPrice = 1_000_000_000_000
 
@@ -35,6 +38,8 @@ export interface Started {
 export class Pricing {
   readonly #store: Store
   #tariff: Tariff
+  /** Prices that were quoted hold on when the clock is set back a little, to before they did. */
+  #latest: number
   /** A change could not be written, or was and is not known to be: the store knows. */
   #isUnsure = false
   /** Settles when every change ordered so far has been decided on and written, or not. */
@@ -43,6 +48,7 @@ export class Pricing {
   private constructor(store: Store, tariff: Tariff) {
     this.#store = store
     this.#tariff = tariff
+    this.#latest = timeOf(store.head())
   }
 
   /**
@@ -67,13 +73,13 @@ export class Pricing {
   /** What a record that is written at `now` is charged by. */
   at(now: number): Prices {
     const { prices, next } = this.#current
-    return next !== null && now >= next.from ? next.prices : prices
+    return next !== null && this.#advance(now) >= next.from ? next.prices : prices
   }
 
   /** Prices that will hold later, if there are any. */
   next(now: number): Tariff['next'] {
     const { next } = this.#current
-    return next !== null && now < next.from ? next : null
+    return next !== null && this.#advance(now) < next.from ? next : null
   }
 
   /**
@@ -93,6 +99,11 @@ export class Pricing {
    */
   set(change: PriceChange): Promise<number> {
     return this.#decide({ change })
+  }
+
+  #advance(now: number): number {
+    this.#latest = this.#latest - now > setBackMs ? now : Math.max(this.#latest, now)
+    return this.#latest
   }
 
   get #current(): Tariff {
@@ -136,7 +147,7 @@ export class Pricing {
     const current = before.open && !started.open ? freePrices : this.at(now)
     const rises = priceNames.some((name) => prices[name] > current[name])
     if (!rises || atOnce) return { tariff: { prices, next: null, ...started }, from: now }
-    const from = now + noticeMs
+    const from = this.#advance(now) + noticeMs
     return { tariff: { prices: current, next: { prices, from }, ...started }, from }
   }
 }

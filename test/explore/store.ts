@@ -24,6 +24,8 @@ const selling = [
   ...['--grant-new', '1000000000', '--limit', 'newcomersPerAddressPerDay=1000000'],
 ]
 const stepsPerLife = 20_000
+/** However short the time. */
+const leastLives = 5
 
 /** Starts the relay; one time in four it is killed while it starts, or soon after, and started again. */
 async function restart(data: string, dice: Dice): Promise<RelayProcess> {
@@ -94,11 +96,11 @@ async function exploreLedgers(folder: string, seed: number, seconds: number): Pr
     await runLedger({ seed: seed + lives, steps: stepsPerLife, directory })
     rmSync(directory, { recursive: true, force: true })
     lives++
-  } while (Date.now() < end)
+  } while (lives < leastLives || Date.now() < end)
   return `${lives} ledgers of ${stepsPerLife} steps: every satoshi explained`
 }
 
-/** Two thirds of the time for relays, the rest for ledgers. @throws when the relay broke its word; the store stays there then */
+/** Two thirds of the time for relays, the rest, or what 100 000 steps take, for ledgers. @throws when the relay broke its word; the store stays there then */
 export async function exploreStore(
   seed: number,
   seconds: number,

@@ -1,4 +1,7 @@
-/** Whatever happens to a relay, its books are right to the satoshi: random lives, from fixtures/ledger-life/run.ts. */
+/**
+ * Whatever happens to a relay, its books are right to the satoshi: random lives, from fixtures/ledger-life/run.ts. `npm run
+ * explore -- store` lives longer ones, of other seeds.
+ */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,7 +10,7 @@ import { runLedger } from '../fixtures/ledger-life/run.ts'
 t.setTimeout(280_000)
 
 const lanes = 8
-const stepsOfLane = 12_500
+const stepsOfLane = 5000
 /** What a run must have met to say anything. */
 const met = [
   'write stored',
@@ -47,12 +50,12 @@ const met = [
   'restart',
 ]
 
-t.test('100 000 random steps leave no difference', async (t) => {
+t.test('40 000 random steps leave no difference', async (t) => {
   const folder = t.testdir()
   const runs = Array.from({ length: lanes }, async (_, lane) => {
     const directory = join(folder, String(lane))
     mkdirSync(directory)
-    return runLedger({ seed: 1 + lane, steps: stepsOfLane, directory })
+    return runLedger({ seed: 41 + lane, steps: stepsOfLane, directory })
   })
   const counts: Record<string, number> = {}
   for (const run of await Promise.all(runs))

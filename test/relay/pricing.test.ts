@@ -130,3 +130,18 @@ t.test('two changes at once are both heeded', async (t) => {
 
   t.same(pricing.next(now.ms)?.prices, { storageGBDay: 3, egressGB: 1, ingressGB: 2 })
 })
+
+t.test('a clock that is set back a little does not bring former prices back', async (t) => {
+  const store = await openStore(t, { directory: t.testdir(), now: () => start })
+  const pricing = await Pricing.open(store, {
+    open: false,
+    configured: { storageGBDay: 9, egressGB: 1, ingressGB: 1 },
+  })
+  const from = await pricing.set({ storageGBDay: 1, egressGB: 5 })
+  t.equal(pricing.at(from - 1).storageGBDay, 9, 'a change with a rise in it has notice')
+  const quoted = pricing.at(from)
+  t.equal(quoted.storageGBDay, 1)
+  t.same(pricing.at(from - 180_000), quoted)
+  t.equal(pricing.next(from - 180_000), null)
+  t.equal(pricing.at(from - 7_200_000).storageGBDay, 9, 'by hours: it was wrong before')
+})
