@@ -622,7 +622,7 @@ t.test('a relay that reserves more than it quoted is shown up, and both its word
 t.test('a file stops where credit ends, and the same command goes on after a grant', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const { alice, bob } = await two(t, [relay])
+  const { alice, bob } = await two(t, [relay], [relay])
   const { path, content } = source(t, 2_000_000)
   const { satoshis } = await alice.client.quote({ file: path })
   await relay.grant(alice, Math.floor(Number(satoshis) / 2))
