@@ -16,6 +16,7 @@ import { paymentParts } from './payments.ts'
 import { printProfiles } from './profile.ts'
 import { readParts } from './reads.ts'
 import { measureSpeed, type Speed } from './speed.ts'
+import { syncParts } from './sync.ts'
 import { usageParts } from './usage.ts'
 import { walletParts } from './wallets.ts'
 import { writeParts } from './writes.ts'
@@ -36,6 +37,7 @@ const parts: readonly Part[] = [
   ...paymentParts,
   ...contractParts,
   ...flowParts,
+  ...syncParts,
 ]
 /** No part begins after this; --full fills a store three times as large. */
 const budgetSeconds = { default: 250, full: 500 }

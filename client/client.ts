@@ -1,7 +1,6 @@
 /** One identity at work: what it says to friends, what it hears from them, on everybody's relays. */
 import type { LedgerEntry } from '../contracts/account.ts'
 import type { RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
 import type { IdentityFile } from '../market/identity-file.ts'
 import type { Payload } from '../market/payload.ts'
 import type { RecordId } from '../market/record.ts'
@@ -17,10 +16,11 @@ import { deliverFile, payloadOf, quote, send } from './delivery.ts'
 import { Feeds } from './feeds.ts'
 import type { FileOptions } from './files/plan.ts'
 import { finish, type Finished, type FinishOptions, flushAll, type FlushOptions } from './finish.ts'
+import { Folders } from './folders.ts'
 import { hear, type HearOptions } from './hear.ts'
-import { Home } from './home/home.ts'
 import { arrivals, type Message, openArrival } from './home/inbox.ts'
 import { type Incoming, incoming } from './home/incoming.ts'
+import { Mail } from './letters.ts'
 import { deleteRecord, type Flushed } from './mail/flush.ts'
 import { joinRelay, leaveRelay } from './mail/joining.ts'
 import { overview, type Sent } from './mail/overview.ts'
@@ -31,18 +31,11 @@ import type { Cancelled, Deposit } from './money/deposit.ts'
 import type { Quoted } from './money/quotes.ts'
 import type { Withdrawn } from './money/withdraw.ts'
 import type { CoinOptions } from './money/wallet.ts'
-import { contextOf, type InitOptions, initHome, type OpenOptions } from './open.ts'
-import {
-  type Added,
-  addFriend,
-  everyRelay,
-  type Friend,
-  findFriend,
-  friends,
-  removeFriend,
-  renameFriend,
-} from './people/friends.ts'
+import { type InitOptions, initHome, openHome, type OpenOptions } from './open.ts'
+import type { Added, Friend } from './people/friends.ts'
+import * as people from './people/friends.ts'
 import { ownRelays, relaysNamed } from './people/relays.ts'
+import { Redundancy } from './redundancy.ts'
 import type { CallOptions } from './wire/connection.ts'
 import { ping, type Ping } from './wire/ping.ts'
 
@@ -62,15 +55,7 @@ export class Client {
 
   /** @throws ERR_NOT_FOUND without identity, ERR_FORBIDDEN for a wrong passphrase, ERR_CONFLICT for another wallet's home */
   static async open(directory: string, options: OpenOptions = {}): Promise<Client> {
-    const file = await Home.at(directory).me()
-    const home = await Home.open(directory)
-    const client = new Client(await contextOf(home, options))
-    if (file.msg.from !== client.identity)
-      throw new MarketError(
-        'ERR_CONFLICT',
-        `the identity in ${directory} is of another key than the wallet's`,
-      )
-    return client
+    return new Client(await openHome(directory, options))
   }
 
   me(): Promise<IdentityFile> {
@@ -97,27 +82,27 @@ export class Client {
   }
 
   friends(): Promise<Friend[]> {
-    return friends(this.#ctx)
+    return people.friends(this.#ctx)
   }
 
   /** By alias, label or key. @throws ERR_NOT_FOUND, ERR_CONFLICT when several are meant */
   friend(reference: string): Promise<Friend> {
-    return findFriend(this.#ctx, reference)
+    return people.findFriend(this.#ctx, reference)
   }
 
   /** Takes the text of an identity file, or its URL. @throws ERR_CONFLICT for a rollback or a fork */
   addFriend(text: string, options: { alias?: string | undefined } = {}): Promise<Added> {
-    return addFriend(this.#ctx, text, options)
+    return people.addFriend(this.#ctx, text, options)
   }
 
   /** Calls a friend by another name from now on. @throws ERR_NOT_FOUND, ERR_CONFLICT when another friend has it */
   async renameFriend(reference: string, alias: string): Promise<Friend> {
-    return renameFriend(this.#ctx, (await this.friend(reference)).key, alias)
+    return people.renameFriend(this.#ctx, (await this.friend(reference)).key, alias)
   }
 
   async removeFriend(reference: string): Promise<Friend> {
     const friend = await this.friend(reference)
-    await removeFriend(this.#ctx.home, friend.key)
+    await people.removeFriend(this.#ctx.home, friend.key)
     return friend
   }
 
@@ -177,6 +162,21 @@ export class Client {
     return new Feeds(this.#ctx)
   }
 
+  /** Letters with subjects, answers and files. */
+  get mail(): Mail {
+    return new Mail(this.#ctx)
+  }
+
+  /** Folders kept in step with friends, or among our own devices. */
+  get folders(): Folders {
+    return new Folders(this.#ctx)
+  }
+
+  /** The own relays together: how many get a record, whether they still have it, and how one takes another's place. */
+  get redundancy(): Redundancy {
+    return new Redundancy(this.#ctx)
+  }
+
   /** How our credit stands on the own relays or one, with the latest entries; what fails stands in a relay's place. */
   account(reference?: string, options: CallOptions & { entries?: number } = {}): Promise<AccountAt[]> {
     return accounts(this.#ctx, reference, options)
@@ -199,12 +199,12 @@ export class Client {
 
   /** Brings in what others than friends have for us, on our relays and our friends'. They are not told. */
   async pullStrangers(options: PullOptions = {}): Promise<Pulled> {
-    return pullStrangers(this.#ctx, await everyRelay(this.#ctx), options)
+    return pullStrangers(this.#ctx, await people.everyRelay(this.#ctx), options)
   }
 
   /** What others than friends have for us, without reading it. One relay's failure stops no other. */
   async strangers(options: CallOptions = {}): Promise<Strangers[]> {
-    return strangersOn(this.#ctx, await everyRelay(this.#ctx), options)
+    return strangersOn(this.#ctx, await people.everyRelay(this.#ctx), options)
   }
 
   /** Fetches the files that wait, acknowledges what was pulled, goes on with sendings and empties the queue. */

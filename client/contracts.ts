@@ -152,8 +152,8 @@ export class Contracts {
     return atSite(ctx, call, async (site) => {
       const done = await tend(site, {
         audit: (kept) => auditOf(ctx, kept, call),
-        offer: async (kept) =>
-          call.isEnding || kept.relay === null ? undefined : offerAt(ctx, parseAddress(kept.relay), call),
+        isEnding: call.isEnding,
+        offer: async ({ relay }) => (relay === null ? undefined : offerAt(ctx, parseAddress(relay), call)),
       })
       const passes = done.map(async ({ kept, before, error }) => ({
         ...(await viewOf(site, kept)),

@@ -7,19 +7,25 @@ import { fileLoad } from './files/chunks.ts'
 import { type FileOptions, plan } from './files/plan.ts'
 import { sendFile } from './files/uploads.ts'
 import { idsOf } from './home/outgoing.ts'
+import { postLetter } from './mail/letters.ts'
 import { outboxLimits, post, type Posted } from './mail/post.ts'
-import { reservedTags } from './mail/tags.ts'
+import { isFolderTag, reservedTags } from './mail/tags.ts'
 import { type CostOptions, agreeBound } from './money/bound.ts'
 import { contentBytes, type Load, loadOf } from './money/load.ts'
 import { askAll, type Cost, type Quoted } from './money/quotes.ts'
 import { reservedFor } from './money/reserved.ts'
-import { ownRelays, relaysNamed } from './people/relays.ts'
+import { chosenRelays } from './people/choice.ts'
+import { relaysNamed } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 
 export interface SendOptions extends CallOptions, CostOptions {
   readonly ttlSeconds?: number | undefined
   readonly tag?: string | undefined
   readonly maxPulls?: number | undefined
+  /** To how many of the own relays it goes; as many as the settings say unless it is said. What one does not take, another gets. */
+  readonly keep?: number | undefined
+  /** How many of them must have signed for it before it is delivered. */
+  readonly quorum?: number | undefined
 }
 
 /** Where it stands, and what the relays that have it set aside for it. */
@@ -33,12 +39,17 @@ export async function send(
   options: SendOptions,
 ): Promise<Delivery> {
   checkTag(options.tag)
-  const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, maxCost, maxSpend, onQuote, ...call } = options
-  const relays = await ownRelays(ctx)
+  const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, keep, quorum, ...others } = options
+  const { maxCost, maxSpend, onQuote, ...call } = others
+  const { relays, spares } = await chosenRelays(ctx, keep)
+  if (quorum !== undefined && (quorum < 1 || quorum > relays.length))
+    throw new MarketError('ERR_CONFLICT', `${quorum} relays cannot sign for what ${relays.length} get`)
   const load = loadOf([contentBytes(payload)], { ttlSeconds, maxPulls })
   const bound = await agreeBound(ctx, { relays, load }, { maxCost, maxSpend, onQuote, ...call })
-  const draft = { to, payload, maxPulls, ttlSeconds, relays, bound, ...(tag && { tag }) }
-  const posted = await post(ctx, draft, call)
+  // What was allowed is for those that were asked what it costs.
+  const places = { relays, spares: maxCost === undefined ? spares : [], quorum }
+  const draft = { to, payload, maxPulls, ttlSeconds, ...places, bound, ...(tag && { tag }) }
+  const posted = await (payload.type === 'text' ? postLetter : post)(ctx, draft, call)
   return { ...posted, reserved: await reservedFor(ctx.home, [posted.recordId]) }
 }
 
@@ -53,7 +64,7 @@ export async function deliverFile(
 }
 
 function checkTag(tag: string | undefined): void {
-  if (tag !== undefined && reservedTags.includes(tag))
+  if (tag !== undefined && (reservedTags.includes(tag) || isFolderTag(tag)))
     throw new MarketError('ERR_MALFORMED', `the tag ${tag} has a meaning of its own`)
 }
 

@@ -7,6 +7,7 @@ import { sealIdentity } from '../market/identity-file.ts'
 import { type Context, createContext, type Notice } from './context.ts'
 import { type Connected, Home } from './home/home.ts'
 import { checkWalletUrl, httpWallet, identityAt, walletName } from './money/brc100.ts'
+import { usualQuorum } from './people/choice.ts'
 import { checkLabel } from './people/names.ts'
 import { resolveAddress } from './people/relays.ts'
 import { Dialer, type DialerOptions } from './wire/dialer.ts'
@@ -17,7 +18,7 @@ export interface OpenOptions extends DialerOptions {
   readonly passphrase?: string | undefined
   /** Any BRC-100 wallet instead of the key file, or of the wallet that was connected. */
   readonly wallet?: WalletInterface | undefined
-  /** How many relays must sign for a record before it counts as delivered; 1 unless said. */
+  /** How many relays must sign for a record before it counts as delivered; what the home's settings say unless said. */
   readonly quorum?: number | undefined
   /**
    * The most satoshi that is ever signed over in any contract, by whatever writes, settles or closes: all that was signed there
@@ -40,7 +41,8 @@ export async function contextOf(home: Home, options: OpenOptions): Promise<Conte
 
 async function contextBy(dialer: Dialer, home: Home, options: OpenOptions): Promise<Context> {
   const { holder, wallet } = await holderOf(home, { ...options, dialer })
-  const { quorum = 1, maxSpend, onNotice = () => undefined } = options
+  const { maxSpend, onNotice = () => undefined } = options
+  const quorum = options.quorum ?? (await usualQuorum(home))
   return createContext({ dialer, home, holder, wallet, quorum, now: Date.now, notify: onNotice, maxSpend })
 }
 
@@ -100,4 +102,13 @@ export async function connectWallet(
   const home = await Home.open(directory)
   await home.saveConnected({ url, identity })
   return { url, identity }
+}
+
+/** @throws ERR_NOT_FOUND without identity, ERR_FORBIDDEN for a wrong passphrase, ERR_CONFLICT for another wallet's home */
+export async function openHome(directory: string, options: OpenOptions): Promise<Context> {
+  const file = await Home.at(directory).me()
+  const ctx = await contextOf(await Home.open(directory), options)
+  if (file.msg.from !== ctx.wallet.identity)
+    throw new MarketError('ERR_CONFLICT', `the identity in ${directory} is of another key than the wallet's`)
+  return ctx
 }

@@ -18,6 +18,10 @@ export const payloadLimits = {
   /** Keys of one channel, the one of now included. */
   epochs: 100,
   networkLength: 32,
+  /** Files named by one message. */
+  attachments: 32,
+  /** Pieces of the list of a folder: the record that names them fits where a chunk fits. */
+  indexPieces: 1600,
 } as const
 
 const text = z.string().refine((value) => value.isWellFormed(), { error: 'not well-formed Unicode' })
@@ -27,7 +31,10 @@ export const Text = z.object({
   type: z.literal('text'),
   text,
   subject: text.optional(),
+  /** The first message of the conversation it belongs to, by either of the two. */
   thread: RecordId.optional(),
+  /** `file` records of the same writer to the same reader. */
+  files: z.array(RecordId).max(payloadLimits.attachments).optional(),
 })
 export const Post = z.object({
   type: z.literal('post'),
@@ -86,6 +93,33 @@ export const WalletBackup = z.object({
   /** When it was made, by its maker's clock: of two, the later one counts. */
   taken: Milliseconds,
 })
+/** A run of bytes, and where it lies in a `chunk` record of the same owner to the same reader; not said to who has it. */
+export const Piece = z
+  .object({
+    sha256: Hash,
+    length: z.int().min(1),
+    at: RecordId.optional(),
+    offset: z.int().min(0).optional(),
+  })
+  .refine(({ at, offset }) => (at === undefined) === (offset === undefined), {
+    error: 'a piece has a record and a place in it, or neither',
+  })
+export type Piece = z.infer<typeof Piece>
+/** One version of a shared folder: the pieces together are its list (market/folder.ts), of so many bytes and this hash. */
+export const Folder = z.object({
+  type: z.literal('folder'),
+  name,
+  /** Which copy of the folder it describes: eight random bytes. */
+  device: z.string().regex(/^[0-9a-f]{16}$/),
+  /** Rises with each version of this copy. */
+  sequence: z.int().min(1),
+  /** The version of this copy before it. */
+  previous: RecordId.optional(),
+  size: z.int().min(0),
+  sha256: Hash,
+  pieces: z.array(Piece).max(payloadLimits.indexPieces),
+})
+export type Folder = z.infer<typeof Folder>
 /** A message a relay signed for a user, carried in the relay's own outbox. */
 export const EnvelopePayload = z.object({ type: z.literal('envelope'), msg: z.unknown() })
 
@@ -100,6 +134,7 @@ export const Payload = z.discriminatedUnion('type', [
   Channel,
   EnvelopePayload,
   WalletBackup,
+  Folder,
 ])
 export type Payload = z.infer<typeof Payload>
 export type FileHead = z.infer<typeof FileHead>

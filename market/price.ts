@@ -17,6 +17,9 @@ export const freePrices: Prices = { egressGB: 0, ingressGB: 0, storageGBDay: 0 }
 export const isFree = ({ storageGBDay, egressGB, ingressGB }: Prices): boolean =>
   storageGBDay === 0 && egressGB === 0 && ingressGB === 0
 
+export const samePrices = (a: Prices, b: Prices): boolean =>
+  a.storageGBDay === b.storageGBDay && a.egressGB === b.egressGB && a.ingressGB === b.ingressGB
+
 /** What one record of `bytes` content bytes is charged by: what its receipt says. */
 export interface Service {
   readonly bytes: number

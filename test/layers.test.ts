@@ -28,6 +28,8 @@ const clientFolders = [
   'mail',
   'feeds',
   'files',
+  'sync',
+  'relays',
   'terminal',
 ] as const
 /** The places in the two pure layers that may do I/O, because relay and client both need them. */

@@ -5,7 +5,7 @@ import type { Moment } from '../../contracts/escrow/machine.ts'
 import { isLiveServer, nextServer } from '../../contracts/escrow/server-machine.ts'
 import type { Server } from '../../contracts/escrow/server-state.ts'
 import type { Terms } from '../../contracts/escrow/terms.ts'
-import { termsFor } from '../../client/escrow/plan.ts'
+import { renewedTerms, termsFor } from '../../client/escrow/plan.ts'
 import { Policy } from '../../relay/escrow/policy-options.ts'
 import { offerOf } from '../../relay/escrow/policy.ts'
 
@@ -23,6 +23,9 @@ const [client, server] = [`02${'11'.repeat(32)}`, `03${'22'.repeat(32)}`]
 
 export const firstTerms = (budget: number): Terms =>
   termsFor({ client, server, budget, termSeconds }, offer, start)
+
+export const nextTerms = (old: Terms, now: number): Terms =>
+  renewedTerms(old, { offer, budget: old.budget, termSeconds, now })
 
 export function freshServer(
   terms: Terms,

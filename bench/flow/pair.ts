@@ -12,16 +12,15 @@ import { highest } from '../../contracts/escrow/server-payments.ts'
 import type { LiveServer, Server, ServerAction, ServerEvent } from '../../contracts/escrow/server-state.ts'
 import { serviceEnd, type Terms } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
-import { renewedTerms } from '../../client/escrow/renewal.ts'
 import {
   firstTerms,
   freshClient,
   freshServer,
   hour,
+  nextTerms,
   policy,
   standardPrices,
   start,
-  termSeconds,
 } from './beginnings.ts'
 import { Purse, type Stored, type Wish } from './purse.ts'
 
@@ -156,9 +155,7 @@ export class Pair {
 
   /** A rollover of any terms that are like those of now. @throws refusals of the relay */
   renew(paid: number): void {
-    const [created, { budget, prices, feeRate }] = [this.now, this.terms]
-    const times = { created, openBy: created + policy.openSeconds, expiry: created + termSeconds }
-    const terms = renewedTerms(this.terms, { ...times, budget, prices, feeRate })
+    const terms = nextTerms(this.terms, this.now)
     const { owed, reserved } = this.books
     this.tellServer({ on: 'rollover', terms, paid, owed, reserved, unproven: 0, at: this.at })
     if (this.#isHonest) this.client = nextClient(this.client, { on: 'renew', terms, paid, at: this.at }).state

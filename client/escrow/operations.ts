@@ -2,18 +2,26 @@
 import type { RelayAddress } from '../../market/address.ts'
 import { formatAddress } from '../../market/address.ts'
 import type { Hash } from '../../market/units.ts'
+import { aheadLimit, leastRollover } from '../../contracts/escrow/amounts.ts'
 import { isLive, nextClient } from '../../contracts/escrow/client-machine.ts'
 import { machineTimes } from '../../contracts/escrow/machine.ts'
 import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
 import { canExpire, contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
 import { ClientError, isRetryable, Refused } from '../errors.ts'
-import { keptContract, type KeptContract, keptContracts, newContract, termsOf } from '../home/contracts.ts'
+import {
+  keptContract,
+  type KeptContract,
+  keptContracts,
+  newContract,
+  prepaidOf,
+  termsOf,
+} from '../home/contracts.ts'
 import { checkAllowed } from './allowed.ts'
 import { follow, tell, withContract } from './engine.ts'
 import { rolloverDue, save } from './funding.ts'
-import { type Plan, planOf, termsFor, type Wish } from './plan.ts'
-import { beginRenewal, renewedTerms } from './renewal.ts'
+import { type Plan, planOf, renewedTerms, termsFor, type Wish } from './plan.ts'
+import { beginRenewal } from './renewal.ts'
 import { contractAt, momentAt, secondsNow, type Site } from './site.ts'
 import { stakeDue } from '../../contracts/escrow/transactions.ts'
 
@@ -47,7 +55,8 @@ export async function open(site: Site, opening: Opening): Promise<KeptContract |
         `${relay.url} is on ${terms.network}, and these coins are on ${chain.network}`,
       )
     const stake = stakeDue(contract, 'client', 1)
-    if (!(await agree(planOf(contract, { stake, feeRate: await chain.feeRate() })))) return undefined
+    if (!(await agree(planOf(contract, { stake, feeRate: await chain.feeRate(), isReady: offer.isReady }))))
+      return undefined
     const { height, hash } = await chain.tip()
     const fresh = {
       ...newContract(terms, { relay: formatAddress(relay), state: { state: 'idle' } }),
@@ -108,7 +117,7 @@ export const close = (
     const { state } = nextClient(kept.state, { on: 'audited', audited, ...nothing, at })
     const known = await save(site, { ...kept, state })
     if ('audited' in state) checkAllowed(site, known, Math.min(state.audited + keep, state.terms.budget))
-    const closing = await tell(site, known, { on: 'close', keep, at })
+    const closing = await tell(site, known, { on: 'close', keep, prepaid: prepaidOf(known), at })
     return follow(site, closing)
   })
 
@@ -167,10 +176,9 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
     const { audited } = renewing
     const told = nextClient(kept.state, { on: 'audited', audited, reserved: 0, unproven: 0, cost: 0, at })
     const old = await save(site, { ...kept, state: told.state })
-    // What was signed as settled the relay may have in any case.
-    const paid = Math.max(audited, kept.state.settled)
-    checkAllowed(site, kept, paid)
     const pending = await pendingOf(site, id)
+    const paid = await rolledBy(site, kept, renewing)
+    checkAllowed(site, kept, paid)
     const terms = pending === undefined ? nextTerms(site, termsOf(kept), renewing, paid) : termsOf(pending)
     const [was, next] = [await contractAt(site, termsOf(kept)), await contractAt(site, terms)]
     const stake = rolloverDue(was, next, pending?.renews?.paid ?? paid)
@@ -180,8 +188,23 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
       return undefined
     const amount = pending?.renews?.paid ?? paid
     const begun = await beginRenewal(site, old, { terms, paid: amount, pending })
-    return goOver(site, await tell(site, old, { on: 'renew', terms, paid: amount, at }), begun.id)
+    const event = { on: 'renew', terms, paid: amount, prepaid: prepaidOf(old), at } as const
+    return goOver(site, await tell(site, old, event), begun.id)
   })
+
+/**
+ * What is audited, and so much ahead as the relay wants of what goes over with live records. What was signed as settled it may
+ * have in any case.
+ */
+async function rolledBy(site: Site, kept: KeptContract, { offer, audited }: Renewing): Promise<number> {
+  const terms = termsOf(kept)
+  const { reserved } = await site.peer(kept).ask({ type: 'ContractState', contract: kept.id })
+  const creditLimit = Math.min(terms.creditLimit, offer.creditLimit)
+  const least = leastRollover({ creditLimit }, offer.credit, { owed: audited, reserved })
+  const settled = 'settled' in kept.state ? kept.state.settled : 0
+  const ahead = Math.max(0, aheadLimit(terms) - prepaidOf(kept))
+  return Math.min(terms.budget, Math.max(audited, settled, Math.min(least, audited + ahead)))
+}
 
 /** The old one, then the next, as the chain has them now. */
 async function goOver(site: Site, old: KeptContract, id: Hash): Promise<KeptContract | undefined> {
@@ -199,16 +222,14 @@ async function pendingOf({ ctx }: Site, id: Hash): Promise<KeptContract | undefi
 }
 
 function nextTerms(site: Site, old: Terms, { offer, topUp, termSeconds }: Renewing, paid: number): Terms {
-  const created = secondsNow(site)
-  const lasts = termSeconds ?? (topUp === undefined ? old.expiry - old.created : old.expiry - created)
+  const now = secondsNow(site)
+  const lasts = topUp === undefined ? old.expiry - old.created : old.expiry - now
   const budget = topUp === undefined ? old.budget : old.budget - paid + topUp
-  const { prices, feeRate, openSeconds } = offer
-  return renewedTerms(old, {
-    created,
-    openBy: created + openSeconds,
-    expiry: created + lasts,
-    budget,
-    prices,
-    feeRate,
-  })
+  const terms = renewedTerms(old, { offer, budget, termSeconds: termSeconds ?? lasts, now })
+  const missing = terms.depositServer - old.depositServer - paid
+  if (missing <= 0) return terms
+  throw new ClientError(
+    'ERR_UNSUPPORTED',
+    `this relay puts in ${terms.depositServer} satoshi now, ${missing} more than come over: close this contract and open a new one`,
+  )
 }

@@ -8,7 +8,7 @@ import { formatAddress } from '../../market/address.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { isUnpaid, type Refused } from '../errors.ts'
-import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
+import { keptContract, type KeptContract, keptContracts, prepaidOf, termsOf } from '../home/contracts.ts'
 import { type AuditedAt, auditRelays } from '../money/audit.ts'
 import type { Connection } from '../wire/connection.ts'
 import { allowedIn, checkAllowed } from './allowed.ts'
@@ -29,6 +29,8 @@ export interface Audited {
   readonly unproven: number
   readonly owed: number
   readonly verdict: 'explained' | 'unproven' | 'forged'
+  /** Of what the rollover paid, what the contract before has not come to; as known before unless said. */
+  readonly prepaid?: number
   /** When; now unless said. */
   readonly at?: number
 }
@@ -47,10 +49,12 @@ export interface Amounts extends Audited {
 export async function payAudited(
   site: Pick<Site, 'ctx' | 'holder' | 'peer'>,
   kept: KeptContract,
-  { audited, unproven, owed, verdict, reserved, cost = 0, at = site.ctx.now() }: Amounts,
+  amounts: Amounts,
   { isWanted = false }: { isWanted?: boolean } = {},
 ): Promise<KeptContract> {
-  const heard = { at, owed, reserved, unproven, verdict }
+  const { audited, unproven, owed, verdict, reserved, cost = 0 } = amounts
+  const { prepaid = prepaidOf(kept), at = site.ctx.now() } = amounts
+  const heard = { at, owed, reserved, unproven, verdict, prepaid }
   const known = { ...kept, heard }
   const { state } = known
   if (!('paid' in state)) return save(site, known)
@@ -61,7 +65,7 @@ export async function payAudited(
   const ahead = Math.min(room, reserved + unproven + cost)
   const event = { on: 'audited', audited: sure, reserved: 0, unproven: 0, cost: ahead, isWanted } as const
   const moment = { now: secondsNow(site), medianTime: 0 }
-  const { state: next, actions } = nextClient(state, { ...event, at: moment })
+  const { state: next, actions } = nextClient(state, { ...event, prepaid, at: moment })
   let saved = await save(site, { ...known, state: next })
   for (const action of actions) if (action.do === 'pay') saved = (await pay(site, saved, action)).kept
   return saved
@@ -178,6 +182,7 @@ export async function auditedIn(
     audited: audited + Math.max(0, before.audited - renews.paid),
     unproven: own.unproven + before.unproven,
     owed: owed + Math.max(0, before.owed - renews.paid),
+    prepaid: Math.max(0, renews.paid - before.audited),
     verdict: worst.find((one) => one === verdict || one === before.verdict) ?? verdict,
   }
 }

@@ -35,21 +35,46 @@ export interface Wish {
 export function termsFor(wish: Wish, offer: ContractsOffer, now: number): Terms {
   const { client, server, budget, termSeconds, isBare = false } = wish
   checkWish(wish, offer)
-  const creditLimit = Math.min(wishes.creditLimit, offer.creditLimit, budget)
-  const depositClient = Math.max(creditLimit, 2 * offer.depositServer)
-  checkFair(offer, { budget, depositClient })
   return parseTerms({
     v: 1,
     ...(isBare && { profile: 0 }),
-    ...{ network: offer.network, nonce: toHex(randomBytes(32)), client, server, budget, creditLimit },
-    ...{ created: now, openBy: now + offer.openSeconds, expiry: now + termSeconds },
-    ...{ closeMargin: offer.closeMargin, depositServer: offer.depositServer },
-    depositClient,
-    ...{ feeRate: offer.feeRate, closeFee: offer.closeFee, prices: offer.prices, period: wishes.period },
+    ...{ network: offer.network, nonce: toHex(randomBytes(32)), client, server, budget },
+    ...{ created: now, openBy: now + offer.openSeconds, expiry: now + termSeconds, period: wishes.period },
+    ...numbersOf(offer, { budget, mostCredit: wishes.creditLimit }),
   })
 }
 
-function checkWish({ budget, termSeconds, isBare = false }: Wish, offer: ContractsOffer): void {
+/** The terms of the next contract: other times and budget, and what the relay asks now. @throws as `termsFor` */
+export function renewedTerms(
+  old: Terms,
+  {
+    offer,
+    budget,
+    termSeconds,
+    now,
+  }: Pick<Wish, 'budget' | 'termSeconds'> & { offer: ContractsOffer; now: number },
+): Terms {
+  checkWish({ budget, termSeconds, isBare: !canExpire(old) }, offer)
+  return parseTerms({
+    ...old,
+    ...{ nonce: toHex(randomBytes(32)), budget },
+    ...{ created: now, openBy: now + offer.openSeconds, expiry: now + termSeconds },
+    ...numbersOf(offer, { budget, mostCredit: old.creditLimit }),
+  })
+}
+
+function numbersOf(offer: ContractsOffer, { budget, mostCredit }: { budget: number; mostCredit: number }) {
+  const { prices, feeRate, closeFee, closeMargin, depositServer } = offer
+  const creditLimit = Math.min(mostCredit, offer.creditLimit, budget)
+  const depositClient = Math.max(creditLimit, 2 * depositServer)
+  checkFair(offer, { budget, depositClient })
+  return { prices, feeRate, closeFee, closeMargin, depositServer, creditLimit, depositClient }
+}
+
+function checkWish(
+  { budget, termSeconds, isBare = false }: Pick<Wish, 'budget' | 'termSeconds' | 'isBare'>,
+  offer: ContractsOffer,
+): void {
   const { isOpen, profiles, budget: most, leastSeconds, mostSeconds } = offer
   if (!isOpen) throw new ClientError('ERR_UNSUPPORTED', 'this relay opens no contracts now')
   if (!profiles.includes(isBare ? 0 : 1))
@@ -87,15 +112,22 @@ function checkFair(
     )
 }
 
-/** Whether a next contract costs no more for the same: else its user is asked. */
-export const isNoDearer = (offer: Pick<ContractsOffer, 'prices' | 'feeRate'>, old: Terms): boolean =>
-  offer.feeRate <= old.feeRate &&
-  offer.prices.storageGBDay <= old.prices.storageGBDay &&
-  offer.prices.egressGB <= old.prices.egressGB &&
-  offer.prices.ingressGB <= old.prices.ingressGB
+/** What a next contract costs more than the one agreed on, in words: its user is asked then; undefined: nothing. */
+export function dearerIn(offer: ContractsOffer, old: Terms): string | undefined {
+  const costs = ({ prices, feeRate, closeFee, closeMargin, depositServer }: ContractsOffer | Terms) => ({
+    ...prices,
+    ...{ feeRate, closeFee, closeMargin, depositServer },
+  })
+  const agreed: Record<string, number> = costs(old)
+  const dearer = Object.entries(costs(offer)).filter(([name, amount]) => amount > agreed[name]!) // the same names
+  if (dearer.length === 0) return undefined
+  return dearer.map(([name, amount]) => `${name} ${amount} instead of ${agreed[name]}`).join(', ')
+}
 
 /** All in satoshi and unix seconds. */
 export interface Plan {
+  /** False: no stake of the relay lies ready, and the opening waits for one, or is refused. */
+  readonly isReady: boolean
   readonly network: Network
   readonly contract: Hash
   readonly prices: Prices
@@ -127,9 +159,14 @@ const stakeBytes = 4 + 1 + 1 + 4 + inputBytes + 8 * p2pkhOutputBytes
 /** @param before of a renewal, and what it pays to the relay for the time until now */
 export function planOf(
   contract: Contract,
-  given: { stake: number; feeRate: number; before?: { contract: Contract; paid: number } },
+  given: {
+    stake: number
+    feeRate: number
+    before?: { contract: Contract; paid: number }
+    isReady?: boolean | undefined
+  },
 ): Plan {
-  const { stake, feeRate, before } = given
+  const { stake, feeRate, before, isReady = true } = given
   const { id, terms } = contract
   const {
     network,
@@ -145,6 +182,7 @@ export function planOf(
   const fundingFee =
     carried === null ? feeShare(contract, 'client', 1) : stake + carried - contract.joint.satoshis
   return {
+    isReady,
     ...{
       network,
       contract: id,

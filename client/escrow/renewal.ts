@@ -1,10 +1,9 @@
 /** One contract goes over into the next: with more money, more time, or both. The old one lives until the new one is deep. */
-import { randomBytes } from 'node:crypto'
 import { checkSeen } from '../../contracts/escrow/checks.ts'
 import { nextClient } from '../../contracts/escrow/client-machine.ts'
 import { rolloverDraft } from '../../contracts/escrow/rollover.ts'
 import { jointUnlocking, signJoint, signStakes } from '../../contracts/escrow/signatures.ts'
-import { parseTerms, type Terms } from '../../contracts/escrow/terms.ts'
+import type { Terms } from '../../contracts/escrow/terms.ts'
 import { withUnlocking } from '../../contracts/escrow/transactions.ts'
 import { readFunding } from '../../contracts/escrow/messages.ts'
 import { serializeTransaction } from '../../contracts/transaction/transaction.ts'
@@ -19,16 +18,6 @@ export interface RenewalPlan {
   readonly terms: Terms
   /** To the relay for the time until now. */
   readonly paid: number
-}
-
-/** The terms of the next contract: those of the old one with other times, prices and budget. @throws refusals */
-export const renewedTerms = (
-  old: Terms,
-  changes: Pick<Terms, 'created' | 'openBy' | 'expiry' | 'budget' | 'prices' | 'feeRate'>,
-): Terms => {
-  const nonce = toHex(randomBytes(32))
-  const creditLimit = Math.min(old.creditLimit, changes.budget)
-  return parseTerms({ ...old, ...changes, nonce, creditLimit })
 }
 
 /** The next contract, with its stake: on disk, before the old one is told of it. Goes on with one that was begun. */
@@ -47,7 +36,8 @@ async function firstOf(site: Site, old: KeptContract, { terms, paid }: RenewalPl
   const { state } = nextClient({ state: 'idle' }, { on: 'open', terms, at: await momentAt(site) })
   const maxSpend = old.maxSpend === null ? null : Math.max(0, old.maxSpend - paid)
   const { height, hash } = await (await site.chain()).tip()
-  const about = { renews: { id: old.id, paid }, from: { height, hash }, maxSpend }
+  const prepaid = Math.max(0, paid - ('audited' in old.state ? old.state.audited : 0))
+  const about = { renews: { id: old.id, paid, prepaid }, from: { height, hash }, maxSpend }
   return save(site, { ...newContract(terms, { relay: old.relay, state }), ...about })
 }
 

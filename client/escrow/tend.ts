@@ -1,19 +1,26 @@
 /** One pass over all contracts, as an agent makes it: paid by what was audited, ended as agreed, renewed, refunded. */
-import { creditLimit, defaultPolicy, isPaymentDue, paymentTimes } from '../../contracts/escrow/amounts.ts'
+import {
+  type CreditPolicy,
+  creditLimit,
+  defaultPolicy,
+  isPaymentDue,
+  paymentTimes,
+} from '../../contracts/escrow/amounts.ts'
 import { isLive } from '../../contracts/escrow/client-machine.ts'
 import { isDeep } from '../../contracts/escrow/machine.ts'
 import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
 import { readHalfSigned } from '../../contracts/escrow/signatures.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { parseAddress } from '../../market/address.ts'
+import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
-import { ClientError } from '../errors.ts'
+import { ClientError, messageOf } from '../errors.ts'
 import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
 import { checkAllowed } from './allowed.ts'
 import { hearEnd, jointOf } from './ending.ts'
 import { follow, tell, withContract } from './engine.ts'
 import { renew } from './operations.ts'
-import { isNoDearer } from './plan.ts'
+import { dearerIn } from './plan.ts'
 import { type Audited, isActive, payAudited } from './paying.ts'
 import type { AnswerTo } from './peer.ts'
 import { contractAt, momentAt, type Site, secondsNow } from './site.ts'
@@ -27,8 +34,10 @@ export const tendTimes = {
 export interface Tending {
   /** What an audit of its relay makes of a contract; undefined where the relay says nothing of it. */
   audit(kept: KeptContract): Promise<Audited | undefined>
-  /** What its relay offers now; undefined to renew nothing there. */
+  /** What its relay offers now; undefined where that is not known. */
   offer(kept: KeptContract): Promise<ContractsOffer | undefined>
+  /** Lets contracts end. */
+  readonly isEnding?: boolean | undefined
 }
 
 export interface Tended {
@@ -77,7 +86,9 @@ async function tendOne(
   const isAsked = messages.some(
     ({ type }) => type === 'ContractRequestPayment' || type === 'ContractPaymentDue',
   )
-  const audited = isAsked || isDue(site, kept, told) ? await tending.audit(kept) : undefined
+  // One that opens no contracts any more has lent what relays lend.
+  const { credit = defaultPolicy } = (await tending.offer(kept).catch(() => undefined)) ?? {}
+  const audited = isAsked || isDue(site, kept, { told, credit }) ? await tending.audit(kept) : undefined
   const now = await withContract(site, id, async (given) => {
     let next = given
     for (const message of messages) next = await hear(site, next, { message, audited })
@@ -99,13 +110,31 @@ async function hear(
   }
   if (message.type !== 'ContractRequestPayment' || !isLive(kept.state)) return kept
   const { paid } = message
+  const sig = await endIn(site, kept, message)
+  if (sig === undefined) return kept
   if (paid <= sureOf(kept, audited)) checkAllowed(site, kept, paid)
-  const contract = await contractAt(site, termsOf(kept))
-  const half = { side: 'server', bytes: fromHex(message.tx) } as const
-  const sig = toHex(readHalfSigned(contract, jointOf(kept), { kind: 'settled', paid }, half))
   const at = await momentAt(site)
   const event = { on: 'request-payment', paid, sig, audited: sureOf(kept, audited), at } as const
   return follow(site, await tell(site, kept, event))
+}
+
+/** The relay's signature under the end that it asks for. One that does not fit is told, and hinders nothing else. */
+async function endIn(
+  site: Site,
+  kept: KeptContract,
+  { paid, tx }: Extract<Unasked, { type: 'ContractRequestPayment' }>,
+): Promise<string | undefined> {
+  const contract = await contractAt(site, termsOf(kept))
+  const half = { side: 'server', bytes: fromHex(tx) } as const
+  try {
+    return toHex(readHalfSigned(contract, jointOf(kept), { kind: 'settled', paid }, half))
+  } catch (cause) {
+    if (!(cause instanceof MarketError)) throw cause
+    const sentence = `it asks for an end of the contract ${kept.id} that is none: ${messageOf(cause)}`
+    const error = new ClientError('ERR_UNTRUSTED', sentence, cause)
+    site.ctx.notify({ type: 'relay-failed', relay: relayOf(kept), error })
+    return undefined
+  }
 }
 
 const relayOf = ({ relay, ...kept }: KeptContract): string =>
@@ -120,12 +149,16 @@ function sureOf({ state }: KeptContract, audited: Audited | undefined): number {
 type Told = AnswerTo<'ContractState'>
 
 /** Whether it is time for an audit and what follows from it; also where the relay lost what was signed. */
-function isDue(site: Site, { state, heard, ...kept }: KeptContract, { owed, ...told }: Told): boolean {
+function isDue(
+  site: Site,
+  { state, heard, ...kept }: KeptContract,
+  { told: { owed, ...told }, credit: policy }: { told: Told; credit: CreditPolicy },
+): boolean {
   if (state.state === 'disputed') return true
   if (state.state !== 'active') return false
   const { paid, settled } = state
   const seconds = heard === null ? Number.POSITIVE_INFINITY : (site.ctx.now() - heard.at) / 1000
-  const credit = creditLimit(termsOf({ state }), defaultPolicy, settled)
+  const credit = creditLimit(termsOf({ state }), policy, settled)
   const isLate = owed > settled && seconds >= paymentTimes.mostSeconds
   return isLost({ state, ...kept }, told) || isLate || isPaymentDue(owed, paid, credit, seconds)
 }
@@ -152,12 +185,14 @@ function isRenewalDue(site: Site, kept: KeptContract): boolean {
 
 /** Only where the next contract has something to spend. */
 async function goOn(site: Site, kept: KeptContract, tending: Tending): Promise<void> {
-  const offer = await tending.offer(kept)
+  const offer = tending.isEnding ? undefined : await tending.offer(kept)
   if (offer === undefined || !offer.isOpen) return
-  if (!isNoDearer(offer, termsOf(kept)))
+  const dearer = dearerIn(offer, termsOf(kept))
+  if (dearer !== undefined)
     throw new ClientError(
       'ERR_COST',
-      'this relay is dearer now: renew the contract yourself, or close it before it ends',
+      `not renewed, for this relay asks for more than you agreed to, ${dearer}: relay contract renew ` +
+        `${kept.id.slice(0, 16)} shows all of it and asks you; or close it before service ends`,
     )
   const audited = sureOf(kept, await tending.audit(kept))
   if (kept.maxSpend !== null && kept.maxSpend <= audited) return

@@ -5,9 +5,10 @@ import type { Hash } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { isUnpaid } from '../errors.ts'
 import type { GonePost } from '../home/feeds.ts'
+import { bestFirst } from '../home/redundancy.ts'
 import type { CallOptions } from '../wire/connection.ts'
 
-/** Where a post may be had; asked in this order. */
+/** Where a post may be had; asked in this order, but for those in trouble. */
 export interface Wanted {
   readonly path: string
   readonly relays: readonly RelayAddress[]
@@ -26,12 +27,14 @@ export async function fetchPosts(
   options: CallOptions,
 ): Promise<Fetched[]> {
   const found: Fetched[] = wanted.map(() => ({ state: 'gone', why: 'gone' }))
+  const sorted = wanted.map(({ relays }) => bestFirst(ctx.home, relays, ctx.now()))
+  const sources = await Promise.all(sorted)
   let open = wanted.map((_, index) => index)
   for (let round = 0; open.length > 0; round++) {
-    open = open.filter((index) => round < wanted[index]!.relays.length)
+    open = open.filter((index) => round < sources[index]!.length)
     const byRelay = new Map<RelayAddress, number[]>()
     for (const index of open) {
-      const relay = wanted[index]!.relays[round]! // as it was filtered
+      const relay = sources[index]![round]! // as it was filtered
       byRelay.set(relay, [...(byRelay.get(relay) ?? []), index])
     }
     await Promise.all(

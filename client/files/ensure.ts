@@ -8,7 +8,7 @@ import { BrokenWord, isUnpaid, Refused } from '../errors.ts'
 import { type Entry, keepRefusal, recordOf } from '../home/outbox.ts'
 import type { Outgoing } from '../home/outgoing.ts'
 import { deliver, type Draft, post, type Posted } from '../mail/post.ts'
-import { ownRelays } from '../people/relays.ts'
+import { chosenRelays } from '../people/choice.ts'
 import type { TransferOptions } from './transfer.ts'
 
 /** One run of a sending. */
@@ -87,16 +87,17 @@ async function ensureOnce(job: Job, id: RecordId, content: () => Content): Promi
   const accepted = [...entry.accepted]
   if (accepted.length >= ctx.quorum)
     return { recordId: id, path: record.path, state: 'delivered', accepted, failures: [] }
-  return deliver(ctx, { record, relays: await ownRelays(ctx), sending: transfer.id }, options)
+  return deliver(ctx, { record, ...(await chosenRelays(ctx)), sending: transfer.id }, options)
 }
 
 /** A relay that had no credit for one record is not sent all others only to refuse them; `retryRefused` asks it again. */
 async function postWhereCredit({ ctx, options, refusals }: Job, draft: Draft & { recordId: RecordId }) {
-  const own = await ownRelays(ctx)
+  const { relays: own, spares } = await chosenRelays(ctx)
   const isDry = ({ url }: RelayAddress) => isUnpaid(refusals.get(url)?.error)
   const relays = own.filter((relay) => !isDry(relay))
-  if (relays.length === 0) return post(ctx, draft, options) // each for another record: now all for one
-  const posted = await post(ctx, { ...draft, relays }, options)
+  if (relays.length === 0) return post(ctx, { ...draft, relays: own }, options) // each for another record: now all for one
+  const others = draft.bound === undefined ? spares.filter((relay) => !isDry(relay)) : []
+  const posted = await post(ctx, { ...draft, relays, spares: others }, options)
   for (const relay of own.filter(isDry)) {
     const message = `${relay.url} had no credit for what came before`
     const place = { id: draft.recordId, relay: relay.key }

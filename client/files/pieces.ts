@@ -7,8 +7,10 @@ import { type FileHead, payloadLimits } from '../../market/payload.ts'
 import { formatPath, RecordId } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { type Arrival, arrival, keepArrival, openArrival } from '../home/inbox.ts'
+import { bestFirst, noteTrouble } from '../home/redundancy.ts'
 import { noteRead } from '../mail/acks.ts'
 import { friend } from '../people/friends.ts'
+import { race } from '../wire/race.ts'
 import type { TransferOptions } from './transfer.ts'
 
 /** A file that is being fetched, and by whom. */
@@ -53,7 +55,7 @@ function parseIds(bytes: Uint8Array): RecordId[] {
   }
 }
 
-/** Gives `keep` the bytes of one chunk, from the inbox if it ever came, else from the first relay that has it. */
+/** Gives `keep` the bytes of one chunk, from the inbox if it ever came, else from the first relay that gives it. */
 export async function fetchChunk(
   job: Job,
   id: RecordId,
@@ -74,16 +76,24 @@ export async function fetchChunk(
   if (held === undefined && source !== undefined) await ctx.connect(source).finishRead(path)
 }
 
+/** From whichever relay gives it first; those in trouble are asked last, and who is slow is raced. */
 async function readFrom({ ctx, sources, options }: Job, path: string): Promise<Arrival> {
-  let failure: unknown
-  for (const address of sources) {
+  const asked: RelayAddress[] = []
+  const ask = async (address: RelayAddress, signal: AbortSignal): Promise<Arrival | undefined> => {
+    asked.push(address)
     try {
-      const { record, re } = await ctx.connect(address).call({ type: 'read', path }, options)
-      if (record !== undefined) return { record, re, relay: address.key, receivedMs: ctx.now() }
+      const { record, re } = await ctx.connect(address).call({ type: 'read', path }, { ...options, signal })
+      return record && { record, re, relay: address.key, receivedMs: ctx.now() }
     } catch (error) {
-      options.signal?.throwIfAborted()
-      failure = error
+      if (!signal.aborted) await noteTrouble(ctx.home, address.key, error, ctx.now())
+      throw error
     }
   }
-  throw failure ?? new MarketError('ERR_NOT_FOUND', 'a chunk is on none of its relays')
+  const { hedgeMs, signal } = options
+  const found = await race(await bestFirst(ctx.home, sources, ctx.now()), ask, { hedgeMs, signal })
+  if (found === undefined) throw new MarketError('ERR_NOT_FOUND', 'a chunk is on none of its relays')
+  // What was asked of others is not asked again.
+  const others = asked.filter(({ key }) => key !== found.relay)
+  await Promise.all(others.map((address) => ctx.connect(address).finishRead(path)))
+  return found
 }

@@ -19,4 +19,6 @@ export interface TransferOptions extends CallOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined
   readonly maxFileBytes?: number | undefined
   readonly keepFreeBytes?: number | undefined
+  /** A relay that is silent for so long is raced by the next one that may have a chunk. */
+  readonly hedgeMs?: number | undefined
 }

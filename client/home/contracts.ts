@@ -5,10 +5,12 @@
 import { z } from 'zod'
 import { Client } from '../../contracts/escrow/client-state.ts'
 import { FundingWire, messageLimits } from '../../contracts/escrow/messages.ts'
+import { type Bearings, bearingsOf, checkBorne, isContractPurse } from '../../contracts/escrow/bearing.ts'
 import { contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import { Place } from '../../contracts/chain/chain.ts'
+import type { Receipt } from '../../contracts/receipt.ts'
 import { Address } from '../../market/address.ts'
-import { Hash, Milliseconds } from '../../market/units.ts'
+import { Hash, type Key, Milliseconds } from '../../market/units.ts'
 import { namesIn, readJson, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
@@ -43,10 +45,14 @@ const KeptContract = z.strictObject({
   /** The most that may be signed over; null: the budget. Satoshi. */
   maxSpend: Sat.nullable(),
   /** The contract that this one goes on from, and what that one pays. */
-  renews: z.strictObject({ id: Hash, paid: Sat }).nullable(),
+  /** `prepaid`: of `paid`, what was not audited then. */
+  renews: z.strictObject({ id: Hash, paid: Sat, prepaid: Sat.optional() }).nullable(),
   /** What the relay said last, and what the audit `at` made of it; 0: there was none. Satoshi. */
   heard: z
-    .strictObject({ at: Milliseconds, owed: Sat, reserved: Sat, unproven: Sat, verdict: Verdict })
+    .strictObject({
+      ...{ at: Milliseconds, owed: Sat, reserved: Sat, unproven: Sat, verdict: Verdict },
+      prepaid: Sat.optional(),
+    })
     .nullable(),
 })
 export type KeptContract = z.infer<typeof KeptContract>
@@ -56,6 +62,10 @@ export const newContract = (terms: Terms, about: Pick<KeptContract, 'relay' | 's
   const id = contractIdOf(terms)
   return { id, ...about, ...none, kept: null, taken: null, maxSpend: null, renews: null, heard: null }
 }
+
+/** Of what the rollover into it paid, what the contract before has not come to, as of the last audit: it is ahead, too. */
+export const prepaidOf = ({ renews, heard }: Pick<KeptContract, 'renews' | 'heard'>): number =>
+  heard?.prepaid ?? renews?.prepaid ?? 0
 
 /** Of every state that is kept. */
 export function termsOf({ state }: Pick<KeptContract, 'state'>): Terms {
@@ -77,6 +87,30 @@ export async function keptContracts(home: Home): Promise<KeptContract[]> {
   const present = all.filter((one) => one !== undefined)
   const order = (kept: KeptContract) => 2 * termsOf(kept).created + (kept.renews === null ? 0 : 1)
   return present.sort((a, b) => order(a) - order(b) || (a.id < b.id ? -1 : 1))
+}
+
+/** What the contracts with a relay bear there. What was never funded bears nothing, and of a renewal we lost nothing is known. */
+export const bearingsAt = async (home: Home, relay: Key): Promise<Bearings> =>
+  bearingsAmong(await keptContracts(home), relay)
+
+function bearingsAmong(all: readonly KeptContract[], relay: Key): Bearings {
+  const there = all.filter((kept) => termsOf(kept).server === relay)
+  const isOurs = ({ state }: KeptContract) =>
+    state.state !== 'cancelled' && !('spend' in state && state.spend.end.kind === 'unknown')
+  return bearingsOf(
+    there.filter(isOurs).map((kept) => ({ terms: termsOf(kept), renews: kept.renews?.id ?? null })),
+  )
+}
+
+/** Holds a receipt that names a contract against its terms. @throws ERR_CONFLICT */
+export async function checkBearer(home: Home, relay: Key, receipt: Receipt): Promise<void> {
+  const { purse } = receipt.charge
+  if (!isContractPurse(purse)) return
+  const kept = await keptContract(home, purse)
+  const bearings = bearingsAmong(kept === undefined ? [] : [kept], relay)
+  // Only a record that a renewal has extended needs to know of the others, and there may be many.
+  const isKnown = bearings.get(purse)?.ends.some((end) => receipt.paidUntil <= end) ?? true
+  checkBorne(receipt, (isKnown ? bearings : await bearingsAt(home, relay)).get(purse))
 }
 
 const fileOf = (home: Home, id: Hash): string => home.path('contracts', `${id}.json`)

@@ -19,6 +19,7 @@
  *   outbox/ID.RELAY.queued              RELAY should get it
  *   outbox/ID.RELAY.receipt             RELAY has it: the signed reply
  *   outbox/ID.RELAY.refused             RELAY does not want it: why
+ *   outbox/ID.N.quorum                  it is delivered when N relays have signed for it
  *   outbox/ID.bound                     the most that relays may reserve for it, or for the file it is part of
  *   outbox/ID.RELAY.quote               RELAY reserved more for it than this signed quote of its says
  *   outbox/ID.RELAY.broken              RELAY did so for a record of the file ID: it gets no more of it
@@ -37,6 +38,11 @@
  *   feeds/READER.OWNER.json             OWNER's newest posts to READER, and how far each relay was read (feeds.ts)
  *   post-chains.json                    the last post to each channel of ours (feeds.ts)
  *   channels/HASH.json                  a private channel: its keys and members; HASH of owner and name (channels.ts)
+ *   redundancy.json                     how many relays get a record, and how many must sign for it (redundancy.ts)
+ *   troubles.json                       relays that are asked last for a while (redundancy.ts)
+ *   migration.json                      the migration that is under way, or was last (migration.ts)
+ *   mail/ID.json                        a text we sent, as it was signed, and mail/read.json what was read (letters.ts)
+ *   sync/ID/                            a folder that is kept in step, ID = hash of whom with and its name (folders.ts)
  *   announce.json                       relays on which friends are still to be told of a change
  *   files/FRIEND/NAME                   a file fetched and checked
  *   locks/NAME.N                        see lock.ts
@@ -70,6 +76,8 @@ const folders = [
   'follows',
   'feeds',
   'channels',
+  'mail',
+  'sync',
   'files',
   'locks',
 ] as const

@@ -18,6 +18,8 @@ export interface Entry {
   readonly refused: ReadonlySet<Key>
   /** Relays from which the receiver says to have pulled it. */
   readonly pulledFrom: ReadonlySet<Key>
+  /** How many relays must have signed for it, where that was said of it. */
+  readonly quorum: number | undefined
   readonly deleted: boolean
   readonly gone: ReadonlySet<Key>
   /** The names of all files that say something of it, its own excepted. */
@@ -67,6 +69,7 @@ function entryOf(named: Named, marks: readonly string[][]): Entry {
   const refused = relays('refused')
   // The mark of the queue goes last: where there is an answer, it is spent.
   const queued = new Set([...relays('queued')].filter((relay) => !accepted.has(relay) && !refused.has(relay)))
+  const [quorum] = relays('quorum')
   const deleted = marks.some((mark) => mark.length === 1 && mark[0] === 'deleted')
   return {
     ...named,
@@ -74,22 +77,31 @@ function entryOf(named: Named, marks: readonly string[][]): Entry {
     accepted,
     refused,
     pulledFrom: relays('ack'),
+    quorum: quorum === undefined ? undefined : Number(quorum),
     deleted,
     gone: relays('gone'),
     marks: marks.map((mark) => [named.id, ...mark].join('.')),
   }
 }
 
+export interface Keeping {
+  readonly relays: readonly Key[]
+  readonly bound?: Bound | undefined
+  readonly quorum?: number | undefined
+}
+
 /** Keeps a sealed record for these relays; once this resolves it survives whatever happens. */
 export async function keep(
   home: Home,
   record: SealedRecord,
-  { relays, bound }: { readonly relays: readonly Key[]; readonly bound?: Bound | undefined },
+  { relays, bound, quorum }: Keeping,
 ): Promise<void> {
   const { recordId } = record.msg.request
   // Before the record: no crash may leave it without its bound.
   if (bound !== undefined) await writeDurably(fileOf(home, recordId, 'bound'), JSON.stringify(bound))
-  await Promise.all(relays.map((relay) => mark(home, [recordId, relay, 'queued'], { sync: false })))
+  const marks = relays.map((relay) => [recordId, relay, 'queued'])
+  if (quorum !== undefined) marks.push([recordId, String(quorum), 'quorum'])
+  await Promise.all(marks.map((parts) => mark(home, parts, { sync: false })))
   // Its directory sync makes the marks durable too: they are empty, their names are all.
   await writeDurably(recordFile(home, nameOf(record)), record.text)
 }
@@ -108,6 +120,18 @@ export async function recordOf(home: Home, named: Named): Promise<SealedRecord |
 
 export const boundOf = (home: Home, { id }: Pick<Named, 'id'>): Promise<Bound | undefined> =>
   readJson(fileOf(home, id, 'bound'), Bound)
+
+/** What may be spent on it at one relay may be spent at another, where nothing was allowed there yet. */
+export async function widenBound(
+  home: Home,
+  id: RecordId,
+  { from, to }: { from: Key; to: Key },
+): Promise<void> {
+  const bound = await boundOf(home, { id })
+  if (bound === undefined || !('parts' in bound) || bound.parts[to] !== undefined) return
+  const parts = { ...bound.parts, [to]: bound.parts[from] ?? 0 }
+  await writeDurably(fileOf(home, id, 'bound'), JSON.stringify({ ...bound, parts }))
+}
 
 /** One record on one relay. */
 export interface Place {

@@ -79,7 +79,8 @@ async function describe(ctx: Context, entry: Entry): Promise<Sent | undefined> {
   }
 }
 
-function stateOf({ deleted, pulledFrom, accepted, queued }: Entry, quorum: number): SentState {
+function stateOf({ deleted, pulledFrom, accepted, queued, ...entry }: Entry, usual: number): SentState {
+  const quorum = entry.quorum ?? usual
   if (deleted) return 'deleted'
   if (pulledFrom.size > 0) return 'acknowledged'
   if (accepted.size >= quorum) return 'delivered'
@@ -96,7 +97,10 @@ async function content(
     const { payload } = decodePayload(await wallet.decrypt(record.content, name))
     if (payload.type === 'text' || payload.type === 'post')
       return { type: payload.type, summary: payload.text }
-    return { type: payload.type, summary: payload.type === 'file' ? payload.name : '' }
+    return {
+      type: payload.type,
+      summary: payload.type === 'file' || payload.type === 'folder' ? payload.name : '',
+    }
   } catch (error) {
     if (codeOf(error) !== 'ERR_MALFORMED') throw error
     return { type: 'damaged', summary: messageOf(error) }

@@ -14,7 +14,9 @@ import { BrokenWord, ClientError, codeOf, isRetryable, Refused, RefusedByAll } f
 import { withLimit } from '../escrow/allowed.ts'
 import { withPayment } from '../escrow/paying.ts'
 import { forget } from '../home/kept.ts'
+import { checkBearer } from '../home/contracts.ts'
 import * as files from '../home/outbox.ts'
+import { noteTrouble } from '../home/redundancy.ts'
 import { checkBound } from '../money/bound.ts'
 import { checkWord, holdToWord, type Upload } from '../money/word.ts'
 import { ownRelays } from '../people/relays.ts'
@@ -41,8 +43,14 @@ export interface Draft {
   readonly sending?: RecordId
   /** Other relays than the own ones of now. */
   readonly relays?: readonly RelayAddress[]
+  /** Each takes the place of one that does not take the record, so that as many as `relays` have it. */
+  readonly spares?: readonly RelayAddress[] | undefined
+  /** How many must sign for it; as many as the settings say unless it is said. */
+  readonly quorum?: number | undefined
   /** The most that may be spent on it, now and later. */
   readonly bound?: files.Bound | undefined
+  /** Hears of the record before it is promised to be sent. */
+  readonly onSealed?: ((record: SealedRecord) => Promise<void>) | undefined
 }
 
 /** Where a record stands after an attempt. `delivered`: a quorum of relays signed for it. `queued`: kept, to be tried again. */
@@ -66,8 +74,10 @@ export async function post(ctx: Context, draft: Draft, options: CallOptions = {}
     throw new MarketError('ERR_CONFLICT', 'you have no relay to put records on: add one with relays add')
   await checkOffered(ctx, relays, draft)
   const record = await sealRecord(ctx, draft, relays)
-  await files.keep(ctx.home, record, { relays: relays.map(({ key }) => key), bound: draft.bound })
-  return deliver(ctx, { record, relays, sending: draft.sending }, options)
+  const { spares, quorum, sending, bound } = draft
+  await draft.onSealed?.(record)
+  await files.keep(ctx.home, record, { relays: relays.map(({ key }) => key), bound, quorum })
+  return deliver(ctx, { record, relays, spares, quorum, sending }, options)
 }
 
 /**
@@ -117,36 +127,50 @@ async function sealRecord(
 /** Gives a kept record to these relays at once. @throws RefusedByAll when all of them refuse it for good */
 export async function deliver(
   ctx: Context,
-  what: Omit<Upload, 'connection'> & { readonly relays: readonly RelayAddress[] },
+  what: Omit<Upload, 'connection'> &
+    Pick<Draft, 'spares' | 'quorum'> & { readonly relays: readonly RelayAddress[] },
   options: CallOptions = {},
 ): Promise<Posted> {
-  const { record, relays, sending } = what
+  const { record, relays, spares = [], quorum = ctx.quorum, sending } = what
   const { recordId } = record.msg.request
   const accepted: Key[] = []
   const failures: { relay: string; error: Error }[] = []
-  const stragglers = new AbortController()
-  const signal = AbortSignal.any([stragglers.signal, ...(options.signal ? [options.signal] : [])])
-  let timer: NodeJS.Timeout | undefined
-  await Promise.all(
-    relays.map(async (relay) => {
-      try {
-        await upload(ctx, { record, sending, connection: ctx.connect(relay) }, { ...options, signal })
-        accepted.push(relay.key)
-      } catch (error) {
-        failures.push({ relay: relay.url, error: error as Error })
-      }
-      if (accepted.length >= ctx.quorum)
+  const give = async (relay: RelayAddress, signal: AbortSignal) => {
+    try {
+      await upload(ctx, { record, sending, connection: ctx.connect(relay) }, { ...options, signal })
+      accepted.push(relay.key)
+    } catch (error) {
+      failures.push({ relay: relay.url, error: error as Error })
+      if (options.signal?.aborted !== true) await noteTrouble(ctx.home, relay.key, error, ctx.now())
+    }
+  }
+  const giveAll = async (some: readonly RelayAddress[]) => {
+    const stragglers = new AbortController()
+    const signal = AbortSignal.any([stragglers.signal, ...(options.signal ? [options.signal] : [])])
+    let timer: NodeJS.Timeout | undefined
+    const hurry = () => {
+      if (accepted.length >= quorum)
         timer ??= setTimeout(() => stragglers.abort(tooSlow), outboxLimits.stragglerMs)
-    }),
-  )
-  clearTimeout(timer)
+    }
+    hurry()
+    await Promise.all(some.map((relay) => give(relay, signal).then(hurry)))
+    clearTimeout(timer)
+  }
+  await giveAll(relays)
+  const left = [...spares]
+  while (accepted.length < relays.length && left.length > 0 && options.signal?.aborted !== true) {
+    const some = left.splice(0, relays.length - accepted.length)
+    // Noted before it is sent: an answer that is lost is asked for again.
+    for (const { key } of some) await files.requeue(ctx.home, recordId, [key])
+    await giveAll(some)
+  }
   options.signal?.throwIfAborted()
   const final = failures.map(({ error }) => error).filter(isFinal)
-  if (final.length === relays.length) {
+  if (accepted.length === 0 && final.length === failures.length) {
     await forgetRecord(ctx, recordId)
     throw new RefusedByAll(final)
   }
-  const state = accepted.length >= ctx.quorum ? 'delivered' : 'queued'
+  const state = accepted.length >= quorum ? 'delivered' : 'queued'
   return { recordId, path: record.path, state, accepted, failures }
 }
 
@@ -175,6 +199,7 @@ export async function upload(ctx: Context, job: Upload, options: CallOptions): P
     // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
     const { now } = connection.clock
     checkReceipt(reply.receipt, record, { firstSent: Math.min(record.msg.timestamp, now), now })
+    await checkBearer(ctx.home, place.relay, reply.receipt)
     // Before the receipt: what it proves must not be forgotten by a crash.
     await holdToWord(ctx, job, { receipt: reply.receipt, offer, bound })
     await files.keepReceipt(ctx.home, place, evidence)

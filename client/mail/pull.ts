@@ -1,19 +1,20 @@
 /** Reading: what friends put on their relays comes into the inbox, each record once (docs/protocol.md §4.3, §4.4). */
 import type { Cursor, Entry } from '../../contracts/api.ts'
 import type { RelayAddress } from '../../market/address.ts'
-import { parsePath } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { holds, type Message } from '../home/inbox.ts'
 import { unfinishedReads } from '../home/reads.ts'
+import { noteTrouble } from '../home/redundancy.ts'
 import { friendKeys, friends, relaysOf } from '../people/friends.ts'
 import type { Answer } from '../wire/answer.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { isTooFar, PageCheck, resumeAfter } from '../wire/places.ts'
 import { eachLimited } from '../wire/retry.ts'
 import { takeIn } from './intake.ts'
-import { chunkTag } from './tags.ts'
+import { Patience, type Turn } from './patience.ts'
+import { isWanted, type Reader } from './wanted.ts'
 
 /** A page holds the owner's lock while it is read, so it is no larger than what others can wait for. */
 export const pageEntries = 100
@@ -27,6 +28,8 @@ export interface PullOptions extends CallOptions {
   readonly onMessage?: (message: Message) => void
   /** Only records with this tag. The others stay to be pulled: places are of all records, so none is kept. */
   readonly tag?: string
+  /** How long a relay may be silent once others have given all that its owners have there. */
+  readonly patienceMs?: number | undefined
 }
 
 export interface Pulled {
@@ -57,6 +60,7 @@ interface Walk {
   readonly friends: ReadonlySet<Key>
   readonly options: PullOptions
   readonly onMessage: (message: Message) => void
+  readonly turn: Turn
 }
 
 /** Pulls from every friend's relays at once. One relay's failure is reported and stops no other. */
@@ -94,17 +98,22 @@ async function walkAll(
     messages.push(message)
     options.onMessage?.(message)
   }
+  const patience = new Patience(groups, options)
   const walks = groups.map(async ({ address, owners }) => {
     const connection = ctx.connect(address)
     const streams = await Promise.all(owners.map((owner) => openStream(ctx, connection, owner)))
+    const turn = patience.begin(address)
     try {
-      await walk({ ctx, connection, streams, friends: known, options, onMessage })
+      const calls = { ...options, signal: turn.signal }
+      await walk({ ctx, connection, streams, friends: known, options: calls, onMessage, turn })
+      turn.done()
     } catch (error) {
       failures.push({ relay: address.url, error: error as Error })
+      if (options.signal?.aborted !== true) await noteTrouble(ctx.home, address.key, error, ctx.now())
     }
     return streams
   })
-  const streams = (await Promise.all(walks)).flat()
+  const streams = (await Promise.all(walks).finally(() => patience.end())).flat()
   options.signal?.throwIfAborted()
   // A record one relay failed to give may have come from another meanwhile.
   if (options.tag === undefined) await Promise.all(streams.map((stream) => settle(ctx, stream)))
@@ -123,8 +132,10 @@ async function openStream(ctx: Context, connection: Connection, owner: Key | und
 
 /** Page by page, one batch for all streams of a relay, until every stream is at its end. */
 async function walk(all: Walk): Promise<void> {
-  const { connection, streams, options } = all
+  const { connection, streams, options, turn } = all
+  turn.asks()
   const { features } = await connection.info(options.signal)
+  turn.heard()
   if (options.tag === undefined) await finishReads(all)
   for (let page = 0; page < pagesPerPull; page++) {
     options.signal?.throwIfAborted()
@@ -139,7 +150,9 @@ async function walk(all: Walk): Promise<void> {
       ...(features.includes('detail') && { detail: true }),
       ...(options.tag !== undefined && { tag: options.tag }),
     }))
+    turn.asks()
     const outcomes = await connection.callBatch(requests, options)
+    turn.heard()
     await eachLimited(outcomes.entries(), 4, async ([index, outcome]) => {
       const stream = open[index]! // one outcome for each
       if ('answer' in outcome) await takePage(all, stream, outcome.answer)
@@ -195,23 +208,7 @@ async function takePage(all: Walk, stream: Stream, { reply }: Answer<'inventory'
   stream.done = !more
 }
 
-/** Who reads, and whom he knows. */
-export interface Reader {
-  readonly self: Key
-  readonly friends: ReadonlySet<Key>
-}
-
 const readerOf = ({ ctx, friends }: Walk): Reader => ({ self: ctx.wallet.identity, friends })
-
-/** Whether an entry of a list is for us, from who was asked for (undefined: nobody we know), and not a chunk. */
-export function isWanted(entry: string | Entry, owner: Key | undefined, { self, friends }: Reader): boolean {
-  // Chunks are read when the file they belong to is fetched.
-  if (typeof entry !== 'string' && entry.tag === chunkTag) return false
-  const path = parsePath(typeof entry === 'string' ? entry : entry.path)
-  if (path.receiver !== self) return false
-  if (owner !== undefined) return path.owner === owner
-  return !friends.has(path.owner) && path.owner !== self
-}
 
 async function readAll(
   { ctx, connection, options, onMessage }: Walk,

@@ -6,7 +6,8 @@ import type { Context } from '../context.ts'
 import { friendKeys } from '../people/friends.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { PageCheck } from '../wire/places.ts'
-import { isWanted, pageEntries } from './pull.ts'
+import { pageEntries } from './pull.ts'
+import { isWanted } from './wanted.ts'
 
 /** Of a longer list only the oldest is shown: it is all held in memory. */
 const pagesShown = 100

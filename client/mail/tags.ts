@@ -9,3 +9,7 @@ export const identityTag = 'identity'
 
 /** Users cannot give these. */
 export const reservedTags: readonly string[] = [...unackedTags, chunkTag, walletBackupTag]
+
+/** Versions of a shared folder, each folder with a tag of its own: they are read when it is brought in step. */
+export const folderTag = (id: string): string => `folder-${id}`
+export const isFolderTag = (tag: string): boolean => /^folder-[0-9a-f]{16}$/.test(tag)

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { Acks } from '../../contracts/audit/acks.ts'
 import { Books, type FailedProof, type UnsettledRecord } from '../../contracts/audit/books.ts'
 import type { Extensions } from '../../contracts/audit/extensions.ts'
+import type { Bearings } from '../../contracts/escrow/bearing.ts'
 import { checkProof } from '../../contracts/audit/proof.ts'
 import { DeleteReceipt, type Receipt } from '../../contracts/receipt.ts'
 import { MarketError } from '../../market/errors.ts'
@@ -10,6 +11,7 @@ import { formatPath } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { passed, type Passed, type SavedAudit } from '../home/audits.ts'
+import { bearingsAt } from '../home/contracts.ts'
 import { type Extended, journalOf, type Kept, type LateAck } from '../home/journal.ts'
 import { keptOf, type Whose } from '../home/kept.ts'
 import { entries, SignedReceipt } from '../home/outbox.ts'
@@ -36,7 +38,7 @@ export interface OwnBooks {
 export async function booksOf(ctx: Context, options: BooksOptions): Promise<OwnBooks> {
   const { home } = ctx
   const { relay } = options
-  const taken = new Taking(options)
+  const taken = new Taking({ ...options, bearings: await bearingsAt(home, relay) })
   for (const entry of (await entries(home)).values()) {
     const kept = await keptOf(home, entry, options)
     if (kept !== undefined) taken.add(kept)
@@ -99,10 +101,11 @@ class Taking {
   /** By path and `at`: what former audits saw of it, in whatever purse. */
   readonly #seen = new Map<string, SavedAudit['seen'][number][2]>()
 
-  constructor(options: BooksOptions) {
+  constructor({ bearings, ...options }: BooksOptions & { readonly bearings: Bearings }) {
     this.#options = options
     const { relay, owner, isWhole, saved } = options
-    this.#books = new Books({ relay, owner, isWhole, acks: this.#acks, failedProofs: this.#failed })
+    const [acks, failedProofs] = [this.#acks, this.#failed]
+    this.#books = new Books({ relay, owner, isWhole, acks, failedProofs, bearings })
     for (const { seen } of saved.values())
       for (const [path, at, pulls] of seen) {
         const name = nameOf(path, at)

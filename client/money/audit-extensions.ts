@@ -2,10 +2,12 @@
 import { z } from 'zod'
 import type { Cursor } from '../../contracts/api.ts'
 import { Extensions } from '../../contracts/audit/extensions.ts'
+import { isContractPurse } from '../../contracts/escrow/bearing.ts'
 import { Extension, extensionLimits } from '../../contracts/receipt.ts'
 import type { Key } from '../../market/units.ts'
 import { ClientError } from '../errors.ts'
 import { passed } from '../home/audits.ts'
+import { bearingsAt } from '../home/contracts.ts'
 import type { Home } from '../home/home.ts'
 import { append, journalOf } from '../home/journal.ts'
 import { ask } from '../wire/ask.ts'
@@ -17,7 +19,7 @@ const [mostPages, mostExtensions] = [100_000, 1_000_000]
 
 /** Whether contracts here may have been renewed: each has a purse, and the next one another. */
 export const mayBeRenewed = (purses: readonly { readonly purse: string }[]): boolean =>
-  purses.filter(({ purse }) => /^[0-9a-f]{64}$/.test(purse)).length > 1
+  purses.filter(({ purse }) => isContractPurse(purse)).length > 1
 
 /**
  * Fetches what was extended since the last time, and says where the next time begins; it is in the journal then.
@@ -69,9 +71,9 @@ export function extensionsIn(text: string): Extension[] {
   }
 }
 
-/** All that is known of records which audits look at. */
+/** All that is known of records which audits look at, as far as our contracts there went. */
 export async function knownExtensions(home: Home, relay: Key): Promise<Extensions> {
-  const known = new Extensions()
+  const known = new Extensions(await bearingsAt(home, relay))
   for await (const { line } of journalOf(home, relay, (await passed(home, relay)).offset))
     if ('extended' in line) for (const extension of extensionsIn(line.extended)) known.add(extension)
   return known

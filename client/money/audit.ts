@@ -3,7 +3,8 @@
  * receivers signed and the acks they sent us. Nothing forged is settled: the next audit finds it again.
  */
 import { randomInt } from 'node:crypto'
-import { type Books, type FailedProof, isIn, lifetimeToleranceMs } from '../../contracts/audit/books.ts'
+import { type Books, type FailedProof, lifetimeToleranceMs } from '../../contracts/audit/books.ts'
+import { isIn } from '../../contracts/audit/life.ts'
 import { type Finding, Findings } from '../../contracts/audit/findings.ts'
 import { settle } from '../../contracts/audit/settle.ts'
 import { type Audit, audit } from '../../contracts/audit/verdict.ts'
@@ -151,11 +152,14 @@ function unbilledLoss(books: Books, purses: readonly string[]): readonly Finding
 }
 
 /** The receipts of what the relay must hold. */
-async function provable(ctx: Context, { address: { key: relay }, clock }: Connection): Promise<Receipt[]> {
+export async function provable(
+  ctx: Context,
+  { address: { key: relay }, clock }: Connection,
+): Promise<Receipt[]> {
   const receipts: Receipt[] = []
   const extensions = await knownExtensions(ctx.home, relay)
-  for (const { id, accepted, deleted } of (await entries(ctx.home)).values()) {
-    if (deleted || !accepted.has(relay)) continue
+  for (const { id, accepted, deleted, gone } of (await entries(ctx.home)).values()) {
+    if (deleted || gone.has(relay) || !accepted.has(relay)) continue
     const signed = await receiptOf(ctx.home, { id, relay }).catch(() => undefined) // damaged: nothing to prove
     const receipt = signed && extensions.applied(signed)
     if (receipt !== undefined && receipt.paidUntil > clock.now + auditLimits.proofMarginMs)

@@ -7,7 +7,7 @@ import type { Session } from './session.ts'
 import { bytesText, manyLines, oneLine, timeText } from './show.ts'
 
 /** What only the machines say to each other. */
-const silent = ['ack', 'chunk', 'wallet-backup']
+const silent = ['ack', 'chunk', 'wallet-backup', 'folder']
 
 export const isShown = ({ payload }: Message): boolean => !silent.includes(payload.type)
 

@@ -2,12 +2,13 @@
  * What an audit holds a relay's usage reports against (docs/protocol.md §4.10): the books of one owner on one relay. They
  * are filled once, record by record, and serve the audits of all purses; a million records fit into memory.
  */
-import { ANYONE_KEY } from '../../market/identity.ts'
-import { unackedTags } from '../../market/payload.ts'
+import { samePrices } from '../../market/price.ts'
 import type { Hash, Key, Prices } from '../../market/units.ts'
+import type { Bearings } from '../escrow/bearing.ts'
 import { arrivalToleranceMs } from '../receipt.ts'
 import type { UsagePull, UsageReport } from '../usage.ts'
 import { Acks } from './acks.ts'
+import { Life, recordIdOf } from './life.ts'
 
 /** A pull that a former audit listed in the report of `purse`, and did not find forged. */
 export type Seen = Omit<UsagePull, 'path'> & { readonly purse: string }
@@ -107,78 +108,6 @@ export interface ReportPage {
 /** Places run ahead of the clock in a burst, by far less than this: a pull may be stamped so much after the end. */
 export const lifetimeToleranceMs = 1000
 
-type Known = Omit<BookedRecord, 'purse' | 'prices'> & {
-  /** Undefined for an unsettled record. */
-  readonly purse: string | undefined
-  readonly prices: Prices | undefined
-}
-
-/** A life of a record, and what the report in hand lists of it. */
-export class Life {
-  readonly record: Known
-  /** From here on nothing is billed. */
-  readonly end: number
-  /** Most records are pulled once: for them no list is made. For others to read. */
-  first: UsagePull | undefined
-  #others: UsagePull[] | undefined
-
-  constructor(record: Known) {
-    this.record = record
-    const { paidUntil, deletedAt } = record
-    this.end = deletedAt === undefined ? paidUntil : Math.min(paidUntil, deletedAt)
-  }
-
-  get path(): string {
-    return this.record.path
-  }
-  get at(): number {
-    return this.record.at
-  }
-  get purse(): string | undefined {
-    return this.record.purse
-  }
-  get isPublic(): boolean {
-    return this.path.startsWith(ANYONE_KEY, receiverPlace)
-  }
-
-  get pullCount(): number {
-    return this.first === undefined ? 0 : 1 + (this.#others?.length ?? 0)
-  }
-  /** In the order in which they were listed. */
-  get pulls(): readonly UsagePull[] {
-    if (this.first === undefined) return noPulls
-    return this.#others === undefined ? [this.first] : [this.first, ...this.#others]
-  }
-  /** The only one, where there is only one. */
-  get onlyPull(): UsagePull | undefined {
-    return this.#others === undefined ? this.first : undefined
-  }
-
-  list(pull: UsagePull): void {
-    if (this.first === undefined) this.first = pull
-    else if (this.#others === undefined) this.#others = [pull]
-    else this.#others.push(pull)
-  }
-
-  clear(): void {
-    this.first = undefined
-    this.#others = undefined
-  }
-}
-
-/** Whether it may be billed to this purse. */
-export const isIn = ({ record }: Life, purse: string): boolean =>
-  record.purse === purse || record.movedTo?.includes(purse) === true
-
-/** Whether its pulls are payable on the signed read alone, because nobody acks them. */
-export const isUnacked = (life: Life): boolean => life.isPublic || unackedTags.includes(life.record.tag)
-
-const recordIdPlace = '/'.length + 66 + '/outbox/'.length + 66 + '/'.length
-const receiverPlace = recordIdPlace - '/'.length - 66
-export const receiverOf = (path: string): Key => path.slice(receiverPlace, receiverPlace + 66)
-export const recordIdOf = (path: string): string => path.slice(recordIdPlace)
-const noPulls: readonly UsagePull[] = []
-
 export class Books {
   readonly relay: Key
   readonly owner: Key
@@ -188,6 +117,9 @@ export class Books {
   readonly failedProofs: readonly FailedProof[]
   readonly lives: Life[] = []
   unsettled = 0
+  /** Receipts of contracts whose prices are not those of the terms: by these they are judged. */
+  mispriced = 0
+  readonly #bearings: Bearings
   readonly #byId = new Map<string, Life | Life[]>()
 
   constructor(of: {
@@ -196,18 +128,26 @@ export class Books {
     acks?: Acks
     isWhole?: boolean
     failedProofs?: readonly FailedProof[]
+    bearings?: Bearings
   }) {
     this.relay = of.relay
     this.owner = of.owner
     this.acks = of.acks ?? new Acks()
     this.isWhole = of.isWhole ?? true
     this.failedProofs = of.failedProofs ?? []
+    this.#bearings = of.bearings ?? new Map()
   }
 
   /** The same life twice counts once. */
   add(record: BookedRecord): void {
     if (this.life(record) !== undefined) return
-    this.#put(new Life(record))
+    const prices = this.pricesOf(record.purse) ?? record.prices
+    if (!samePrices(prices, record.prices)) this.mispriced++
+    this.#put(new Life({ ...record, prices }))
+  }
+  /** Of a contract that is known: nothing in its purse costs anything else. */
+  pricesOf(purse: string): Prices | undefined {
+    return this.#bearings.get(purse)?.prices
   }
   /** That of the receipt of this moment. */
   life({ path, at }: Pick<BookedRecord, 'path' | 'at'>): Life | undefined {

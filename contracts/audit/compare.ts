@@ -99,17 +99,18 @@ function comparePrice(compared: Compared, beyond: bigint): bigint {
   function accuseOfPrice(units: bigint, words: string): void {
     const { most, units: more } = beyondOf(units)
     if (more === 0n) return
-    const { unsettled } = books
+    const { unsettled, mispriced } = books
+    const whose = books.pricesOf(report.account) === undefined ? 'your receipts' : 'its contract'
     const assumed =
       unsettled === 0 ? '' : `, the ${unsettled} records whose receipts never came taken at their quotes`
     const example = books.lives.find((life) => life.purse === report.account)
-    const sentence = `the relay says the purse ${report.account} owes ${report.owed} satoshi, and at the prices of your receipts ${words} ${most}${assumed}`
+    const sentence = `the relay says the purse ${report.account} owes ${report.owed} satoshi, and at the prices of ${whose} ${words} ${most}${assumed}`
     findings.add({
       kind: 'wrong-price',
       sentence,
       units: more,
       texts: [page],
-      isProvable: isOneSchedule && bought === 0 && unsettled === 0 && example !== undefined,
+      isProvable: isOneSchedule && bought === 0 && unsettled + mispriced === 0 && example !== undefined,
       ...(example === undefined ? {} : { path: example.path, receiptAt: example.at }),
     })
   }

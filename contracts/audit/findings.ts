@@ -1,7 +1,8 @@
 /** What an audit finds, in words. */
 import { ceilSatoshi } from '../../market/price.ts'
 import { mostSatoshi } from '../../market/units.ts'
-import { type FailedProof, receiverOf, recordIdOf } from './books.ts'
+import type { FailedProof } from './books.ts'
+import { receiverOf, recordIdOf } from './life.ts'
 import type { UsagePull } from '../usage.ts'
 
 /** In the order in which they are explained (docs/protocol.md §4.10). */

@@ -1,7 +1,8 @@
 /** Each pull of a purse judged against the books (docs/protocol.md §4.10): forged, supported, or not proven by anybody. */
 import { billedBytes, egressUnits } from '../../market/price.ts'
 import type { UsagePull } from '../usage.ts'
-import { type Books, isIn, type Life, lifetimeToleranceMs, type ReportPage } from './books.ts'
+import { type Books, lifetimeToleranceMs, type ReportPage } from './books.ts'
+import { isIn, type Life } from './life.ts'
 import { findingLimits, type Findings, type Kind, moment, printable, pullWords } from './findings.ts'
 import { ReadPrefixes, repeatedReads } from './repeats.ts'
 import { readFault } from './signed.ts'

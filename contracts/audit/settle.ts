@@ -2,7 +2,8 @@
 import { billedBytes, proofBytes } from '../../market/price.ts'
 import { dayMs } from '../../market/units.ts'
 import type { UsagePull } from '../usage.ts'
-import type { Books, Life, ScheduleSums, Seen, Standing } from './books.ts'
+import type { Books, ScheduleSums, Seen, Standing } from './books.ts'
+import type { Life } from './life.ts'
 import { supportOf } from './support.ts'
 import { recentMs, Totals } from './totals.ts'
 import type { Audit } from './verdict.ts'
@@ -22,7 +23,7 @@ export interface Settled {
 export function settle(books: Books, { purse, at, rest }: Audit, since: Standing | undefined): Settled {
   const over: Life[] = []
   const seen = new Map<Life, readonly Seen[]>()
-  const sums = new Totals([], purse, at, since)
+  const sums = new Totals({ lives: [], purse, at, since })
   let proofs = since?.proofsBefore ?? 0
   for (const life of books.lives) {
     const good = life.pulls.filter(({ seq }) => !rest.forged.has(seq))

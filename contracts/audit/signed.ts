@@ -6,7 +6,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { BatchReplyEnvelope, type Read, ReplyEnvelope, RequestEnvelope } from '../api.ts'
 import type { UsagePull } from '../usage.ts'
-import { receiverOf } from './books.ts'
+import { receiverOf } from './life.ts'
 
 /** One answer, alone or out of the answers to a batch. */
 export interface Answer {

@@ -1,7 +1,7 @@
 /** What supports a pull that is not forged (docs/protocol.md §4.10). */
 import type { UsagePull } from '../usage.ts'
 import type { Acks } from './acks.ts'
-import { isUnacked, type Life } from './books.ts'
+import { isUnacked, type Life } from './life.ts'
 
 export type Support = 'acknowledged' | 'payable' | 'unproven'
 

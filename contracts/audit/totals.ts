@@ -1,8 +1,16 @@
 /** What a purse has come to by our own books, exactly (docs/protocol.md §4.10). */
-import { billedBytes, egressUnits, freePrices, proofBytes, worstUnits } from '../../market/price.ts'
+import {
+  billedBytes,
+  egressUnits,
+  freePrices,
+  proofBytes,
+  samePrices,
+  worstUnits,
+} from '../../market/price.ts'
 import { dayMs, type Prices, protocolLimits } from '../../market/units.ts'
 import type { UsageReport } from '../usage.ts'
-import { isIn, type Life, type Standing } from './books.ts'
+import type { Standing } from './books.ts'
+import { isIn, type Life } from './life.ts'
 import { Sum } from './sum.ts'
 import type { Support } from './support.ts'
 
@@ -56,6 +64,16 @@ export const quantityUnits = ({ byteMs, egress, ingress }: Quantities, prices: P
 /** An unproven pull is tolerated as long as its ack may still be on its way. */
 export const recentMs = 7 * dayMs
 
+export interface Totalled {
+  readonly lives: readonly Life[]
+  readonly purse: string
+  /** Of the report: storage is owed up to then. */
+  readonly at: number
+  readonly since: Standing | undefined
+  /** Where nothing in this purse can have cost anything else. */
+  readonly prices?: Prices | undefined
+}
+
 export class Totals {
   readonly schedules: Schedule[] = []
   readonly acknowledged = new Sum()
@@ -71,12 +89,13 @@ export class Totals {
   /** Whether prices were taken that nobody told us: what is beyond the allowance is then unproven, and accuses nobody. */
   isAssumed = false
   readonly #at: number
+  readonly #prices: Prices | undefined
   #loose = { byteMs: 0n, ingress: 0n }
   #proofs = 0
 
-  /** @param at of the report: storage is owed up to then */
-  constructor(lives: readonly Life[], purse: string, at: number, since: Standing | undefined) {
+  constructor({ lives, purse, at, since, prices }: Totalled) {
     this.#at = at
+    this.#prices = prices
     for (const sums of since?.settledBefore ?? []) {
       const schedule = this.of(sums.prices)
       schedule.byteMs.addBig(BigInt(sums.byteMs))
@@ -154,12 +173,13 @@ export class Totals {
       byteMs: this.#loose.byteMs + billed * BigInt(ms),
       ingress: this.#loose.ingress + billed,
     }
-    const prices = record.prices ?? (this.#at > end + protocolLimits.graceMs ? limit : undefined)
+    const quoted = this.#prices ?? record.prices
+    const prices = quoted ?? (this.#at > end + protocolLimits.graceMs ? limit : undefined)
     if (prices === undefined || this.allowance === undefined) {
       this.allowance = undefined
       return
     }
-    if (record.prices === undefined) this.isAssumed = true
+    if (quoted === undefined) this.isAssumed = true
     const worst = worstUnits({ bytes, at, paidUntil: end, maxPulls, prices })
     this.allowance = {
       units: this.allowance.units + worst + BigInt(proofs) * egressUnits(proofBytes, prices),
@@ -185,6 +205,3 @@ export function highestOf(all: readonly { readonly prices: Prices | undefined }[
 /** Whether nothing is dearer at the first prices than at the second. */
 export const isWithin = (a: Prices, b: Prices): boolean =>
   a.storageGBDay <= b.storageGBDay && a.egressGB <= b.egressGB && a.ingressGB <= b.ingressGB
-
-const samePrices = (a: Prices, b: Prices): boolean =>
-  a.storageGBDay === b.storageGBDay && a.egressGB === b.egressGB && a.ingressGB === b.ingressGB

@@ -5,7 +5,8 @@
 import { MarketError } from '../../market/errors.ts'
 import { floorSatoshi, storageUnits } from '../../market/price.ts'
 import { mostSatoshi } from '../../market/units.ts'
-import { type Books, isIn, type Life, type ReportPage, type Standing } from './books.ts'
+import type { Books, ReportPage, Standing } from './books.ts'
+import { isIn, type Life } from './life.ts'
 import { type Break, History } from './chain.ts'
 import { compare } from './compare.ts'
 import { type Finding, findingLimits, Findings, moment, satoshisOf } from './findings.ts'
@@ -107,7 +108,13 @@ async function pass(order: AuditOrder, sample: AuditOrder['sample']): Promise<Pa
   if (last === undefined) throw new MarketError('ERR_MALFORMED', 'an audit needs a report')
   const { report, text, more } = last
   for (const found of breaks) findings.add({ kind: 'broken-chain', ...found })
-  const totals = new Totals(books.lives, purse, report.at, since)
+  const totals = new Totals({
+    lives: books.lives,
+    purse,
+    at: report.at,
+    since,
+    prices: books.pricesOf(purse),
+  })
   const rewrittenAt = breaks.length > 0 ? since?.seq : undefined
   pulls.judge(totals.count, rewrittenAt)
   const forgedPulls = findings.units

@@ -114,14 +114,16 @@ export function missingFor(
   cost: number,
   policy: CreditPolicy,
 ): Quote | undefined {
-  const { terms, paid, lowestSigned, earned, depth } = standing
+  const { terms, paid, earned, depth } = standing
+  // A state is chosen when it is over: for little that is owed one that pays much more is none, it would burn the deposits.
+  const most = Math.min(standing.lowestSigned, owed + terms.depositServer)
   const total = owed + reserved + cost
   const counted = depth < deepBlocks ? total - moved : total
   const credit = creditLimit(terms, policy, earned)
   const quote = { owed, reserved, credit }
   if (total > terms.budget || counted > youngLimit(terms, policy, depth)) return quote
-  if (total - Math.min(paid, lowestSigned) <= credit) return undefined
-  return total - lowestSigned > credit ? quote : { ...quote, paidNeeded: total - credit }
+  if (total - Math.min(paid, most) <= credit) return undefined
+  return total - most > credit ? quote : { ...quote, paidNeeded: total - credit }
 }
 
 export interface Audit {

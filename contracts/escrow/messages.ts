@@ -70,7 +70,7 @@ export const ContractServerAddInputs = reply('ContractServerAddInputs', {
 })
 /** `tx`: the funding with the client's inputs signed. */
 export const ContractClientSigned = request('ContractClientSigned', { contract: Hash, tx: Raw })
-/** `tx`: as it was broadcast. `at`: from when live records are charged to this contract (after a rollover). */
+/** `tx`: as it was broadcast. `at`: from when new records are charged to this contract (after a rollover). */
 export const ContractFunded = reply('ContractFunded', {
   contract: Hash,
   txid: Hash,
@@ -111,7 +111,7 @@ export const ContractPaid = reply('ContractPaid', {
 })
 /** The routine demand; nothing ends by it. */
 export const ContractPaymentDue = reply('ContractPaymentDue', { contract: Hash, owed: Satoshi })
-/** The answer to a `ContractRequestPayment` of more than was audited: its payment settles what was. */
+/** The answer to a `ContractRequestPayment` of more than was audited: its payment settles what was; the other two are for people. */
 export const ContractPaymentRefused = request('ContractPaymentRefused', {
   contract: Hash,
   asked: Satoshi,

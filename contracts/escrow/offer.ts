@@ -13,6 +13,8 @@ export const ContractsOffer = z.object({
   network: Network,
   /** False: no contract is opened or renewed now; those that are open are served to their end. */
   isOpen: z.boolean(),
+  /** False: no stake of the relay lies ready now, and openings wait for one. */
+  isReady: z.boolean().optional(),
   /** 1: with expiry; 0: without, as `profile` of the terms has it. */
   profiles: z.array(z.int().min(0)),
   /** Of now; those of the terms are these, and stay. */

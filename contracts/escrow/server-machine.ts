@@ -143,7 +143,7 @@ function onExchanged(state: Server, { lowestSigned, at }: EventOn<'state-exchang
 
 function onPaymentRefused(state: Server, { payment, at }: EventOn<'payment-refused'>): ServerStep {
   if (state.state !== 'closing' || state.asked === null) throw refused('state', 'no end was asked for')
-  return enter(withPayment(state, payment), at, [{ do: 'send-evidence', asked: state.asked }])
+  return enter(withPayment(state, payment), at)
 }
 
 function onRefundPayment(
@@ -161,10 +161,8 @@ function onRefundPayment(
     const best = known.settled ?? { paid, sig }
     const lowestSigned = Math.min(known.lowestSigned ?? best.paid, best.paid)
     const asked = known.state === 'closing' ? known.asked : null
-    return enter(
-      { ...known, state: 'closing', asked, lowestSigned, publish: { kind: 'settled', ...best } },
-      at,
-    )
+    const publish = { kind: 'settled' as const, ...best }
+    return enter({ ...known, state: 'closing', asked, lowestSigned, publish }, at)
   }
   const refusal: ServerAction = { do: 'refuse-close', owed: due }
   return enter(known.state === 'active' ? { ...known, state: 'disputed' } : known, at, [refusal])
@@ -181,12 +179,9 @@ function onRollover(state: Server, event: EventOn<'rollover'>, policy: CreditPol
   demand(at.now <= Math.min(terms.openBy, renewalEnd(state.terms)), 'too-late', 'the time to renew is over')
   demand(isDeep(state.depth), 'state', 'the funding may still be undone')
   const least = Math.max(owed - unproven, leastRollover(terms, policy, { owed, reserved }))
-  demand(
-    paid >= least,
-    'owed',
-    'the renewal pays less than is owed, and more of it than is lent would go over',
-  )
-  demand(paid >= (state.lowestSigned ?? 0), 'settled', 'the client could publish another end that is signed')
+  demand(paid >= least, 'owed', `more would go over than is lent: ${least} satoshi are to be paid`)
+  const settled = Math.max(state.lowestSigned ?? 0, state.settled?.paid ?? 0)
+  demand(paid >= settled, 'settled', 'another end that is signed pays more, or could be published')
   const { state: _, asked: __, publish: ___, ...facts } = { asked: null, publish: null, ...state }
   return enter({ ...facts, state: 'active', renewal: { terms, paid, isGivenUp: false } }, at)
 }
@@ -195,8 +190,9 @@ const isSame = (known: { terms: Terms; paid: number }, given: { terms: Terms; pa
   known.paid === given.paid && contractIdOf(known.terms) === contractIdOf(given.terms)
 
 function onChain(state: Server, look: ChainLook, at: Moment): ServerStep {
+  const spend = endIn(look)
   if (state.state === 'closed') {
-    if (look.spend?.txid === state.spend.txid) return enter({ ...state, spend: look.spend }, at)
+    if (spend?.txid === state.spend.txid) return enter({ ...state, spend }, at)
     return onChain(state.isHeld ? { state: 'held', was: state.was } : state.was, look, at) // not spent any more, or by something else
   }
   // Only we could have signed it: after a restore we do not remember that we did.
@@ -209,9 +205,13 @@ function onChain(state: Server, look: ChainLook, at: Moment): ServerStep {
   if (look.joint === undefined && isDeep(look.deadDepth)) return stay({ state: 'failed', terms: live.terms })
   const known = onJoint(live, look)
   const isHeld = state.state === 'held'
-  if (look.spend !== undefined) return enter({ state: 'closed', spend: look.spend, was: known, isHeld }, at)
+  if (spend !== undefined) return enter({ state: 'closed', spend, was: known, isHeld }, at)
   return enter(isHeld ? { state: 'held', was: known } : known, at)
 }
+
+/** A renewal that is in no block may never be: until it is, the old contract is closed in time as if there were none. */
+const endIn = ({ spend }: ChainLook): ChainLook['spend'] =>
+  spend?.end.kind === 'rollover' && spend.depth === 0 ? undefined : spend
 
 function onJoint(live: LiveServer, { joint, renewalDeadDepth }: ChainLook): LiveServer {
   const renewal = isDeep(renewalDeadDepth) ? null : live.renewal
@@ -222,7 +222,11 @@ function onJoint(live: LiveServer, { joint, renewalDeadDepth }: ChainLook): Live
   return bare.state === 'closing' ? { ...bare, publish: null } : bare
 }
 
-function onTick(state: Server, { owed, at }: EventOn<'tick'>, policy: CreditPolicy): ServerStep {
+function onTick(
+  state: Server,
+  { owed, reserved = 0, at }: EventOn<'tick'>,
+  policy: CreditPolicy,
+): ServerStep {
   if (state.state === 'reserved')
     return at.now > state.until ? { state: { state: 'idle' }, actions: [{ do: 'release' }] } : stay(state)
   if (state.state === 'held') {
@@ -230,10 +234,10 @@ function onTick(state: Server, { owed, at }: EventOn<'tick'>, policy: CreditPoli
     return at.now < state.was.alarmAt ? enter(state, at) : enter({ state: 'held', was: step }, at)
   }
   if (!isLive(state)) return enter(state, at)
-  const isOver = at.now >= state.alarmAt
-  if (isOver || (isRenewing(state) && at.now >= renewalEnd(state.terms)))
+  if (at.now >= state.alarmAt || (isRenewing(state) && at.now >= renewalEnd(state.terms)))
     return enter(ending(state, owed, policy), at)
-  if (isOpen(state) && !isRenewing(state) && at.now >= requestAt(state.terms))
+  // What is signed then ends the contract: records that were promised more are served first.
+  if (reserved === 0 && isOpen(state) && !isRenewing(state) && at.now >= requestAt(state.terms))
     return enter(requested(state, owed), at)
   return enter(pruned(state, owed), at)
 }

@@ -79,7 +79,7 @@ export type ServerEvent = {
   /** `ContractClientSigned`, checked. @param jitter 0 up to `alarmSeconds`, at random */
   | { readonly on: 'client-signed'; readonly txid: string; readonly jitter: number }
   | ({ readonly on: 'payment' } & Payment)
-  /** The budget is used, or the user asks, or the relay drains. */
+  /** The budget is used, and nothing is reserved. */
   | { readonly on: 'end'; readonly owed: number }
   /** `ContractPaymentRefused`. */
   | { readonly on: 'payment-refused'; readonly payment: Payment }
@@ -95,7 +95,8 @@ export type ServerEvent = {
       readonly unproven: number
     }
   | ({ readonly on: 'chain' } & ChainLook)
-  | { readonly on: 'tick'; readonly owed: number }
+  /** @param reserved for live records */
+  | { readonly on: 'tick'; readonly owed: number; readonly reserved?: number }
   | { readonly on: 'restored' }
   /**
    * What the client has of our contract, and the payment log, were taken in: as `payment` events, those
@@ -112,7 +113,6 @@ export type ServerAction =
   | { readonly do: 'fund' }
   /** Sign settled(owed) and send it as `ContractRequestPayment`: at once, then daily as a notice. */
   | { readonly do: 'request-payment'; readonly owed: number }
-  | { readonly do: 'send-evidence'; readonly asked: number }
   /** Sign and broadcast, with the client's signature, until it is mined. */
   | ({ readonly do: 'publish' } & Publication)
   /** Sign the rollover, broadcast it, answer `ContractFunded` for the next contract. */

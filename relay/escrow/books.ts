@@ -33,12 +33,14 @@ export async function owedOf(
   now: number,
   { owner, id }: { owner: Key; id: Hash },
 ): Promise<Owed> {
-  if (findPurse(store, owner, id) === undefined) return { owed: 0, reserved: 0 }
+  const purse = findPurse(store, owner, id)
+  if (purse === undefined) return { owed: 0, reserved: 0 }
   const snapshot = store.snapshot()
   try {
     const at = Math.max(now, timeOf(store.head()))
     const own = await purseIn(snapshot, { owner, purse: id, at })
-    const { owed, reserved } = { owed: Number(own.owed), reserved: Number(own.reserved) }
+    const owed = Number(own.owed)
+    const reserved = purse.records === 0 ? 0 : Number(own.reserved) // without records it is what rounding leaves
     const renews = findContract(store, id)?.facts.renews
     if (renews == null) return { owed, reserved }
     const left = beyond(await owedOf(store, now, { owner, id: renews.id }), renews.paid)

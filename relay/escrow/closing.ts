@@ -1,4 +1,5 @@
 /** How the purse of a contract is closed, and what becomes of the live records in it. */
+import type { CreditPolicy } from '../../contracts/escrow/amounts.ts'
 import { contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Batch } from '../store/batch.ts'
@@ -24,22 +25,29 @@ import { extendRecords, nextOf, proofRoom } from './extending.ts'
 /** Records whose end is booked in one commit, and heads that are looked through at a time. */
 const [endsAtOnce, headsAtOnce] = [64, 512]
 
+interface Closing {
+  readonly now: number
+  /** What the next contract lends. */
+  readonly policy: CreditPolicy
+}
+
 /**
  * Closes the purse of a contract that is over for good: what was not paid goes back. What its live records may still cost is
  * paid as far as the end has paid for it, oldest first; the others are paid for no longer. Of a contract that was renewed
  * the next one pays for them, to its own end. May be repeated.
  */
-export async function closeBooks(store: Store, id: Hash, now: number): Promise<void> {
+export async function closeBooks(store: Store, id: Hash, { now, policy }: Closing): Promise<void> {
   const kept = findContract(store, id)
   if (kept === undefined || kept.facts.isBooked) return
   const { owner, facts, state } = kept
   // What is moved into the purse of the one before must be known.
-  if (facts.renews !== null && state.state === 'closed') await closeBooks(store, facts.renews.id, now)
+  if (facts.renews !== null && state.state === 'closed')
+    await closeBooks(store, facts.renews.id, { now, policy })
   const paid = paidBy(state)
   const until = facts.closedAt ?? now
   const isRenewed = state.state === 'closed' && state.spend.end.kind === 'rollover'
   const next = nextOf(state)
-  if (next !== undefined) await extendRecords(store, id, kept, next)
+  if (next !== undefined) await extendRecords(store, { id, kept, terms: next, policy })
   // One that failed never took over the records of those before it.
   else if (state.state === 'failed') await endUnpaid(store, { id, owner, paid, until })
   else if (!isRenewed) await endBeyond(store, { id, owner, paid, until })

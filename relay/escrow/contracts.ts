@@ -23,7 +23,6 @@ import { type ContractTerms, contractTerms } from './admission.ts'
 import { Dealings } from './dealings.ts'
 import { Duties } from './duties.ts'
 import { Holding } from './holding.ts'
-import { contractsIn } from './listing.ts'
 import { type Caller, Openings } from './opening.ts'
 import type { EscrowParts } from './parts.ts'
 import { offerOf, type PublishedOffer } from './policy.ts'
@@ -31,6 +30,7 @@ import { StakePool } from './pool.ts'
 import { Renewals } from './renewals.ts'
 import { Rota } from './rota.ts'
 import { Rounds } from './rounds.ts'
+import { isCovered, type Pull } from './serving.ts'
 import { Steps } from './steps.ts'
 import { type Tally, tallyOf } from './tally.ts'
 import { EscrowWatch } from './watch.ts'
@@ -55,9 +55,7 @@ export class Contracts {
   /** Everything that is not over is followed again. */
   static async open(parts: EscrowParts): Promise<Contracts> {
     const contracts = new Contracts(parts)
-    const { store } = parts
-    for (const { id, kept } of await contractsIn(store, 'n')) contracts.#watch.follow(id, kept)
-    await contracts.#holding.hold(await contractsIn(store, 'n'))
+    for (const { id, kept } of await contracts.#holding.hold()) contracts.#watch.follow(id, kept)
     return contracts
   }
 
@@ -157,6 +155,11 @@ export class Contracts {
   /** Whether and how the contract of an owner pays for a record; in the batch of its write. */
   terms(from: Reader, offer: Offer, now: number): ContractTerms | undefined {
     return contractTerms(from, offer, { now, policy: this.#parts.policy })
+  }
+
+  /** Whether what a contract has come to, with one more pull, is paid for; in the batch of the pull. */
+  isCovered(from: Reader, pull: Pull): boolean {
+    return isCovered(from, pull, this.#parts.policy)
   }
 
   /** After each pass over the chain. Never throws: what goes wrong is in the log, and tried again. */

@@ -18,7 +18,7 @@ import type { Kept } from '../store/contracts.ts'
 import { booksOf, owedOf } from './books.ts'
 import { termsOf } from './funding.ts'
 import type { EscrowParts } from './parts.ts'
-import { Pace } from './pace.ts'
+import { Pace, payments } from './pace.ts'
 import { liveOf, type Moved, type Steps } from './steps.ts'
 
 type Paid = z.infer<typeof ContractPaid>
@@ -29,7 +29,7 @@ type StateReply = z.infer<typeof ContractStateReply>
 export class Dealings {
   readonly #parts: EscrowParts
   readonly #steps: Steps
-  readonly #pace = new Pace()
+  readonly #pace = new Pace(payments)
 
   constructor(parts: EscrowParts, steps: Steps) {
     this.#parts = parts

@@ -3,6 +3,7 @@ import { type CreditPolicy, creditLimit } from '../../contracts/escrow/amounts.t
 import type { LiveServer, Server } from '../../contracts/escrow/server-state.ts'
 import { serviceEnd } from '../../contracts/escrow/terms.ts'
 import type { Hash } from '../../market/units.ts'
+import type { Owed } from './books.ts'
 import type { Notice } from './notices.ts'
 
 /** A payment is asked for no more often, whatever the terms say; seconds. */
@@ -43,9 +44,12 @@ export function noticesOf(
   return notices
 }
 
-/** Its budget is used: the client is asked for the end. */
-export const isUsedUp = (state: Server, owed: number): boolean =>
-  state.state === 'active' && owed >= state.terms.budget - Math.floor(state.terms.budget * leftShare)
+/** Its budget is used, and every record was served as it was promised: the client is asked for the end. */
+export const isUsedUp = (state: Server, { owed, reserved }: Owed): boolean =>
+  state.state === 'active' &&
+  state.renewal === null &&
+  reserved === 0 &&
+  owed >= state.terms.budget - Math.floor(state.terms.budget * leftShare)
 
 /** Half of the credit is used. */
 function isDue(

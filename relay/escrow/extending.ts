@@ -1,8 +1,9 @@
 /**
- * A renewal pays for live records longer: to the end of service of the next contract, oldest first, as far as its budget and
- * what its client may pay ahead carry them. They stay in their purses and at their prices.
+ * A renewal pays for live records longer: to the end of service of the next contract, oldest first, as far as that would take
+ * new ones for so much. They stay in their purses and at their prices.
  */
-import { aheadLimit } from '../../contracts/escrow/amounts.ts'
+import { type CreditPolicy, deepBlocks, missingFor } from '../../contracts/escrow/amounts.ts'
+import { standingOf } from '../../contracts/escrow/server-machine.ts'
 import type { Server } from '../../contracts/escrow/server-state.ts'
 import { contractIdOf, serviceEnd, type Terms } from '../../contracts/escrow/terms.ts'
 import { ceilSatoshi, egressUnits, proofBytes } from '../../market/price.ts'
@@ -38,7 +39,10 @@ export const nextOf = (state: Server): Terms | undefined =>
  * Extends the live records of a contract that was renewed, and of those it renewed itself. What does not fit keeps its
  * `paidUntil`, as does what is in its time of grace. May be repeated: what was extended is not extended again.
  */
-export async function extendRecords(store: Store, id: Hash, { owner }: Kept, terms: Terms): Promise<void> {
+export async function extendRecords(
+  store: Store,
+  { id, kept: { owner }, terms, policy }: { id: Hash; kept: Kept; terms: Terms; policy: CreditPolicy },
+): Promise<void> {
   const next = contractIdOf(terms)
   if (findContract(store, next)?.state.state !== 'active') return
   const [until, room] = [serviceEnd(terms) * 1000, proofRoom(terms)]
@@ -58,7 +62,7 @@ export async function extendRecords(store: Store, id: Hash, { owner }: Kept, ter
       await store.commit((batch) => {
         for (const of of ids) {
           const head = isDue(batch, batch.now, of)
-          if (head !== undefined) extend(batch, { of, head, id, next, until, room })
+          if (head !== undefined) extend(batch, { of, head, id, next, until, room, policy })
         }
       })
     }
@@ -76,14 +80,15 @@ interface Extension {
   readonly until: number
   /** For proofs, in its purse. */
   readonly room: number
+  readonly policy: CreditPolicy
 }
 
 /** Brings into the purse of the record what is missing there: what the next contract pays of it is settled when the old one is closed. */
-function extend(batch: Batch<Arrival>, { of, head, id, next, until, room }: Extension): void {
+function extend(batch: Batch<Arrival>, { of, head, id, next, until, room, policy }: Extension): void {
   const { owner } = of
   const purse = purseOf(batch, owner, head.purse)
   const cost = extensionCost(purse, head, until)
-  if (!carries(batch, next, cost)) return
+  if (!carries(batch, { next, policy, cost })) return
   const satoshi = cost + room - available(purse)
   if (satoshi > 0) {
     bookReceived(batch, { owner, purse: head.purse, satoshi, note: `contract ${next}` })
@@ -94,13 +99,16 @@ function extend(batch: Batch<Arrival>, { of, head, id, next, until, room }: Exte
   extendPaid(batch, of, { head, until })
 }
 
-/** More than its client may pay ahead would keep new records out, and nothing would ever secure it. */
-function carries(batch: Batch<Arrival>, id: Hash, cost: number): boolean {
-  const kept = findContract(batch, id)
-  if (kept?.state.state !== 'active') return false
-  const { owed, reserved } = booksOf(batch, { id, kept }, batch.now)
-  const { terms } = kept.state
-  return owed + reserved + cost <= terms.budget && reserved + cost <= aheadLimit(terms)
+/** As a new record would be accepted under the next contract, which is as deep as the end of the old one. */
+function carries(
+  batch: Batch<Arrival>,
+  { next, policy, cost }: Pick<Extension, 'next' | 'policy'> & { cost: number },
+): boolean {
+  const kept = findContract(batch, next)
+  const standing = kept && standingOf(kept.state, { now: Math.floor(batch.now / 1000), medianTime: 0 })
+  if (kept === undefined || standing === undefined) return false
+  const books = booksOf(batch, { id: next, kept }, batch.now)
+  return missingFor({ ...standing, depth: deepBlocks }, books, cost, policy) === undefined
 }
 
 /** The contract, and those that went over into it. */

@@ -8,7 +8,9 @@ import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
 import { findContract, type Kept } from '../store/contracts.ts'
 import { isHeld } from '../store/withdrawals.ts'
+import { contractsIn } from './listing.ts'
 import type { EscrowParts } from './parts.ts'
+import { openedLine, reopen } from './reopening.ts'
 import { liveOf, type Steps } from './steps.ts'
 
 type Followed = readonly { readonly id: Hash; readonly kept: Kept }[]
@@ -22,18 +24,25 @@ export class Holding {
     this.#steps = steps
   }
 
-  /** At a start: once after each restore. What the payment log knows of those that are held is taken in. */
-  async hold(followed: Followed): Promise<void> {
+  /**
+   * At a start: once after each restore. What the payment log knows is taken in, also of contracts that the backup does not
+   * have. @returns all that are not over
+   */
+  async hold(): Promise<Followed> {
     const { store, payments, log } = this.#parts
     const { restoredAt } = store.meta
     const known = await payments.read()
+    const isRestored = restoredAt !== undefined && isHeld(store, store.meta)
+    if (isRestored) await reopen(this.#parts, known, restoredAt)
+    const followed = await contractsIn(store, 'n')
     for (const { id, kept } of followed) {
+      if (kept.facts.tx !== null && known.get(id)?.opened == null) await payments.append(openedLine(id, kept))
       const settled = liveOf(kept.state)?.lowestSigned ?? null
       // A crash may have come before it was written there, too.
       if (settled !== null && known.get(id)?.signed !== settled)
         await payments.append({ type: 'signed', contract: id, settled })
     }
-    if (restoredAt === undefined || !isHeld(store, store.meta)) return
+    if (!isRestored) return followed
     if (followed.length > 0)
       log.warn(
         { contracts: followed.length, logged: followed.filter(({ id }) => known.has(id)).length },
@@ -47,6 +56,7 @@ export class Holding {
         }))
       for (const payment of known.get(id)?.payments ?? []) await this.#replay(id, payment)
     }
+    return followed
   }
 
   /** Once it is confirmed. @param held those that were held when they were looked at last */

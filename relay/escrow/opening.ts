@@ -38,6 +38,8 @@ import { bookBudget } from './books.ts'
 import { fundingOf, signOwn } from './funding.ts'
 import type { EscrowParts } from './parts.ts'
 import type { OwnStake } from './own-stakes.ts'
+import { failures, Pace } from './pace.ts'
+import { openedLine } from './reopening.ts'
 import type { StakePool } from './pool.ts'
 import { checkBacked, checkOffered } from './stakes.ts'
 import type { Moved, Steps } from './steps.ts'
@@ -61,6 +63,8 @@ export class Openings {
   /** Openings under way, by whom and until when; in memory: after a restart the count starts over. */
   readonly #underWay = new Map<Hash, { address: string; until: number }>()
 
+  readonly #failures = new Pace(failures)
+
   constructor(parts: EscrowParts, steps: Steps, pool: StakePool) {
     this.#parts = parts
     this.#steps = steps
@@ -69,7 +73,7 @@ export class Openings {
 
   /** @throws refusals; ERR_FORBIDDEN while none are opened; ERR_LIMIT, ERR_BUSY, ERR_CONFLICT for another of the same terms */
   async open(id: Hash, request: Open, caller: Caller): Promise<AddInputs> {
-    const { store, keys, admit, network } = this.#parts
+    const { store, admit } = this.#parts
     const terms = parseTerms(request.terms)
     const hash = sha256Hex(canonicalize(request))
     const known = findContract(store, id)
@@ -81,6 +85,19 @@ export class Openings {
     checkOffered(this.#parts, terms, now)
     this.#checkAddress(id, caller.address)
     admit(request.beef.length)
+    return this.#failures.failing(caller.address, this.#parts.now(), () =>
+      this.#begin(id, { request, terms, hash }, caller),
+    )
+  }
+
+  /** What costs something to look at. @throws refusals, ERR_LIMIT, ERR_BUSY */
+  async #begin(
+    id: Hash,
+    { request, terms, hash }: { request: Open; terms: Terms; hash: Hash },
+    caller: Caller,
+  ): Promise<AddInputs> {
+    const { store, keys, network } = this.#parts
+    const { now } = this.#steps.moment
     const contract = await this.#steps.derived.of(terms)
     const funding = readFunding(request.funding)
     const beef = parseBeef(fromBase64(request.beef))
@@ -122,6 +139,7 @@ export class Openings {
       return { ...kept, facts }
     })
     this.#underWay.delete(id)
+    await this.#parts.payments.append(openedLine(id, moved.kept))
     return moved
   }
 

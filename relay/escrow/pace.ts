@@ -1,25 +1,48 @@
-/** How often a contract is paid: each payment is written to two disks for good. */
+/** How often somebody may do what costs the relay more than him. */
 import { MarketError } from '../../market/errors.ts'
-import type { Hash } from '../../market/units.ts'
 
-/** At once, then one in each second. */
-const burst = 32
-const everyMs = 1000
-/** Contracts whose pace is remembered. */
+export interface Allowance {
+  /** At once; then one in each `everyMs`. */
+  readonly burst: number
+  readonly everyMs: number
+  /** For people: too many of these. */
+  readonly what: string
+}
+
+/** Each is written to two disks for good. Of one contract. */
+export const payments: Allowance = { burst: 32, everyMs: 1000, what: 'payments of this contract' }
+/** Openings of one address, renewals of one contract, that come to nothing: coins are looked up for each, scripts are run. */
+export const failures: Allowance = { burst: 32, everyMs: 10_000, what: 'contracts that come to nothing' }
+
+/** Whose pace is remembered, each about 100 bytes. */
 const remembered = 10_000
 
 export class Pace {
-  /** When each has all its payments again. */
-  readonly #rested = new Map<Hash, number>()
+  readonly #allowance: Allowance
+  /** When each has all of it again. */
+  readonly #rested = new Map<string, number>()
 
-  /** @throws ERR_LIMIT with `retryAfterMs` */
-  check(id: Hash, now: number): void {
-    const from = Math.max(now, this.#rested.get(id) ?? 0)
+  constructor(allowance: Allowance) {
+    this.#allowance = allowance
+  }
+
+  /** Takes one. @throws ERR_LIMIT with `retryAfterMs` */
+  check(who: string, now: number): void {
+    const { burst, everyMs, what } = this.#allowance
+    const from = Math.max(now, this.#rested.get(who) ?? 0)
     const retryAfterMs = from + everyMs - (now + burst * everyMs)
-    if (retryAfterMs > 0)
-      throw new MarketError('ERR_LIMIT', 'too many payments of this contract', { extras: { retryAfterMs } })
-    this.#rested.delete(id)
-    this.#rested.set(id, from + everyMs)
-    if (this.#rested.size > remembered) this.#rested.delete(this.#rested.keys().next().value as Hash) // it is not empty
+    if (retryAfterMs > 0) throw new MarketError('ERR_LIMIT', `too many ${what}`, { extras: { retryAfterMs } })
+    this.#rested.delete(who)
+    this.#rested.set(who, from + everyMs)
+    if (this.#rested.size > remembered) this.#rested.delete(this.#rested.keys().next().value as string) // it is not empty
+  }
+
+  /** Takes one, and gives it back when `act` comes to something. @throws ERR_LIMIT, whatever `act` throws */
+  async failing<T>(who: string, now: number, act: () => Promise<T>): Promise<T> {
+    this.check(who, now)
+    const done = await act()
+    const until = this.#rested.get(who)
+    if (until !== undefined) this.#rested.set(who, until - this.#allowance.everyMs)
+    return done
   }
 }

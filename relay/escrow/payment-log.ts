@@ -1,5 +1,5 @@
 /**
- * What clients have signed, and how little we have, once more in a file of its own, wherever the operator puts it: what a
+ * What contracts were opened, what clients have signed, and how little we have, once more in a file of its own, wherever the operator puts it: what a
  * store that is lost with its disk must not take along. A line for each, in JSON; synced before anything is served for it.
  */
 import { createReadStream } from 'node:fs'
@@ -8,15 +8,27 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import { ContractPayment } from '../../contracts/escrow/messages.ts'
-import { Hash } from '../../market/units.ts'
+import { Terms } from '../../contracts/escrow/terms.ts'
+import { Hash, Key } from '../../market/units.ts'
 import { syncDirectory } from '../store/backup.ts'
+import { Facts } from '../store/contracts.ts'
 
 const Line = z.union([
   ContractPayment,
   /** We signed this settled; the client may publish it. */
   z.strictObject({ type: z.literal('signed'), contract: Hash, settled: z.int().min(0) }),
+  /** Money is in it from now on: all that it takes to know it again (reopening.ts). */
+  z.strictObject({
+    type: z.literal('opened'),
+    contract: Hash,
+    owner: Key,
+    terms: Terms,
+    facts: Facts.pick({ openedAt: true, request: true, funding: true, ours: true, renews: true }),
+    tx: z.string(),
+  }),
 ])
 export type Line = z.infer<typeof Line>
+export type Opened = Extract<Line, { type: 'opened' }>
 
 interface Waiting {
   readonly text: string
@@ -24,10 +36,11 @@ interface Waiting {
   readonly failed: (error: unknown) => void
 }
 
-/** What is known of a contract: its latest payments, oldest first, and the least settled that we signed. */
+/** What is known of a contract: how it was opened, its latest payments, oldest first, and the least settled that we signed. */
 export interface Logged {
   readonly payments: ContractPayment[]
   signed: number | null
+  opened: Opened | null
 }
 
 /** Of one contract; more than one, since those on a funding under another id count for nothing. */
@@ -115,9 +128,10 @@ async function readLog(path: string): Promise<Map<Hash, Logged>> {
   for await (const text of createInterface({ input: createReadStream(path) })) {
     const line = parse(text)
     if (line === undefined) continue
-    const entry = known.get(line.contract) ?? { payments: [], signed: null }
+    const entry = known.get(line.contract) ?? { payments: [], signed: null, opened: null }
     known.set(line.contract, entry)
     if (line.type === 'signed') entry.signed = Math.min(line.settled, entry.signed ?? line.settled)
+    else if (line.type === 'opened') entry.opened = line
     else if (entry.payments.push(line) > keptPayments) entry.payments.shift()
   }
   return known
@@ -125,7 +139,8 @@ async function readLog(path: string): Promise<Map<Hash, Logged>> {
 
 async function compact(path: string): Promise<void> {
   const lines: Line[] = []
-  for (const [contract, { payments, signed }] of await readLog(path)) {
+  for (const [contract, { payments, signed, opened }] of await readLog(path)) {
+    if (opened !== null) lines.push(opened)
     lines.push(...payments)
     if (signed !== null) lines.push({ type: 'signed', contract, settled: signed })
   }

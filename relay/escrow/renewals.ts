@@ -8,9 +8,9 @@ import { checkRollover } from '../../contracts/escrow/checks.ts'
 import { machineTimes } from '../../contracts/escrow/machine.ts'
 import { type ContractRollover, readFunding } from '../../contracts/escrow/messages.ts'
 import { demand, refused } from '../../contracts/escrow/refusal.ts'
-import { renewedServer } from '../../contracts/escrow/server-state.ts'
+import { type LiveServer, renewedServer } from '../../contracts/escrow/server-state.ts'
 import { checkUnlocking, jointUnlocking, signJoint } from '../../contracts/escrow/signatures.ts'
-import { contractIdOf, parseTerms } from '../../contracts/escrow/terms.ts'
+import { contractIdOf, parseTerms, type Terms } from '../../contracts/escrow/terms.ts'
 import { withUnlocking } from '../../contracts/escrow/transactions.ts'
 import { parseBeef } from '../../contracts/transaction/beef.ts'
 import { serializeTransaction, txidOf } from '../../contracts/transaction/transaction.ts'
@@ -21,7 +21,9 @@ import type { Hash, Key } from '../../market/units.ts'
 import { findContract, type Facts, putContract, putEscrows, takeStake } from '../store/contracts.ts'
 import { bookBudget, owedOf } from './books.ts'
 import { signerOf, withSpend } from './duties.ts'
+import { failures, Pace } from './pace.ts'
 import type { EscrowParts } from './parts.ts'
+import { openedLine } from './reopening.ts'
 import { checkBacked, checkOffered } from './stakes.ts'
 import { liveOf, type Steps } from './steps.ts'
 
@@ -31,6 +33,8 @@ export class Renewals {
   readonly #parts: EscrowParts
   readonly #steps: Steps
 
+  readonly #failures = new Pace(failures)
+
   constructor(parts: EscrowParts, steps: Steps) {
     this.#parts = parts
     this.#steps = steps
@@ -38,7 +42,7 @@ export class Renewals {
 
   /** Resolves with the id of the next contract when both are on disk; its duties send the rollover. @throws refusals */
   async roll(request: Rollover, from: Key): Promise<Hash> {
-    const { store, keys, admit, now, random } = this.#parts
+    const { store, admit, now } = this.#parts
     const id = request.contract
     const kept = this.#steps.load(id)
     demand(kept.owner === from, 'wrong-party', 'the contract is of another')
@@ -57,9 +61,18 @@ export class Renewals {
     const live =
       kept.state.state === 'active' || kept.state.state === 'closing' ? liveOf(kept.state) : undefined
     if (live === undefined) throw refused('state', 'the contract cannot be renewed')
-    const at = this.#steps.moment
-    checkOffered(this.#parts, terms, at.now)
+    checkOffered(this.#parts, terms, this.#steps.moment.now)
     admit(request.beef.length)
+    return this.#failures.failing(id, now(), () => this.#goOver(request, { live, terms, hash, from }))
+  }
+
+  /** What costs something to look at. @throws refusals */
+  async #goOver(
+    request: Rollover,
+    { live, terms, hash, from }: { live: LiveServer; terms: Terms; hash: Hash; from: Key },
+  ): Promise<Hash> {
+    const { store, keys, now, random, payments } = this.#parts
+    const [id, nextId, at] = [request.contract, contractIdOf(terms), this.#steps.moment]
     const [old, next] = [await this.#steps.derived.of(live.terms), await this.#steps.derived.of(terms)]
     const { paid } = request
     const funding = readFunding(request.funding)
@@ -71,10 +84,10 @@ export class Renewals {
     const rollover = withUnlocking(transaction, [jointUnlocking(old, { client, server })])
     await checkUnlocking(rollover, draft.spent)
     const txid = txidOf(rollover)
-    const { owed } = await owedOf(store, now(), { owner: from, id })
+    const books = await owedOf(store, now(), { owner: from, id })
     const unproven = aheadLimit(live.terms)
     const jitter = Math.floor(random() * machineTimes.alarmSeconds)
-    await this.#steps.move(id, { on: 'rollover', terms, paid, owed, unproven, at }, (batch, kept) => {
+    await this.#steps.move(id, { on: 'rollover', terms, paid, ...books, unproven, at }, (batch, kept) => {
       for (const stake of funding.stakes) takeStake(batch, stake, nextId)
       const facts: Facts = {
         openedAt: batch.now,
@@ -95,6 +108,7 @@ export class Renewals {
       putEscrows(batch, from, { current: nextId })
       return { ...kept, facts: withSpend(kept.facts, { txid, end: { kind: 'rollover' } }) }
     })
+    await payments.append(openedLine(nextId, this.#steps.load(nextId)))
     return nextId
   }
 }

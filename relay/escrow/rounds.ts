@@ -84,10 +84,11 @@ export class Rounds {
         facts: { ...kept.facts, isTaken },
       }))
     }
-    const { owed } = await owedOf(store, now(), { owner: before.owner, id })
+    const books = await owedOf(store, now(), { owner: before.owner, id })
+    const { owed } = books
     const { kept, actions } = await steps.move(id, {
-      on: isUsedUp(before.state, owed) ? 'end' : 'tick',
-      ...{ owed, at },
+      on: isUsedUp(before.state, books) ? 'end' : 'tick',
+      ...{ ...books, at },
     })
     rota.looked(id, kept, { owed, isGone })
     const failure = await duties.perform(id, kept, actions).catch((error: unknown) => error)
@@ -106,7 +107,7 @@ export class Rounds {
       await this.#means.duties.takePayout(kept, state.spend.txid)
       await this.#relinquishStake(kept)
     }
-    await closeBooks(this.#parts.store, id, this.#parts.now())
+    await closeBooks(this.#parts.store, id, { now: this.#parts.now(), policy: this.#parts.policy })
     this.#means.watch.forget(id)
     this.#alarmed.delete(id)
     this.#gone.delete(id)

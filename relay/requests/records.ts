@@ -44,7 +44,7 @@ export async function storeRecord(
 }
 
 export async function read(
-  { store, admitRead }: HandlerDeps,
+  { store, admitRead, contracts }: HandlerDeps,
   { request, from, sealed }: Message<'read'>,
   { makeRoom }: Session,
 ): Promise<Answer> {
@@ -57,6 +57,7 @@ export async function read(
     hash: sealed.hash,
     text: sealed.text,
     until,
+    isCovered: (from, pull) => contracts()?.isCovered(from, pull) ?? true,
     admit: makeRoom && ((bytes) => makeRoom(Math.ceil(bytes / 3) * 4)),
   })
   switch (found.outcome) {

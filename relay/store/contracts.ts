@@ -21,7 +21,7 @@ import { noHash, NumberRow } from './rows.ts'
 const mostSightings = 32
 
 /** What its state (contracts/escrow/) does not know and its duties need. */
-const Facts = z.strictObject({
+export const Facts = z.strictObject({
   openedAt: Milliseconds,
   /** Of what asked for it: the same again is answered the same. */
   request: Hash,

@@ -7,11 +7,12 @@ import { ANYONE_KEY } from '../../market/identity.ts'
 import { leafCount } from '../../market/merkle.ts'
 import { isFree } from '../../market/price.ts'
 import type { RecordPath } from '../../market/record.ts'
-import type { Hash, Prices } from '../../market/units.ts'
+import type { Hash, Key, Prices } from '../../market/units.ts'
 import { damaged } from './codec.ts'
 import { count } from './counters.ts'
 import * as keys from './keys.ts'
 import { bookBought, bookProof, bookPull, priceOf } from './ledger.ts'
+import type { Reader } from './postings.ts'
 import { isPaid, liveHead, type RecordBatch, unlist } from './records.ts'
 import type { Repeats } from './repeats.ts'
 import {
@@ -35,7 +36,11 @@ export interface SignedRead extends SignedRequest {
   readonly text: string
   /** Told the size of the record before it is pulled; what it throws prevents the pull. */
   readonly admit?: ((bytes: number) => void) | undefined
+  readonly isCovered?: Covered
 }
+
+/** Whether who pays for a record still pays for a pull of it; absent: he does. */
+export type Covered = (from: Reader, pull: { owner: Key; head: StoredHead; now: number }) => boolean
 
 type Absent = { readonly outcome: 'absent' }
 type Replayed = { readonly outcome: 'replayed' }
@@ -66,7 +71,8 @@ export function pullRecord(batch: RecordBatch, read: SignedRead, repeats: Repeat
     const forSale = read.path.receiver === ANYONE_KEY && !isFree(head)
     return { outcome: forSale ? 'unpaid' : 'absent' }
   }
-  if (!isPaid(head, batch.now)) return { outcome: 'unpaid' }
+  const pull = { owner: read.path.owner, head, now: batch.now }
+  if (!isPaid(head, batch.now) || read.isCovered?.(batch, pull) === false) return { outcome: 'unpaid' }
   read.admit?.(head.bytes)
   batch.put(keys.answeredKey(read.until, read.hash), Answer.read.encode({ place: head.place }))
   putPull(batch, read.path, { head: { ...head, pullsLeft: head.pullsLeft - 1 }, read })
@@ -82,6 +88,7 @@ export interface WebRead {
   /** Of now, for a reader who pays. */
   readonly prices: Prices
   readonly admit?: ((bytes: number) => void) | undefined
+  readonly isCovered?: Covered
 }
 
 export type WebPulled =
@@ -111,11 +118,12 @@ export function pullByWeb(batch: RecordBatch, read: WebRead, repeats: Repeats): 
   if (head === undefined || (isFree(head) && head.pullsLeft === 0)) return { outcome: 'absent' }
   const { bytes, bilateralLeft, place } = head
   read.admit?.(bytes)
+  const isCovered = read.isCovered?.(batch, { owner: path.owner, head, now: batch.now }) !== false
   let paidBy: Payer
   if (isFree(head)) {
     paidBy = 'nobody'
     putPull(batch, path, { head: { ...head, pullsLeft: head.pullsLeft - 1 } })
-  } else if (bilateralLeft > 0 && head.pullsLeft > 0 && isPaid(head, batch.now)) {
+  } else if (bilateralLeft > 0 && head.pullsLeft > 0 && isPaid(head, batch.now) && isCovered) {
     paidBy = 'owner'
     const left = { pullsLeft: head.pullsLeft - 1, bilateralLeft: bilateralLeft - 1 }
     putPull(batch, path, { head: { ...head, ...left } })

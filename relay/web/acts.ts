@@ -95,13 +95,14 @@ export async function get(
   { visit, taken }: { visit: Visit; taken: Taken | undefined },
 ): Promise<string> {
   checkReader(path, visit.from)
-  const { store, now, admitRead } = deps.means
+  const { store, now, admitRead, contracts } = deps.means
   visit.makeRoom(answerOverhead)
   admitRead()
   const found = await store.readByWeb({
     path,
     prices: pricesFor(deps, path.receiver),
     admit: (bytes) => visit.makeRoom(Math.ceil(bytes / 3) * 4),
+    isCovered: (from, pull) => contracts()?.isCovered(from, pull) ?? true,
     ...purchase(formatPath(path), taken, now()),
   })
   switch (found.outcome) {

@@ -61,7 +61,7 @@ t.test('what could not be dealt with comes again; what was, does not, whatever f
   const second = hearing([due])
   const offer = async () => ({ ...scripted.offer, feeRate: 101 })
   const [dearer] = await tend(second.site, { audit: async () => ({ ...explained, audited: 150 }), offer })
-  t.match(dearer!.error, { code: 'ERR_COST', message: /dearer now/ })
+  t.match(dearer!.error, { code: 'ERR_COST', message: /more than you agreed to, feeRate 101 instead of 100/ })
   t.match(scripted.deals.get(id), { settled: 150 })
   t.equal(second.heard.times, 1)
 })

@@ -3,9 +3,11 @@ import t, { type Test } from 'tap'
 import { keptContract, keptContracts, termsOf } from '../../client/home/contracts.ts'
 import { close, open, refund, renew } from '../../client/escrow/operations.ts'
 import type { Audited } from '../../client/escrow/paying.ts'
+import type { Plan } from '../../client/escrow/plan.ts'
 import { recover } from '../../client/escrow/recover.ts'
 import type { Site } from '../../client/escrow/site.ts'
 import { tend } from '../../client/escrow/tend.ts'
+import { planLines } from '../../client/terminal/commands/contract-text.ts'
 import { MarketError } from '../../market/errors.ts'
 import { type Market, openMarket } from '../fixtures/contracting.ts'
 import { type ScriptedRelay, scriptRelay, siteOf } from '../fixtures/contract-relay.ts'
@@ -341,10 +343,108 @@ t.test('nobody is asked for more in silence: fees, deposits, and prices of the n
   await mine(6)
   await market.passTime(28 * 86_400 + 3600)
   const prices = { ...scripted.offer.prices, egressGB: 100_001 }
-  const dearer = { ...agent(scripted), offer: async () => ({ ...scripted.offer, prices }) }
-  const [pass] = await tend(site, dearer)
-  t.match(pass!.error, { code: 'ERR_COST', message: /dearer now/ })
+  const more = [
+    { prices },
+    { feeRate: 101 },
+    { closeFee: 150 },
+    { depositServer: 6000 },
+    { closeMargin: 21_601 },
+  ]
+  for (const change of more) {
+    const dearer = { ...agent(scripted), offer: async () => ({ ...scripted.offer, ...change }) }
+    const [pass] = await tend(site, dearer)
+    const message = /more than you agreed to, .* instead of \d+: relay contract renew/
+    t.match(pass!.error, { code: 'ERR_COST', message }, JSON.stringify(change))
+  }
   t.equal((await keptContracts(site.ctx.home)).length, 1)
+})
+
+t.test(
+  'a renewal goes by what the relay offers now: what is cheaper at once, what is dearer once agreed on',
+  async (t) => {
+    const { site, order, scripted, mine } = await setUp(t)
+    const { id } = (await open(site, order))!
+    await mine(6)
+    await tend(site, agent(scripted))
+    const changes = { closeFee: 150, depositServer: 6000, closeMargin: 30_000, feeRate: 110 }
+    const offer = { ...scripted.offer, ...changes }
+    const greedy = { ...offer, depositServer: 9000 }
+    const renewing = { offer, audited: 3000, topUp: 10_000 }
+    await t.rejects(renew(site, id, { ...renewing, offer: greedy, agree: yes }), {
+      message: /1000 more than come over/,
+    })
+    t.equal(await renew(site, id, { ...renewing, agree: async () => false }), undefined)
+
+    let plan: any
+    const agree = async (shown: unknown) => {
+      plan = shown
+      return true
+    }
+    const next = await renew(site, id, { ...renewing, agree })
+    t.match(plan, { closeFee: 150, relayDeposit: 6000, deposit: 12_000 }, 'all of it was shown')
+    t.match(termsOf(next!), { ...changes, depositClient: 12_000 })
+    await mine(6)
+    const [, cheaper] = await tend(site, agent(scripted))
+    t.match(cheaper!.kept.state, { state: 'active', depth: 6 })
+  },
+)
+
+t.test('an end that is asked for with what is none hinders nothing else, and is told', async (t) => {
+  const { site, order, scripted, alice, mine } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  const deal = scripted.deals.get(id)!
+  const { txid } = deal
+  deal.txid = '9'.repeat(64)
+  await scripted.request(id, 700)
+  deal.txid = txid!
+  scripted.script.said.push({ type: 'ContractRequestPayment', contract: id, paid: 700, tx: 'abcd' })
+  scripted.script.owed = 900
+
+  const [pass] = await tend(site, agent(scripted, { audited: 900 }))
+
+  t.match(pass, { error: undefined, kept: { state: { state: 'active', settled: 900 } } })
+  const told = alice.notices.filter(({ type }) => type === 'relay-failed')
+  t.match(told, [
+    { error: { code: 'ERR_UNTRUSTED', message: /is none/ } },
+    { error: { code: 'ERR_UNTRUSTED' } },
+  ])
+  t.equal(told.length, 2)
+})
+
+t.test('a relay without a stake of its own: that is said before anything is staked', async (t) => {
+  const { site, order, scripted, balance } = await setUp(t)
+  const before = await balance()
+  let text = ''
+  const agree = async (plan: Plan) => {
+    text = planLines(plan, 'relay.test')
+    return false
+  }
+
+  await open(site, { ...order, offer: { ...scripted.offer, isReady: false }, agree })
+
+  t.match(text, /opens +LATER: the relay has no coins of its own ready/)
+  t.equal(await balance(), before)
+  await open(site, { ...order, agree })
+  t.notMatch(text, /LATER/)
+})
+
+t.test('what a relay lends, it says: a payment is due by that', async (t) => {
+  const { site, order, scripted, mine } = await setUp(t)
+  const { id } = (await open(site, order))!
+  await mine(6)
+  scripted.script.owed = 1
+  await tend(site, agent(scripted, { audited: 1 }))
+  scripted.script.owed = 45 // more than a quarter of what is lent usually, and less than one of what this relay lends
+  const lending = (firstCredit: number) => ({
+    ...agent(scripted, { audited: 45 }),
+    offer: async () => ({ ...scripted.offer, credit: { ...scripted.offer.credit, firstCredit } }),
+  })
+  await tend(site, lending(10_000))
+  const settled = async () => ((await keptContract(site.ctx.home, id))!.state as any).settled
+  const early = await settled()
+  await tend(site, lending(100))
+  t.same([early, await settled()], [1, 45])
 })
 
 t.test('a renewal that the relay does not sign is taken back, and the old contract goes on', async (t) => {

@@ -2,6 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { type Receipt, reservedUnits } from '../../contracts/receipt.ts'
+import { ceilSatoshi } from '../../market/price.ts'
 import { post } from '../../client/mail/post.ts'
 import { auditRelays } from '../../client/money/audit.ts'
 import { keysOf } from '../fixtures/wallet.ts'
@@ -129,8 +131,30 @@ t.test('most writes in a contract ask for nothing else: few payments, and no aud
   t.notOk(counts.has('RequestUsage'), 'an audit')
   const payments = counts.get('ContractPayment') ?? 0
   t.ok(payments > 0 && payments <= 9, `${payments} payments for 16 writes`)
-  const { paid, settled } = await alice.contracts.get(id)
+  const { paid, settled, serviceEnd } = await alice.contracts.get(id)
   t.ok(paid! <= settled! + 5000)
+
+  const honest = connection.write.bind(connection)
+  const prices = { storageGBDay: 5000, egressGB: 100_000, ingressGB: 1_000_000 }
+  const lies: [RegExp, (receipt: Receipt) => object][] = [
+    [/prices are not those/, ({ charge }) => ({ charge: { ...charge, prices } })],
+    [/unknown contract/, ({ charge }) => ({ charge: { ...charge, purse: 'a'.repeat(64) } })],
+    [/not the end of service/, ({ paidUntil }) => ({ paidUntil: paidUntil - 1 })],
+  ]
+  for (const [message, lie] of lies) {
+    connection.write = async (...given) => {
+      const answer = await honest(...given)
+      const lied = { ...answer.reply.receipt, ...lie(answer.reply.receipt) }
+      const reserved = String(ceilSatoshi(reservedUnits(lied)))
+      const receipt = { ...lied, charge: { ...lied.charge, reserved } }
+      return { ...answer, reply: { ...answer.reply, receipt } }
+    }
+    const refused = { state: 'queued', failures: [{ error: { code: 'ERR_CONFLICT', message } }] }
+    t.match(await write(alice), refused, String(message))
+  }
+  connection.write = honest
+  t.match(await write(alice, { ttlSeconds: 300 * day }), { state: 'delivered' }, 'beyond its service')
+  t.ok(market.clock.now + 300 * day * 1000 > serviceEnd * 1000)
 })
 
 t.test('what may be spent is what the user said', async (t) => {

@@ -2,6 +2,9 @@
 import t from 'tap'
 import { Acks } from '../../contracts/audit/acks.ts'
 import { Books, type ReportPage } from '../../contracts/audit/books.ts'
+import { Extensions } from '../../contracts/audit/extensions.ts'
+import { type Bearings, bearingsOf, checkBorne } from '../../contracts/escrow/bearing.ts'
+import { contractIdOf, serviceEnd, type Terms } from '../../contracts/escrow/terms.ts'
 import { makeEvidence, nameOf } from '../../contracts/audit/evidence.ts'
 import { type Finding, findingLimits } from '../../contracts/audit/findings.ts'
 import { settle } from '../../contracts/audit/settle.ts'
@@ -13,13 +16,31 @@ import { toHex } from '../../market/bytes.ts'
 import { canonicalize } from '../../market/canonical.ts'
 import { seal } from '../../market/envelope.ts'
 import { decodeRecord } from '../../market/record.ts'
-import { mostSatoshi } from '../../market/units.ts'
-import { AuditRelay, dayOne, hourMs, type Kept } from '../fixtures/audit-relay.ts'
+import { mostSatoshi, type Prices } from '../../market/units.ts'
+import { AuditRelay, auditPrices, dayOne, hourMs, type Kept } from '../fixtures/audit-relay.ts'
 import { alice, identityOf, relay as relayIdentity } from '../fixtures/keys.ts'
 
 t.setTimeout(120_000)
 
 const later = dayOne + 12 * hourMs
+const terms: Terms = {
+  ...{
+    v: 1,
+    network: 'devnet',
+    nonce: '5'.repeat(64),
+    client: alice.identity,
+    server: relayIdentity.identity,
+  },
+  ...{ created: dayOne / 1000, openBy: dayOne / 1000 + 600, expiry: dayOne / 1000 + 30 * 86_400 },
+  ...{
+    closeMargin: 21_600,
+    budget: 100_000,
+    depositClient: 10_000,
+    depositServer: 5000,
+    creditLimit: 10_000,
+  },
+  ...{ feeRate: 100, closeFee: 100, prices: auditPrices, period: 86_400 },
+}
 const always = () => true
 const head = { relay: relayIdentity.identity, owner: alice.identity, account: 'credit', made: later }
 
@@ -290,6 +311,77 @@ t.test('tens of thousands of faulty pulls cost no more than others, and make no 
   const { receipt } = await relay.write()
   const unknown = await examine(relay, await flood(relay, `${receipt.path}x`, count))
   t.equal(unknown.forged.count, count)
+})
+
+t.test('in the purse of a contract nothing costs but what its terms say, whatever receipts do', async (t) => {
+  const purse = contractIdOf(terms)
+  const bearings = bearingsOf([{ terms, renews: null }])
+  const priced = async (prices: Prices) => {
+    const relay = new AuditRelay()
+    await relay.pull(await relay.write({ purse, prices }), dayOne + hourMs)
+    return { relay, pages: await relay.report(later, { purse }) }
+  }
+  const judged = ({ relay, pages }: Awaited<ReturnType<typeof priced>>, books = relay.books({ bearings })) =>
+    audit({ books, purse, pages: () => pages, sample: always })
+  const dear = { ...auditPrices, storageGBDay: 100 * auditPrices.storageGBDay }
+
+  const good = await judged(await priced(auditPrices))
+  t.match(good, { verdict: 'explained', claimed: good.toPay })
+  const greedy = await priced(dear)
+  const bad = await judged(greedy)
+  t.match(bad, {
+    verdict: 'forged',
+    toPay: good.toPay,
+    findings: [{ kind: 'wrong-price', isProvable: false }],
+  })
+  t.ok(bad.claimed > good.claimed)
+
+  const { receipt } = greedy.relay.records[0]!
+  const { relay, owner } = greedy.relay.books()
+  const unsettled = (from?: Bearings) => {
+    const books = new Books({ relay, owner, ...(from && { bearings: from }) })
+    books.addUnsettled({ ...receipt, firstSent: receipt.at, maxPulls: 1 })
+    return books
+  }
+  t.match(await judged(greedy, unsettled()), { findings: [] }, 'without terms nobody knows')
+  const exact = await judged(greedy, unsettled(bearings))
+  t.match(exact, { findings: [{ kind: 'wrong-price', sentence: /at the prices of its contract/ }] })
+})
+
+t.test('an extension is believed as far as a renewal went, and in no purse but of a contract', async (t) => {
+  const purse = contractIdOf(terms)
+  const next = { ...terms, nonce: '7'.repeat(64), expiry: terms.expiry + 86_400 }
+  const alone = bearingsOf([{ terms, renews: null }])
+  const renewed = bearingsOf([
+    { terms, renews: null },
+    { terms: next, renews: purse },
+  ])
+  const [end, until] = [serviceEnd(terms) * 1000, serviceEnd(next) * 1000]
+  const { receipt } = await new AuditRelay().write({ purse, ttlMs: end + 10 * 86_400_000 - dayOne })
+  const first = { ...receipt, paidUntil: end }
+  const extended = (bearings: Bearings | undefined, changed: object = {}) => {
+    const known = new Extensions(bearings)
+    const mine = { ...first, charge: { ...first.charge, ...changed } }
+    known.add({ path: first.path, at: first.at, purse: mine.charge.purse, paidUntil: first.expires })
+    return known.applied(mine).paidUntil
+  }
+  t.equal(extended(alone), end, 'without a renewal')
+  t.equal(extended(renewed), until)
+  t.equal(extended(renewed, { purse: 'credit' }), end, 'credit is never renewed')
+  t.equal(extended(alone, { purse: 'f'.repeat(64) }), first.expires, 'one that is lost here accuses nobody')
+  t.equal(extended(undefined), first.expires)
+
+  const bearing = renewed.get(purse)
+  t.doesNotThrow(() => checkBorne(first, bearing))
+  t.doesNotThrow(() => checkBorne({ ...first, paidUntil: until }, bearing))
+  for (const paidUntil of [end - 1, until + 1, first.expires])
+    t.throws(() => checkBorne({ ...first, paidUntil }, bearing), { code: 'ERR_CONFLICT' })
+  t.throws(() => checkBorne(first, undefined), { code: 'ERR_CONFLICT' })
+  const circle = bearingsOf([
+    { terms, renews: contractIdOf(next) },
+    { terms: next, renews: purse },
+  ])
+  t.same(circle.get(purse)?.ends, [end, until])
 })
 
 t.test('an ack counts for the record and the receiver it names, for no other', async (t) => {

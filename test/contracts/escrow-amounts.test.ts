@@ -77,10 +77,16 @@ t.test('a write is accepted within the credit, the budget and what a young fundi
   t.equal(missing({ depth: 5, paid: 2400 }, {}, 2500), undefined)
   t.same(missing({ depth: 5 }, {}, 2500)?.paidNeeded, 2360, 'vanishing gains no more there than later')
   t.ok(missing({ depth: 5, paid: 2501 }, {}, 2501))
-  const moved = { reserved: 9000, moved: 9000 }
-  t.equal(missing({ depth: 0, paid: 8900 }, moved, 40), undefined, 'what came over is no use of a young one')
-  t.ok(missing({ depth: 0, paid: 9000 }, moved, 41))
-  t.same(missing({ depth: 0 }, moved, 40)?.paidNeeded, 8900, 'but is signed for as in any')
+  const moved = { reserved: 4000, moved: 4000 }
+  t.equal(missing({ depth: 0, paid: 3900 }, moved, 40), undefined, 'what came over is no use of a young one')
+  t.ok(missing({ depth: 0, paid: 4000 }, moved, 41))
+  t.same(missing({ depth: 0 }, moved, 40)?.paidNeeded, 3900, 'but is signed for as in any')
+
+  // A progress(59 000) where little is owed is not published: settled(100) leaves more.
+  const signed = { paid: 59_000 }
+  t.equal(missing(signed, { owed: 100, reserved: 5000 }, 140), undefined)
+  t.same(missing(signed, { owed: 100, reserved: 5000 }, 141), { owed: 100, reserved: 5000, credit: 140 })
+  t.same(missing({}, { owed: 100, reserved: 5000 }, 140)?.paidNeeded, 5100)
 })
 
 t.test('a renewal pays so much that what goes over is lent', async (t) => {

@@ -342,9 +342,9 @@ settling less                  | paid held                              | refuse
 end                            | active disputed                        | asking: request-payment
                                | unmined                                | asking: fund request-payment
                                | none reserved renewing asking publishing waiting held closed | ignored
-payment refused                | asking                                 | asking: send-evidence request-payment
-                               | publishing                             | publishing: send-evidence publish
-                               | waiting                                | waiting: send-evidence
+payment refused                | asking                                 | asking: request-payment
+                               | publishing                             | publishing: publish
+                               | waiting                                | waiting
                                | none reserved active unmined renewing disputed held closed | refused: state
 close for what is owed         | paid waiting                           | publishing: publish
                                | unmined                                | publishing: fund publish
@@ -655,11 +655,36 @@ t.test('server: a renewal that is not mined in time gives way to the best old st
   t.equal(serverDeadline(renewing), terms.expiry - 2 * terms.closeMargin)
   const given = serverAfter(renewing, serverEvents['tick, two margins']!)
   t.match(given.state, { publish: { kind: 'settled', paid: 400 }, renewal: { isGivenUp: true } })
+  const seen = { on: 'chain' as const, joint: { txid: (renewing as LiveServer).joint.txid, depth: 9 }, at }
+  const rolled = (depth: number): ServerEvent => ({
+    ...seen,
+    spend: { txid: 'ee'.repeat(32), depth, end: { kind: 'rollover' } },
+  })
+  const stuck = serverAfter(renewing, rolled(0), serverEvents['tick, two margins']!, rolled(0))
+  t.match(
+    stuck.state,
+    { state: 'closing', publish: { paid: 400 } },
+    'also where the network has it, in no block',
+  )
+  t.match(serverAfter(stuck.state, rolled(1)).state, { state: 'closed' }, 'whichever is mined')
+  const undone = serverAfter(renewing, rolled(1), rolled(0), serverEvents['tick, two margins']!)
+  t.match(undone.state, { publish: { paid: 400 } }, 'or is mined no more')
   const dead = serverAfter(renewing, serverEvents['renewal dead']!)
   t.match(dead.state, { state: 'active', renewal: null }, 'or lives on where the client took it back')
   const low = { ...asking, lowestSigned: 600 }
   const rollover = serverEvents.rollover!
   t.throws(() => nextServer(low, rollover, policy), { code: 'ERR_CONFLICT', extras: { refusal: 'settled' } })
+  t.throws(() => nextServer({ ...serving, settled: { paid: 600, sig: '32' } }, rollover, policy), {
+    code: 'ERR_CONFLICT',
+    extras: { refusal: 'settled' },
+  })
+  const four = { on: 'tick', owed: 500, at: moment(terms.expiry - 4 * terms.closeMargin) } as const
+  t.match(
+    nextServer(serving, { ...four, reserved: 1 }, policy).state,
+    { state: 'active' },
+    'what was promised first',
+  )
+  t.match(nextServer(serving, { ...four, reserved: 0 }, policy).state, { state: 'closing', asked: 500 })
   const other: ServerEvent = { on: 'rollover', terms, paid: 500, owed: 500, unproven: 0, at }
   t.throws(() => nextServer(renewing, other, policy), { code: 'ERR_CONFLICT', extras: { refusal: 'state' } })
 })

@@ -86,7 +86,7 @@ t.test('a budget that is used up ends its contract; drained, old ones are served
   const { hash, text } = await seal(fields, scene.relay)
   const read = { path: parsePath(path), hash, text, until: Number.MAX_SAFE_INTEGER }
   t.match(await desk.store.read(read), { outcome: 'record' })
-  scene.clock.now += 6.9 * 86_400_000
+  scene.clock.now += 7.01 * 86_400_000
   await desk.pass()
   const { owed } = await desk.contracts.state(deal.id, alice.key)
   t.ok(owed >= 990 && owed <= 1000, `${owed} of 1000 are used`)
@@ -98,6 +98,34 @@ t.test('a budget that is used up ends its contract; drained, old ones are served
   await desk.pass()
   await desk.pass()
   t.match(desk.contracts.tally, { ends: { settled: 1 }, earned: owed })
+  t.same(await desk.differences(), [])
+})
+
+t.test('records are served as promised; once an end is chosen, no more than it pays for', async (t) => {
+  const scene = await openEscrowScene(t)
+  const desk = await scene.desk()
+  await furnish(scene, desk)
+  const alice = await scene.client('alice')
+  const deal = await alice.open(desk)
+  await scene.passTime(until(scene, deal, 6))
+  await desk.pass()
+  await desk.contracts.pay(await alice.payment(deal, 2150, 100), alice.key)
+  const [one, two] = [await desk.write(alice.wallet, 1_000_000), await desk.write(alice.wallet, 1_000_000)]
+  const read = async (path: string) => {
+    const fields = { to: scene.relay.identity, timestamp: scene.clock.now, request: { type: 'read', path } }
+    const { hash, text } = await seal(fields, scene.relay)
+    const asked = { path: parsePath(path), hash, text, until: Number.MAX_SAFE_INTEGER }
+    const isCovered = desk.contracts.isCovered.bind(desk.contracts)
+    return (await desk.store.read({ ...asked, isCovered })).outcome
+  }
+  await scene.passTime(until(scene, deal, 3.9))
+  await desk.pass()
+  t.match(desk.kept(deal.id)?.state, { state: 'active', lowestSigned: null }, 'the end waits for them')
+  t.equal(await read(one), 'record')
+  await scene.passTime(until(scene, deal, 1) - 900)
+  await desk.pass()
+  t.match(desk.kept(deal.id)?.state, { state: 'closing', publish: { kind: 'progress', paid: 2150 } })
+  t.equal(await read(two), 'unpaid')
   t.same(await desk.differences(), [])
 })
 
@@ -119,7 +147,7 @@ t.test(
     await scene.devnet.node.mine(6)
     await desk.pass()
     await desk.contracts.pay(await alice.payment(deal, 3000, 1000), alice.key)
-    await desk.write(alice.wallet, 1_000_000, { days: 60 })
+    await desk.write(alice.wallet, 1_000_000, { days: 20 })
     for (const folder of ['with its log', 'without']) crash(scene, 'relay', folder)
     await desk.contracts.pay(await alice.payment(deal, 3500, 1000), alice.key)
     await scene.passTime(until(scene, deal, 3.9))
@@ -159,7 +187,55 @@ t.test(
       { paid: 3500 },
       'its client says it again',
     )
-    t.ok((await confirm(second)) > asked, 'what the client may publish is not known any more')
+    t.equal(await confirm(second), asked, 'nothing was reserved, so that it asks for the same again')
+  },
+)
+
+t.test(
+  'restored: contracts opened and renewed since the backup come back held, and their money',
+  async (t) => {
+    const scene = await openEscrowScene(t)
+    const desk = await scene.desk()
+    await furnish(scene, desk)
+    const [alice, bob] = [await scene.client('alice', [400_000, 400_000]), await scene.client('bob')]
+    const old = await alice.open(desk)
+    await scene.devnet.node.mine(6)
+    await desk.pass()
+    crash(scene, 'relay', 'backup')
+    const { next, request } = await alice.rollover(old, 300)
+    next.joint = { txid: (await desk.contracts.renew(request, alice.key)).txid, vout: 0 }
+    const deal = await bob.open(desk)
+    await scene.devnet.node.mine(6)
+    await desk.pass()
+    await desk.contracts.pay(await bob.payment(deal, 3000, 2000), bob.key)
+    await desk.close()
+    cpSync(join(scene.directory, 'relay/payments.log'), join(scene.directory, 'backup/payments.log'))
+    await restore(scene, 'backup')
+
+    for (const start of ['at first', 'again']) {
+      const again = await scene.desk({ folder: 'backup' })
+      t.equal(again.kept(deal.id)?.state.state, 'held', start)
+      t.match(live(again.kept(deal.id)), { progress: [{ paid: 3000 }], settled: { paid: 2000 } })
+      await again.pass()
+      t.match(again.kept(old.id)?.state, { state: 'closed', spend: { end: { kind: 'rollover' } } })
+      t.match(again.kept(next.id)?.state, { state: 'held', was: { depth: 6, earnedBefore: 300 } })
+      t.match(again.purse(bob.key, deal.id), { received: 300_000 })
+      t.same(await again.differences(), [])
+      if (start === 'at first') await again.close()
+      else {
+        await again.store.commit((batch) => confirmRestore(batch, again.store.meta))
+        await again.pass()
+        t.match(
+          [deal, next].map(({ id }) => again.kept(id)?.state.state),
+          ['active', 'active'],
+        )
+        t.ok(await again.contracts.end(await bob.refund(deal, 2000), bob.key))
+        await scene.devnet.node.mine(6)
+        await again.pass()
+        t.match(again.kept(deal.id), { facts: { isBooked: true }, state: { spend: { end: { paid: 2000 } } } })
+        t.same(await again.differences(), [])
+      }
+    }
   },
 )
 

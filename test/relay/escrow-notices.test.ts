@@ -7,7 +7,7 @@ import { renewedServer } from '../../contracts/escrow/server-state.ts'
 import { noticesOf } from '../../relay/escrow/due.ts'
 import { MarketError } from '../../market/errors.ts'
 import { PaymentLog } from '../../relay/escrow/payment-log.ts'
-import { Pace } from '../../relay/escrow/pace.ts'
+import { failures, Pace, payments } from '../../relay/escrow/pace.ts'
 import { Patience } from '../../relay/escrow/patience.ts'
 import { openEscrowScene } from '../fixtures/escrow.ts'
 
@@ -68,12 +68,21 @@ t.test('the log of payments: what is cut off was never promised; a long one is w
 })
 
 t.test('a contract is paid some times at once, then one time in a second', async (t) => {
-  const pace = new Pace()
+  const pace = new Pace(payments)
   for (let count = 0; count < 32; count++) pace.check('one', 1000)
   t.throws(() => pace.check('one', 1000), { code: 'ERR_LIMIT' })
   pace.check('other', 1000)
   pace.check('one', 2000)
   t.throws(() => pace.check('one', 2500), { code: 'ERR_LIMIT' })
+  const failed = new Pace(failures)
+  const attempt = (act: () => Promise<number>) => failed.failing('an address', 1000, act)
+  for (let count = 0; count < 100; count++) t.equal(await attempt(async () => count), count)
+  for (let count = 0; count < 32; count++) await t.rejects(attempt(() => Promise.reject(new Error('no'))))
+  await t.rejects(
+    attempt(async () => 1),
+    { code: 'ERR_LIMIT' },
+    'what costs something is not begun',
+  )
 })
 
 t.test('what the network refuses is tried again later each time, unless somebody asks', async (t) => {

@@ -19,10 +19,14 @@ export function planLines(plan: Plan, relay: string): string {
       : `${plan.mostLost} beyond what you used, whatever the relay does: your deposit, ${plan.ahead} signed ahead, fees`
   const over =
     plan.carried === null ? [] : [`  comes over          ${plan.carried} from the contract before it`]
+  const wait = plan.isReady
+    ? []
+    : ['  opens               LATER: the relay has no coins of its own ready, and may refuse for now']
   return [
     `a contract with ${oneLine(relay)}:`,
     `  leaves your wallet  ${amount(stake, network)} as your stake, and about ${stakeFee} as the fee of making it`,
     ...over,
+    ...wait,
     `  to be used          ${budget} of ${plan.carried === null ? 'that' : 'both'}`,
     `  prices              ${prices.storageGBDay} for 1 GB and day, ${prices.egressGB} for 1 GB read, ${prices.ingressGB} for 1 GB written`,
     `  your deposit        ${deposit}, yours again when it ends well; the relay puts in ${relayDeposit}`,

@@ -4,6 +4,7 @@ import { accountCommand } from './account.ts'
 import { agentCommand } from './agent.ts'
 import { auditCommand } from './audit.ts'
 import { channelCommand } from './channel.ts'
+import { checkCommand, repairCommand } from './check.ts'
 import { contractCommand } from './contract.ts'
 import { deleteCommand } from './delete.ts'
 import { depositCommand } from './deposit.ts'
@@ -14,6 +15,8 @@ import { idCommand } from './id.ts'
 import { inboxCommand } from './inbox.ts'
 import { initCommand } from './init.ts'
 import { listenCommand } from './listen.ts'
+import { migrateCommand } from './migrate.ts'
+import { mailCommand } from './mail.ts'
 import { outboxCommand } from './outbox.ts'
 import { pingCommand } from './ping.ts'
 import { postCommand } from './post.ts'
@@ -21,6 +24,7 @@ import { pullCommand } from './pull.ts'
 import { quoteCommand } from './quote.ts'
 import { relaysCommand } from './relays.ts'
 import { sendCommand } from './send.ts'
+import { syncCommand } from './sync.ts'
 import { walletCommand } from './wallet.ts'
 import { withdrawCommand } from './withdraw.ts'
 
@@ -29,12 +33,17 @@ export const commands: readonly Command[] = [
   idCommand,
   friendCommand,
   relaysCommand,
+  checkCommand,
+  repairCommand,
+  migrateCommand,
   sendCommand,
   pullCommand,
   listenCommand,
   inboxCommand,
+  mailCommand,
   outboxCommand,
   deleteCommand,
+  syncCommand,
   postCommand,
   followCommand,
   unfollowCommand,

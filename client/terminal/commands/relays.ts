@@ -1,18 +1,30 @@
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
-import { command, exitCodes, usageError } from '../command.ts'
+import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 
 export const relaysCommand = command({
   name: 'relays',
-  usage: 'add ADDRESS | list | remove ADDRESS',
+  usage: 'add ADDRESS | list | remove ADDRESS | [--keep K|all] [--quorum Q]',
   summary: 'where your records are put; friends are told of changes',
   help: [
     'ADDRESS  http(s)://host[:port][/prefix]#KEY; `add` without #KEY trusts the key found there now, and shows it',
+    '--keep K|all  how many of them get what you send from now on; all unless said. What one does not take, another gets',
+    '--quorum Q    how many of those must have signed for it before it is delivered; 1 unless said',
   ],
-  options: {},
-  positionals: [1, 2],
-  async run(session, _, [action, argument]) {
+  options: { keep: { type: 'string' }, quorum: { type: 'string' } },
+  positionals: [0, 2],
+  async run(session, { keep, quorum }, [action, argument]) {
     const client = await session.client()
     const { signal } = session
+    if (action === undefined && (keep !== undefined || quorum !== undefined)) {
+      const wish = {
+        ...(keep !== undefined && { keep: keep === 'all' ? null : positiveInteger(keep, 'keep') }),
+        ...(quorum !== undefined && { quorum: positiveInteger(quorum, 'quorum') }),
+      }
+      const chosen = await client.redundancy.choose(wish)
+      const many = chosen.keep === null ? 'all your relays get' : `${chosen.keep} of your relays get`
+      session.print(chosen, `${many} what you send; it is delivered when ${chosen.quorum} signed for it`)
+      return exitCodes.ok
+    }
     if (action === 'list' && argument === undefined) {
       session.list((await client.relays()).map(row), ['url', 'key'], 'no relays yet')
       return exitCodes.ok

@@ -3,7 +3,15 @@ import type { Client } from '../../client.ts'
 import type { Delivery } from '../../delivery.ts'
 import { codeOf, isAboutMoney, isUnpaid } from '../../errors.ts'
 import { type Cost, costQuoted, type Quoted, quotesText } from '../../money/quotes.ts'
-import { command, exitCodes, keepingOf, keepingOptions, satoshis, usageError } from '../command.ts'
+import {
+  command,
+  exitCodes,
+  keepingOf,
+  keepingOptions,
+  positiveInteger,
+  satoshis,
+  usageError,
+} from '../command.ts'
 import { readInput } from '../input.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
@@ -13,7 +21,7 @@ export const inputBytes = 512 * 1024
 export const sendCommand = command({
   name: 'send',
   usage:
-    'FRIEND --text TEXT | --file FILE | -  [--ttl 7d] [--tag T] [--max-pulls N] [--max-cost SATOSHI] [--max-spend SATOSHI]',
+    'FRIEND --text TEXT | --file FILE | -  [--relays K] [--quorum Q] [--ttl 7d] [--tag T] [--max-pulls N] [--max-cost SATOSHI] [--max-spend SATOSHI]',
   summary: 'send a message or a file',
   help: [
     '--text TEXT         a message; `-` instead reads it from stdin',
@@ -21,6 +29,8 @@ export const sendCommand = command({
     '--ttl 7d            how long relays keep it: 90s, 30m, 12h, 7d',
     '--tag T             a tag, which relays can read',
     '--max-pulls N       how often each relay gives it away; 4 unless said',
+    '--relays K          how many of your relays get a message; as many as `relay relays --keep` says unless said',
+    '--quorum Q          how many of them must have signed for it before it is delivered',
     '--max-cost SATOSHI  the most that all relays together may reserve for it, also when it goes up later: what a',
     '                    relay quotes now is its part, and relays that do not answer share what is left',
     '--max-spend SATOSHI the most that is ever signed over in a contract so that it goes up, now or later; what the',
@@ -32,13 +42,17 @@ export const sendCommand = command({
     tag: { type: 'string' },
     ...keepingOptions,
     'max-cost': { type: 'string' },
+    relays: { type: 'string' },
+    quorum: { type: 'string' },
   },
   positionals: [1, 2],
   async run(session, values, [reference = '', dash]) {
-    const { text, file, tag, 'max-cost': cost } = values
+    const { text, file, tag, 'max-cost': cost, relays, quorum } = values
     const sources = [text, file, dash].filter((source) => source !== undefined)
     if (sources.length !== 1 || (dash !== undefined && dash !== '-'))
       throw usageError('send takes exactly one of --text TEXT, --file FILE and -')
+    if (file !== undefined && (relays ?? quorum) !== undefined)
+      throw usageError('files go to as many relays as relay relays --keep and --quorum say')
     let quoted: Quoted | undefined
     const options = {
       signal: session.signal,
@@ -59,7 +73,11 @@ export const sendCommand = command({
     }
     const message = text ?? (await readInput(session.io.stdin, inputBytes))
     if (message === '') throw usageError('there is nothing to send')
-    const sent = await client.send(friend, message, options)
+    const copies = {
+      keep: relays === undefined ? undefined : positiveInteger(relays, 'relays'),
+      quorum: quorum === undefined ? undefined : positiveInteger(quorum, 'quorum'),
+    }
+    const sent = await client.send(friend, message, { ...options, ...copies })
     return finish(session, sent, { quoted, friend: friend.alias })
   },
 })
