@@ -6,7 +6,7 @@ import { nextClient, isLive } from '../../contracts/escrow/client-machine.ts'
 import type { ClientAction, ClientEvent } from '../../contracts/escrow/client-state.ts'
 import { contractIdOf } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { Hash } from '../../market/units.ts'
+import type { Hash, Key } from '../../market/units.ts'
 import { isRetryable, messageOf, Refused } from '../errors.ts'
 import { keptContract, type KeptContract, termsOf } from '../home/contracts.ts'
 import { stowJoint } from './baskets.ts'
@@ -28,10 +28,11 @@ export async function withContract<T>(
   const { home } = site.ctx
   const known = await keptContract(home, id)
   if (known === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no contract ${id}`)
-  return home.lock(lockOf(known), async () => work((await keptContract(home, id)) ?? known))
+  return home.lock(lockOf(termsOf(known).server), async () => work((await keptContract(home, id)) ?? known))
 }
 
-export const lockOf = (kept: KeptContract): string => `contracts-${termsOf(kept).server}`
+/** One thing at a time with each relay. */
+export const lockOf = (server: Key): string => `contracts-${server}`
 
 /** Tells the machine what happened, and does what follows. @throws refusals, and what hinders an action: it stays to be done */
 export async function tell(site: Site, kept: KeptContract, event: ClientEvent): Promise<KeptContract> {

@@ -18,7 +18,7 @@ import {
   termsOf,
 } from '../home/contracts.ts'
 import { checkAllowed } from './allowed.ts'
-import { follow, tell, withContract } from './engine.ts'
+import { follow, lockOf, tell, withContract } from './engine.ts'
 import { rolloverDue, save } from './funding.ts'
 import { type Plan, planOf, renewedTerms, termsFor, type Wish } from './plan.ts'
 import { beginRenewal } from './renewal.ts'
@@ -65,7 +65,7 @@ export async function open(site: Site, opening: Opening): Promise<KeptContract |
     const at = await momentAt(site)
     return goOn(site, { ...fresh, from: { height, hash } }, () => ({ on: 'open', terms, at }) as const)
   }
-  return site.ctx.home.lock(`contracts-${relay.key}`, begin)
+  return site.ctx.home.lock(lockOf(relay.key), begin)
 }
 
 /** The one that is on its way. @throws ERR_CONFLICT for one that is open */
@@ -177,18 +177,17 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
     const told = nextClient(kept.state, { on: 'audited', audited, reserved: 0, unproven: 0, cost: 0, at })
     const old = await save(site, { ...kept, state: told.state })
     const pending = await pendingOf(site, id)
-    const paid = await rolledBy(site, kept, renewing)
+    const paid = pending?.renews?.paid ?? (await rolledBy(site, old, renewing))
     checkAllowed(site, kept, paid)
     const terms = pending === undefined ? nextTerms(site, termsOf(kept), renewing, paid) : termsOf(pending)
     const [was, next] = [await contractAt(site, termsOf(kept)), await contractAt(site, terms)]
-    const stake = rolloverDue(was, next, pending?.renews?.paid ?? paid)
+    const stake = rolloverDue(was, next, paid)
     const feeRate = await (await site.chain()).feeRate()
     const before = { contract: was, paid }
     if (pending === undefined && !(await renewing.agree(planOf(next, { stake, feeRate, before }))))
       return undefined
-    const amount = pending?.renews?.paid ?? paid
-    const begun = await beginRenewal(site, old, { terms, paid: amount, pending })
-    const event = { on: 'renew', terms, paid: amount, prepaid: prepaidOf(old), at } as const
+    const begun = await beginRenewal(site, old, { terms, paid, pending })
+    const event = { on: 'renew', terms, paid, prepaid: prepaidOf(old), at } as const
     return goOver(site, await tell(site, old, event), begun.id)
   })
 

@@ -29,7 +29,7 @@ export interface Audited {
   readonly unproven: number
   readonly owed: number
   readonly verdict: 'explained' | 'unproven' | 'forged'
-  /** Of what the rollover paid, what the contract before has not come to; as known before unless said. */
+  /** What rollovers have paid beyond what the contracts before have come to; as known before unless said. */
   readonly prepaid?: number
   /** When; now unless said. */
   readonly at?: number
@@ -54,8 +54,8 @@ export async function payAudited(
 ): Promise<KeptContract> {
   const { audited, unproven, owed, verdict, reserved, cost = 0 } = amounts
   const { prepaid = prepaidOf(kept), at = site.ctx.now() } = amounts
-  const heard = { at, owed, reserved, unproven, verdict, prepaid }
-  const known = { ...kept, heard }
+  const heard = { at, owed, reserved, unproven, verdict }
+  const known = { ...kept, heard, renews: kept.renews && { ...kept.renews, prepaid } }
   const { state } = known
   if (!('paid' in state)) return save(site, known)
   const sure = verdict === 'forged' ? state.audited : audited
@@ -102,7 +102,7 @@ async function payForWrite(ctx: Context, connection: Connection, refusal: Refuse
   const { key } = connection.address
   const known = needed === undefined ? undefined : await activeAt(ctx, key)
   if (needed === undefined || known === undefined) return false
-  return ctx.home.lock(lockOf(known), async () => {
+  return ctx.home.lock(lockOf(key), async () => {
     const kept = await activeAt(ctx, key)
     if (kept === undefined) return false
     const site = siteOf(ctx, connection)
@@ -182,7 +182,7 @@ export async function auditedIn(
     audited: audited + Math.max(0, before.audited - renews.paid),
     unproven: own.unproven + before.unproven,
     owed: owed + Math.max(0, before.owed - renews.paid),
-    prepaid: Math.max(0, renews.paid - before.audited),
+    prepaid: Math.max(0, renews.paid - before.audited) + (before.prepaid ?? 0),
     verdict: worst.find((one) => one === verdict || one === before.verdict) ?? verdict,
   }
 }

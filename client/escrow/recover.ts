@@ -8,7 +8,7 @@ import { serializeTransaction } from '../../contracts/transaction/transaction.ts
 import { fromBase64, fromHex, toHex } from '../../market/bytes.ts'
 import { keptContract, type KeptContract, newContract } from '../home/contracts.ts'
 import { baskets, type Stowed, stowedIn } from './baskets.ts'
-import { follow } from './engine.ts'
+import { follow, lockOf } from './engine.ts'
 import { save } from './funding.ts'
 import { contractAt, type Site } from './site.ts'
 
@@ -25,7 +25,7 @@ export async function recover(site: Site): Promise<KeptContract[]> {
   ] as const)
     for (const stowed of await stowedIn(purse, basket)) {
       if ((await keptContract(site.ctx.home, contractIdOf(stowed.terms))) !== undefined) continue
-      const kept = await site.ctx.home.lock(`contracts-${stowed.terms.server}`, async () =>
+      const kept = await site.ctx.home.lock(lockOf(stowed.terms.server), async () =>
         follow(site, await save(site, await from(site, stowed))),
       )
       found.push(kept)

@@ -9,7 +9,7 @@ import { readFunding } from '../../contracts/escrow/messages.ts'
 import { serializeTransaction } from '../../contracts/transaction/transaction.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import type { Hash } from '../../market/units.ts'
-import { keptContract, type KeptContract, newContract, termsOf } from '../home/contracts.ts'
+import { keptContract, type KeptContract, newContract, prepaidOf, termsOf } from '../home/contracts.ts'
 import { jointOf } from './ending.ts'
 import { type Done, makeStake, save } from './funding.ts'
 import { contractAt, momentAt, type Site, signerAt } from './site.ts'
@@ -36,7 +36,8 @@ async function firstOf(site: Site, old: KeptContract, { terms, paid }: RenewalPl
   const { state } = nextClient({ state: 'idle' }, { on: 'open', terms, at: await momentAt(site) })
   const maxSpend = old.maxSpend === null ? null : Math.max(0, old.maxSpend - paid)
   const { height, hash } = await (await site.chain()).tip()
-  const prepaid = Math.max(0, paid - ('audited' in old.state ? old.state.audited : 0))
+  const audited = 'audited' in old.state ? old.state.audited : 0
+  const prepaid = Math.max(0, paid - audited) + prepaidOf(old)
   const about = { renews: { id: old.id, paid, prepaid }, from: { height, hash }, maxSpend }
   return save(site, { ...newContract(terms, { relay: old.relay, state }), ...about })
 }

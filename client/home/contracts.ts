@@ -44,15 +44,14 @@ const KeptContract = z.strictObject({
   taken: Hash.nullable(),
   /** The most that may be signed over; null: the budget. Satoshi. */
   maxSpend: Sat.nullable(),
-  /** The contract that this one goes on from, and what that one pays. */
-  /** `prepaid`: of `paid`, what was not audited then. */
-  renews: z.strictObject({ id: Hash, paid: Sat, prepaid: Sat.optional() }).nullable(),
+  /**
+   * The contract that this one goes on from, and what that one pays. `prepaid`: what rollovers have paid so far beyond what was
+   * audited; it is ahead, too.
+   */
+  renews: z.strictObject({ id: Hash, paid: Sat, prepaid: Sat }).nullable(),
   /** What the relay said last, and what the audit `at` made of it; 0: there was none. Satoshi. */
   heard: z
-    .strictObject({
-      ...{ at: Milliseconds, owed: Sat, reserved: Sat, unproven: Sat, verdict: Verdict },
-      prepaid: Sat.optional(),
-    })
+    .strictObject({ at: Milliseconds, owed: Sat, reserved: Sat, unproven: Sat, verdict: Verdict })
     .nullable(),
 })
 export type KeptContract = z.infer<typeof KeptContract>
@@ -63,9 +62,8 @@ export const newContract = (terms: Terms, about: Pick<KeptContract, 'relay' | 's
   return { id, ...about, ...none, kept: null, taken: null, maxSpend: null, renews: null, heard: null }
 }
 
-/** Of what the rollover into it paid, what the contract before has not come to, as of the last audit: it is ahead, too. */
-export const prepaidOf = ({ renews, heard }: Pick<KeptContract, 'renews' | 'heard'>): number =>
-  heard?.prepaid ?? renews?.prepaid ?? 0
+/** As of the last audit. */
+export const prepaidOf = ({ renews }: Pick<KeptContract, 'renews'>): number => renews?.prepaid ?? 0
 
 /** Of every state that is kept. */
 export function termsOf({ state }: Pick<KeptContract, 'state'>): Terms {
