@@ -66,9 +66,9 @@ const write = ({ ctx }: Client, { maxPulls = 1, ttlSeconds = 7 * day } = {}) =>
   post(ctx, { to: bob, payload: { type: 'text', text: 'x'.repeat(60_000) }, maxPulls, ttlSeconds })
 
 /** As soon as the relay has heard of the blocks that make it possible. */
-const written = (alice: Client) =>
+const written = (alice: Client, options: Parameters<typeof write>[1] = {}) =>
   eventually(
-    () => write(alice).catch((error) => error),
+    () => write(alice, options).catch((error) => error),
     ({ state }) => state === 'delivered',
   )
 
@@ -253,6 +253,24 @@ t.test(
     t.ok((await alice.balance()) > before, 'what is left came back')
   },
 )
+
+t.test('what goes over with live records is paid for ahead, twice in a row too', async (t) => {
+  const alice = await user()
+  const { contracts, call } = alice
+  const { id } = await opened(alice)
+  let [last, held] = [id, 0]
+  for (let round = 0; round < 2; round++) {
+    for (let count = 0; count < 8; count++) await written(alice, { maxPulls: 20 })
+    const { reply } = await alice.ctx.connect(relay.address).call({ type: 'ContractState', contract: last })
+    held = reply.result.reserved
+    const next = await contracts.renew(relay.url, { ...call, topUp: 50_000 })
+    t.match(next, { state: 'active', renews: last })
+    last = next!.contract
+    await market.devnet.node.mine(6)
+    t.ok((await contracts.tend(call)).every(({ error }) => error === undefined))
+  }
+  t.ok(held > 1000, `${held} satoshi reserved`)
+})
 
 t.test('an agent makes the next contract before service ends, and records are kept on', async (t) => {
   const alice = await user()
