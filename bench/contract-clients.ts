@@ -2,7 +2,7 @@
 import type { NodeChain } from '../contracts/chain/node.ts'
 import { checkServerInputs } from '../contracts/escrow/checks.ts'
 import { type Contract, contractOf } from '../contracts/escrow/contract.ts'
-import { type EscrowSigner, escrowKeys } from '../contracts/escrow/keys.ts'
+import { type EscrowSigner, escrowKeys, walletSigner } from '../contracts/escrow/keys.ts'
 import { type FundingWire, readFunding, writeFunding } from '../contracts/escrow/messages.ts'
 import { signStakes, signState } from '../contracts/escrow/signatures.ts'
 import type { Terms } from '../contracts/escrow/terms.ts'
@@ -79,7 +79,7 @@ export async function prepare({ keys, contract, own }: Awaited<ReturnType<typeof
     funding: writeFunding(own),
     beef: toBase64(Uint8Array.from(await beefOf(chain, own.stakes[0]!.txid))), // it has one
   }
-  const signer: EscrowSigner = { sign: async (key, digest) => keys.ownKey(key).sign(digest) }
+  const signer = walletSigner(keys)
   return { keys, signer, contract, own, open }
 }
 

@@ -5,6 +5,7 @@ import type { Hash, Key } from '../market/units.ts'
 import { codeOf, isAboutMoney } from './errors.ts'
 import type { Home } from './home/home.ts'
 import { homeReads } from './home/reads.ts'
+import { namedPlaces } from './people/identity-url.ts'
 import { PriceMemory } from './money/prices.ts'
 import type { Holder, Wallet } from './wallet.ts'
 import { Connection } from './wire/connection.ts'
@@ -41,7 +42,12 @@ export type Notice =
       readonly contract: Hash
       readonly serviceEnd: number
     }
-  | { readonly type: 'friend-moved'; readonly friend: Key; readonly relays: readonly string[] }
+  | {
+      readonly type: 'friend-moved'
+      readonly friend: Key
+      readonly name: string
+      readonly relays: readonly string[]
+    }
   | { readonly type: 'friend-forked'; readonly friend: Key }
 
 export interface Context {
@@ -110,10 +116,10 @@ function said(now: () => number): (notice: Notice) => boolean {
 const subjectOf = (notice: Notice): string =>
   'relay' in notice ? notice.relay : 'name' in notice ? notice.name : ''
 
-/** Where the user has relays, and had. */
+/** Where the user has relays, and had, and where he said that friends are. */
 async function ownAddresses(home: Home): Promise<string[]> {
   const relays = (await home.hasIdentity()) ? (await home.me()).msg.request.relays : []
-  return [...relays, ...(await home.retired())]
+  return [...relays, ...(await home.retired()), ...(await namedPlaces(home))]
 }
 
 /** Plain http, and neither to this same machine nor hidden by Tor. */

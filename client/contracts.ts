@@ -3,12 +3,13 @@ import type { Chain } from '../contracts/chain/chain.ts'
 import { isLive } from '../contracts/escrow/client-machine.ts'
 import { ContractsOffer } from '../contracts/escrow/offer.ts'
 import { parseAddress, type RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
 import { auditAll } from './audit.ts'
 import { coinsOf } from './coins.ts'
 import type { Context } from './context.ts'
 import { ClientError } from './errors.ts'
 import { close, open, refund, renew } from './escrow/operations.ts'
+import { contractNamed as named } from './escrow/named.ts'
+import { type Leaving, leavingWith } from './escrow/leaving.ts'
 import { withContract } from './escrow/engine.ts'
 import { type Audited, auditedIn, payAudited } from './escrow/paying.ts'
 import { lostPeer, relayPeer } from './escrow/peer.ts'
@@ -17,11 +18,12 @@ import { recover } from './escrow/recover.ts'
 import { keyHolder, type Purse, type Site } from './escrow/site.ts'
 import { isOver, tend } from './escrow/tend.ts'
 import { type View, viewOf } from './escrow/view.ts'
-import { type KeptContract, keptContracts, saveContract, termsOf } from './home/contracts.ts'
+import { type KeptContract, keptContracts, saveContract } from './home/contracts.ts'
 import { type CoinOptions, openView } from './money/wallet.ts'
-import { isNamed, relaysNamed } from './people/relays.ts'
+import { relaysNamed } from './people/relays.ts'
 import type { CallOptions } from './wire/connection.ts'
 
+export type { Leaving } from './escrow/leaving.ts'
 export type { Plan } from './escrow/plan.ts'
 export type { View } from './escrow/view.ts'
 
@@ -109,7 +111,12 @@ export class Contracts {
     })
   }
 
-  /** Ends it by agreement, for what was audited and `keep` satoshi beyond it, so that records stay. */
+  /** What it would stop paying for if it were closed now. */
+  leaving(reference: string, call: ContractCall = {}): Promise<Leaving> {
+    return atSite(this.#ctx, call, async (site) => leavingWith(site, await named(this.#ctx, reference)))
+  }
+
+  /** Ends it by agreement, for what was audited and `keep` satoshi beyond it, so that records stay; one that is not signed yet is called off. */
   close(
     reference: string,
     { keep, ...call }: ContractCall & { readonly keep?: number | undefined } = {},
@@ -117,7 +124,9 @@ export class Contracts {
     return atSite(this.#ctx, call, async (site) => {
       const kept = await named(this.#ctx, reference)
       // A relay that does not answer any more is settled with for what was audited before.
-      const audited = await auditOf(this.#ctx, kept, call).catch(() => undefined)
+      const audited = isLive(kept.state)
+        ? await auditOf(this.#ctx, kept, call).catch(() => undefined)
+        : undefined
       const sure = audited === undefined || audited.verdict === 'forged' ? undefined : audited.audited
       return viewOf(site, await close(site, kept.id, { audited: sure, keep }))
     })
@@ -151,9 +160,10 @@ export class Contracts {
     if ((await keptContracts(ctx.home)).every(isOver)) return []
     return atSite(ctx, call, async (site) => {
       const done = await tend(site, {
-        audit: (kept) => auditOf(ctx, kept, call),
-        isEnding: call.isEnding,
-        offer: async ({ relay }) => (relay === null ? undefined : offerAt(ctx, parseAddress(relay), call)),
+        audit: (kept, signal) => auditOf(ctx, kept, { ...call, signal }),
+        ...{ isEnding: call.isEnding, signal: call.signal },
+        offer: async ({ relay }, signal) =>
+          relay === null ? undefined : offerAt(ctx, parseAddress(relay), { ...call, signal }),
       })
       const passes = done.map(async ({ kept, before, error }) => ({
         ...(await viewOf(site, kept)),
@@ -191,8 +201,8 @@ async function atSite<T>(ctx: Context, call: ContractCall, work: (site: Site) =>
       purse ??= coins.payer()
       return purse
     },
-    peer: ({ relay }) =>
-      relay === null ? lostPeer : relayPeer(ctx, ctx.connect(parseAddress(relay)), { signal: call.signal }),
+    peer: ({ relay }, signal = call.signal) =>
+      relay === null ? lostPeer : relayPeer(ctx, ctx.connect(parseAddress(relay)), { signal }),
   }
   try {
     return await work(site)
@@ -207,26 +217,6 @@ async function offerAt(ctx: Context, relay: RelayAddress, { signal }: CallOption
   const offer = ContractsOffer.safeParse(contracts)
   if (offer.success) return offer.data
   throw new ClientError('ERR_UNSUPPORTED', `${relay.url} opens no contracts`)
-}
-
-/**
- * By its id, the beginning of it, or the relay it is with: then the one that is open, not one that is only on its way into its
- * place; or else the last. @throws ERR_NOT_FOUND, ERR_CONFLICT
- */
-async function named(ctx: Context, reference: string): Promise<KeptContract> {
-  const all = await keptContracts(ctx.home)
-  const byId = /^[0-9a-f]{4,64}$/.test(reference) ? all.filter(({ id }) => id.startsWith(reference)) : []
-  if (byId.length > 1)
-    throw new MarketError('ERR_CONFLICT', `${reference} is the beginning of several contracts`)
-  const withRelay = all.filter(
-    (kept) =>
-      termsOf(kept).server === reference ||
-      (kept.relay !== null && isNamed(parseAddress(kept.relay), reference)),
-  )
-  const open = withRelay.findLast(({ state }) => isLive(state)) ?? withRelay.findLast((kept) => !isOver(kept))
-  const found = byId[0] ?? open ?? withRelay.at(-1)
-  if (found === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no contract ${reference}`)
-  return found
 }
 
 function addressOf({ relay }: KeptContract): RelayAddress {

@@ -73,7 +73,7 @@ export class Feeds {
       throw new MarketError('ERR_TOO_LARGE', 'this is too long for a post: post it as a file')
     const sent = await send(this.#ctx, { to, payload }, { ...options, ...keeping })
     await noteLastPost(home, to, sent.recordId)
-    if (channel !== undefined) await keepOwn(this.#ctx, to, sent.recordId)
+    await keepOwn(this.#ctx, to, sent.recordId)
     return sent
   }
 

@@ -41,9 +41,12 @@ export class Mail {
     return threads(this.#ctx)
   }
 
-  /** The one conversation whose id begins so. @throws ERR_NOT_FOUND, ERR_CONFLICT when several do */
+  /** The one conversation of this id, or whose id begins so. @throws ERR_NOT_FOUND, ERR_CONFLICT when several do */
   async thread(reference: string): Promise<Thread> {
-    const found = (await this.threads()).filter(({ id }) => reference !== '' && id.startsWith(reference))
+    const all = await this.threads()
+    const exact = all.filter(({ id }) => id === reference)
+    const begins = all.filter(({ id }) => reference !== '' && id.startsWith(reference))
+    const found = exact.length > 0 ? exact : begins
     const [thread] = found
     if (thread === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no conversation ${reference}`)
     if (found.length > 1)

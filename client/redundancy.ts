@@ -5,7 +5,7 @@ import type { Context } from './context.ts'
 import { type ContractCall, Contracts } from './contracts.ts'
 import { withdrawAt } from './credit.ts'
 import { ClientError, messageOf } from './errors.ts'
-import { type Migration, migration } from './home/migration.ts'
+import { isUnderWay, type Migration, migration } from './home/migration.ts'
 import { openWithdrawal } from './home/payments.ts'
 import { type Redundancy as Settings, redundancy, saveRedundancy } from './home/redundancy.ts'
 import { accounts } from './money/account.ts'
@@ -13,7 +13,7 @@ import type { CoinOptions } from './money/wallet.ts'
 import { isNamed, ownRelays, relaysNamed, resolveAddress } from './people/relays.ts'
 import { type Checked, type CheckOptions, checkRelays } from './relays/check.ts'
 import type { CopyOptions } from './relays/copy.ts'
-import { beginMigration, goOnMigrating, type Money } from './relays/migrate.ts'
+import { beginMigration, goOnMigrating, type Money, stopMigrating } from './relays/migrate.ts'
 import { type Repaired, repairRelays } from './relays/repair.ts'
 
 export interface MigrateCall extends CoinOptions, Omit<CopyOptions, 'attempts'> {
@@ -79,20 +79,35 @@ export class Redundancy {
       from: await this.#old(from, call.signal),
       to: await resolveAddress(dialer, to, call.signal),
     }
-    await beginMigration(this.#ctx, { ...route, waitSeconds: call.waitSeconds, maxCost: call.maxCost })
+    const { waitSeconds, maxCost } = call
+    await beginMigration(this.#ctx, { ...route, waitSeconds, maxCost })
     return this.goOn(call)
   }
 
-  /** Goes on with the migration that is under way. @throws ERR_NOT_FOUND without one, and as `migrate` */
-  goOn(call: MigrateCall = {}): Promise<Migration> {
+  /** Goes on with the migration that is under way; its bounds are others when they are given. @throws ERR_NOT_FOUND without one, and as `migrate` */
+  async goOn(call: MigrateCall = {}): Promise<Migration> {
     const { signal, onCost } = call
+    const open = await this.migration()
+    // The user named both.
+    for (const address of open === undefined ? [] : [open.from, open.to])
+      this.#ctx.dialer.allow(parseAddress(address).url)
+    const { waitSeconds, maxCost } = call
+    if (isUnderWay(open) && (waitSeconds ?? maxCost) !== undefined) {
+      const [from, to] = [parseAddress(open.from), parseAddress(open.to)]
+      await beginMigration(this.#ctx, { from, to, waitSeconds, maxCost })
+    }
     return goOnMigrating(this.#ctx, { signal, onCost, money: moneyOf(this.#ctx, call) })
+  }
+
+  /** Gives the migration up where it is: both relays stay on the list, with what they have. @throws ERR_NOT_FOUND */
+  stop(): Promise<Migration> {
+    return stopMigrating(this.#ctx)
   }
 
   /** It may be gone from its address, and off the list already. */
   async #old(reference: string, signal: AbortSignal | undefined): Promise<RelayAddress> {
     const open = await this.migration()
-    const isOpen = open !== undefined && open.step !== 'done' && isNamed(parseAddress(open.from), reference)
+    const isOpen = isUnderWay(open) && isNamed(parseAddress(open.from), reference)
     if (isOpen) return parseAddress(open.from)
     const [relay] = await relaysNamed(this.#ctx, reference, signal)
     return relay! // what is named is found, or it throws

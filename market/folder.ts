@@ -12,7 +12,8 @@ export const folderLimits = {
   pathBytes: 1024,
   depth: 32,
   fileBytes: 2 ** 40,
-  devices: 16,
+  /** Copies of one folder, and those that a version may name. */
+  devices: 64,
 } as const
 
 /** Of copies that take part: those that changed the file, each with the version of the folder in which it last did. */

@@ -7,9 +7,14 @@ export function lru<V extends {}>(capacity: number, make: (key: string) => V): (
   return (key) => {
     const known = entries.get(key)
     const value = known ?? make(key)
-    if (known !== undefined) entries.delete(key)
-    entries.set(key, value)
-    if (entries.size > capacity) entries.delete(entries.keys().next().value as string) // not empty: just set
+    putBounded(entries, key, value, capacity)
     return value
   }
+}
+
+/** As the newest of at most `capacity` entries, for which the oldest goes. */
+export function putBounded<K, V>(entries: Map<K, V>, key: K, value: V, capacity: number): void {
+  entries.delete(key)
+  entries.set(key, value)
+  if (entries.size > capacity) entries.delete(entries.keys().next().value as K) // not empty: just set
 }

@@ -1,7 +1,8 @@
 /** What an honest user's client does, as client/escrow/ does it: pays by audits, little ahead of them, answers, renews. */
 import { aheadLimit, creditLimit, isPaymentDue, leastRollover } from '../../contracts/escrow/amounts.ts'
 import { isLive } from '../../contracts/escrow/client-machine.ts'
-import { policy, renewalMargins } from './beginnings.ts'
+import { tendTimes } from '../../client/escrow/tend.ts'
+import { policy } from './beginnings.ts'
 import { attempt, type Pair } from './pair.ts'
 import type { Stored, Wish } from './purse.ts'
 
@@ -17,7 +18,7 @@ export function tend(pair: Pair): void {
   const credit = creditLimit(terms, policy, client.settled)
   if (isPaymentDue(books.owed, client.paid, credit, now - pair.heardAt))
     audit(pair, { reserved: books.reserved })
-  if (client.renewal !== null || now < terms.expiry - renewalMargins * terms.closeMargin) return
+  if (client.renewal !== null || now < terms.expiry - tendTimes.renewalMargins * terms.closeMargin) return
   const { audited } = pair
   const paid = Math.max(audited, leastRollover(terms, policy, books))
   if (paid <= audited + aheadLimit(terms)) attempt(() => pair.renew(paid))
@@ -38,10 +39,10 @@ export function write(pair: Pair, wish: Wish): Stored | undefined {
 
 function audit(pair: Pair, { reserved = 0, cost = 0, isWanted = false }): void {
   pair.heardAt = pair.now
-  const { audited, books, at } = pair
+  const { audited, prepaid, books, at } = pair
   // What a write needs is asked for whole.
   const unproven = isWanted ? 0 : Math.max(0, books.owed - audited)
-  pair.tellClient({ on: 'audited', audited, unproven, reserved, cost, isWanted, at })
+  pair.tellClient({ on: 'audited', audited, unproven, reserved, cost, prepaid, isWanted, at })
 }
 
 function answerRequest(pair: Pair, asked: number): void {

@@ -12,10 +12,8 @@ import { offerOf } from '../../relay/escrow/policy.ts'
 export const hour = 3600
 export const day = 24 * hour
 export const start = 1_790_002_800
-export const termSeconds = 30 * day
+const termSeconds = 30 * day
 export const standardPrices = { storageGBDay: 4000, egressGB: 100_000, ingressGB: 0 }
-/** Before the agent of an honest user makes the next contract: margins, as client/escrow/tend.ts has it. */
-export const renewalMargins = 8
 
 export const policy = Policy.parse({ poolSize: 1 })
 const offer = offerOf(policy, { network: 'devnet', prices: standardPrices, isDraining: false })!

@@ -36,7 +36,10 @@ export const fillers: readonly Wish[] = [
 ]
 const mostFilled = 5000
 
-/** Takes whatever is lent, and reads all of it at once. @param options.isPaying by signatures that settle nothing, where they help @param options.upTo owed and reserved */
+/**
+ * Takes whatever is lent, and reads all of it at once.
+ * @param options.isPaying by signatures that settle nothing, where they help @param options.upTo owed and reserved
+ */
 export function useUp(pair: Pair, { isPaying = false, upTo = Infinity } = {}): void {
   let left = mostFilled
   for (const wish of fillers)

@@ -68,7 +68,7 @@ function vanish(): Outcome {
 function collude(acknowledged: boolean): Outcome {
   const pair = new Pair({ agent: tend, isServerLed: true })
   const wish = { bytes: mb, ttl: 3 * day, maxPulls: 4 }
-  const [reads] = [wish.maxPulls - 1]
+  const reads = wish.maxPulls - 1
   let written = 0
   pair.pass(2 * hour)
   for (let hours = 0; hours < 20 * 24; hours++) {

@@ -26,7 +26,6 @@ export interface Told {
   readonly accepted: number
   /** Hours in which writes were refused, one after another, at most. */
   readonly longestRefused: number
-  readonly contracts: number
   /** Satoshi: what was used, and what the relay had of it. */
   readonly used: number
   readonly earned: number
@@ -130,16 +129,15 @@ export function live(habit: Habit, seed: number): Told {
     young.splice(0, young.length, ...young.filter(({ pulls }) => pulls > 0))
     pair.pass()
   }
-  const contracts = pair.past.length + 1
   const { owed, reserved } = pair.books
   // Ended by agreement, for all that was used; what of it is not proven to the user he pays here, to stay friends.
-  pair.tellClient({ on: 'audited', audited: owed, unproven: 0, reserved, cost: 0, at: pair.at })
-  pair.tellClient({ on: 'close', keep: 0, at: pair.at })
+  pair.tellClient({ on: 'audited', audited: owed, unproven: 0, reserved, cost: 0, prepaid: 0, at: pair.at })
+  pair.tellClient({ on: 'close', keep: 0, prepaid: 0, at: pair.at })
   const last = pair.ending
   const before = pair.past.reduce((sum, ending) => sum + ('paid' in ending ? ending.paid : 0), 0)
   const earned = before + (last !== undefined && 'paid' in last ? last.paid : 0)
   return {
-    ...{ name: habit.name, offered, accepted, longestRefused, contracts },
+    ...{ name: habit.name, offered, accepted, longestRefused },
     ...{ used: pair.purse.owed, earned, endings: last?.kind ?? 'none' },
   }
 }

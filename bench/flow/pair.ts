@@ -7,9 +7,15 @@ import { nextClient } from '../../contracts/escrow/client-machine.ts'
 import type { Client, ClientAction, ClientEvent } from '../../contracts/escrow/client-state.ts'
 import type { End } from '../../contracts/escrow/contract.ts'
 import type { ChainLook, Moment } from '../../contracts/escrow/machine.ts'
-import { isLiveServer, nextServer, standingOf } from '../../contracts/escrow/server-machine.ts'
-import { highest } from '../../contracts/escrow/server-payments.ts'
-import type { LiveServer, Server, ServerAction, ServerEvent } from '../../contracts/escrow/server-state.ts'
+import { nextServer, standingOf } from '../../contracts/escrow/server-machine.ts'
+import { signedIn } from '../../contracts/escrow/server-payments.ts'
+import {
+  fundedOf,
+  type LiveServer,
+  type Server,
+  type ServerAction,
+  type ServerEvent,
+} from '../../contracts/escrow/server-state.ts'
 import { serviceEnd, type Terms } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
 import {
@@ -78,13 +84,13 @@ export class Pair {
     return { now: this.now, medianTime: this.now - hour }
   }
   get live(): LiveServer | undefined {
-    return isLiveServer(this.server) ? this.server : 'was' in this.server ? this.server.was : undefined
+    return fundedOf(this.server)
   }
   get paid(): number {
-    return this.live === undefined ? 0 : highest(this.live)
+    return signedIn(this.live).paid
   }
   get settled(): number {
-    return this.live?.settled?.paid ?? 0
+    return signedIn(this.live).settled
   }
   get earned(): number {
     return this.settled + (this.live?.earnedBefore ?? 0)
@@ -98,6 +104,10 @@ export class Pair {
   /** By the audit of now, for the contract of now. */
   get audited(): number {
     return Math.max(0, this.purse.audited(this.now) - this.#paidBefore)
+  }
+  /** Ahead of that audit by rollovers. */
+  get prepaid(): number {
+    return Math.max(0, this.#paidBefore - this.purse.audited(this.now))
   }
 
   /** A write as the relay decides on it. */
@@ -136,7 +146,7 @@ export class Pair {
     this.purse.pass(seconds, this.now)
     this.#look()
     const { at } = this
-    if (!this.#options.isServerLed) this.tellServer({ on: 'tick', owed: this.books.owed, at })
+    if (!this.#options.isServerLed) this.tellServer({ on: 'tick', ...this.books, at })
     if (!this.isOnline || this.#options.agent === undefined) return
     this.tellClient({ on: 'tick', at })
     this.#options.agent(this)
@@ -158,7 +168,7 @@ export class Pair {
     const terms = nextTerms(this.terms, this.now)
     const { owed, reserved } = this.books
     this.tellServer({ on: 'rollover', terms, paid, owed, reserved, unproven: 0, at: this.at })
-    if (this.#isHonest) this.client = nextClient(this.client, { on: 'renew', terms, paid, at: this.at }).state
+    if (this.#isHonest) this.tellClient({ on: 'renew', terms, paid, prepaid: this.prepaid, at: this.at })
     this.#old = { client: this.client, server: this.server, terms: this.terms, fundedAt: this.#fundedAt }
     const earned = paid
     this.terms = terms
@@ -211,7 +221,7 @@ export class Pair {
   }
 
   #serverDoes(action: ServerAction): void {
-    if (this.#options.isServerLed && action.do !== 'renew') return
+    if (this.#options.isServerLed) return
     if (action.do === 'request-payment') this.asked = action.owed
     if (action.do === 'publish') this.publish({ kind: action.kind, paid: action.paid })
     if (action.do === 'refund') this.publish({ kind: 'expiry' })

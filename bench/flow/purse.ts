@@ -1,4 +1,5 @@
 /** What one owner's records have come to at a relay, and may still come to: exact, as the relay's own books are. */
+import { toleratedBytes, toleratedPart } from '../../contracts/audit/verdict.ts'
 import {
   billedBytes,
   ceilSatoshi,
@@ -24,8 +25,8 @@ export interface Stored extends Wish {
   pullsLeft: number
 }
 
-/** Reads without ack count for so long as if one were on its way; then up to a share of what is acknowledged, and so much more. */
-const [recentSeconds, toleratedPart, toleratedBytes] = [7 * (dayMs / 1000), 20, 1_000_000]
+/** Reads without ack count for so long as if one were on its way; then as an audit tolerates them. */
+const recentSeconds = 7 * (dayMs / 1000)
 
 export class Purse {
   readonly prices: Prices
@@ -109,7 +110,10 @@ export class Purse {
   audited(now: number): number {
     const old = this.#unproven.filter(({ at }) => now - at > recentSeconds)
     const bytes = old.reduce((sum, { bytes: one }) => sum + one, 0)
-    const beyond = Math.max(0, bytes - Math.floor(this.#acknowledged / toleratedPart) - toleratedBytes)
+    const beyond = Math.max(
+      0,
+      bytes - Math.floor(this.#acknowledged / Number(toleratedPart)) - Number(toleratedBytes),
+    )
     const units = BigInt(beyond) * BigInt(this.prices.egressGB) * BigInt(dayMs)
     return floorSatoshi(this.#spent - units)
   }

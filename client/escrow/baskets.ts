@@ -12,7 +12,7 @@ import {
   parseTransaction,
 } from '../../contracts/transaction/transaction.ts'
 import { Address } from '../../market/address.ts'
-import { equal, toBase64 } from '../../market/bytes.ts'
+import { equal, fromHex, toBase64 } from '../../market/bytes.ts'
 import { canonicalize } from '../../market/canonical.ts'
 import { Hash } from '../../market/units.ts'
 import { type KeptContract, termsOf } from '../home/contracts.ts'
@@ -74,7 +74,7 @@ export async function relinquish(purse: Purse, basket: string, outpoint: Outpoin
   await purse.relinquishOutput({ basket, output: formatOutpoint(outpoint) }).catch(() => undefined)
 }
 
-/** Puts the joint output where a backup of the wallet has it, and takes the stakes from there. */
+/** Puts the joint output where a backup of the wallet has it. */
 export async function stowJoint(site: Site, kept: KeptContract, txid: Hash): Promise<void> {
   const purse = await site.purse()
   const insertionRemittance = { basket: baskets.joints, customInstructions: instructionsOf(kept) }
@@ -83,7 +83,15 @@ export async function stowJoint(site: Site, kept: KeptContract, txid: Hash): Pro
     outputs: [{ outputIndex: 0, protocol: 'basket insertion', insertionRemittance }],
     description: 'a contract with a relay',
   })
-  for (const stake of kept.stake?.funding.stakes ?? []) await relinquish(purse, baskets.stakes, stake)
+}
+
+/** Takes the stakes out of there, once nothing undoes the funding any more. */
+export async function letStakesGo(site: Site, { funding }: KeptContract): Promise<void> {
+  if (funding === null) return
+  const purse = await site.purse()
+  // Those of the relay were never there.
+  for (const stake of parseTransaction(fromHex(funding)).inputs)
+    await relinquish(purse, baskets.stakes, stake)
 }
 
 /** Brings what a transaction pays to us by this contract into the wallet. Harmless to repeat. */

@@ -4,12 +4,13 @@
  */
 import { nextClient, isLive } from '../../contracts/escrow/client-machine.ts'
 import type { ClientAction, ClientEvent } from '../../contracts/escrow/client-state.ts'
+import { isDeep } from '../../contracts/escrow/machine.ts'
 import { contractIdOf } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { isRetryable, messageOf, Refused } from '../errors.ts'
 import { keptContract, type KeptContract, termsOf } from '../home/contracts.ts'
-import { stowJoint } from './baskets.ts'
+import { letStakesGo, stowJoint } from './baskets.ts'
 import { offerClose, pay, publish, refund, refusePayment, takePayout } from './ending.ts'
 import { askToOpen, type Done, makeStake, reclaim, save, signFunding } from './funding.ts'
 import { look } from './look.ts'
@@ -97,8 +98,14 @@ export async function follow(site: Site, given: KeptContract): Promise<KeptContr
     kept = await followOnce(site, kept)
     if (whereOf(kept) === before) break
   }
-  return 'spend' in kept.state ? collect(site, kept) : stow(site, kept)
+  const done = 'spend' in kept.state ? await collect(site, kept) : await stow(site, kept)
+  if (isSunk(done) && !isSunk(given)) await letStakesGo(site, done)
+  return done
 }
+
+/** So deep that the stakes in the funding are gone for good. */
+const isSunk = ({ state }: KeptContract): boolean =>
+  'was' in state ? isDeep(state.spend.depth) || isDeep(state.was.depth) : isLive(state) && isDeep(state.depth)
 
 /** What is looked at again once it has changed. */
 const whereOf = ({ state, funding, reclaim, ending }: KeptContract): string =>

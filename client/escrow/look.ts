@@ -58,7 +58,7 @@ async function lookForFunding(
   if (depth !== undefined) return { kept, depth }
   // Who signs last, or a miner, chooses its txid: it is known by what it spends and pays.
   const stake = kept.stake?.funding.stakes[0]
-  if (stake !== undefined) {
+  if (stake !== undefined && (await chain.isUnspent(stake)) !== true) {
     const { spender, from } = await spenderOf(chain, stake, kept.from)
     if (spender !== undefined && isFunding(await contractAt(site, termsOf(kept)), spender.transaction)) {
       const funding = toHex(serializeTransaction(spender.transaction))
@@ -82,19 +82,22 @@ async function sendAgain(chain: Chain, raw: string | null): Promise<number | und
     if (codeOf(error) !== 'ERR_TRANSACTION_REFUSED') throw error
     return undefined
   }
-  return depthOfRaw(chain, raw)
+  return (await depthOfRaw(chain, raw)) ?? 0 // taken, and not shown yet
 }
 
-/** Without a funding: whether our stake is back, or another one gone, so that there will never be one. */
-async function lookAtStakes(site: Site, chain: Chain, kept: KeptContract): Promise<ChainLook> {
-  if (kept.stake === null) {
-    const isThere = kept.state.state !== 'staking' && (await madeBefore(site, kept)) !== undefined
-    return isThere || kept.state.state === 'staking' ? {} : { returnedDepth: deepBlocks }
-  }
+/** Without a funding: whether our stake is back or free, or another one gone, so that there will never be one. */
+async function lookAtStakes(site: Site, chain: Chain, given: KeptContract): Promise<ChainLook> {
+  if (given.stake === null && given.state.state === 'staking') return {}
+  const kept = given.stake === null ? await madeBefore(site, given) : given
+  if (kept?.stake == null) return { returnedDepth: deepBlocks }
   const returnedDepth = await depthOfRaw(chain, kept.reclaim)
-  const returned = returnedDepth === undefined ? {} : { returnedDepth }
+  const ours = readFunding(kept.stake.funding).stakes
+  const isStakeFree = (await Promise.all(ours.map((stake) => chain.isUnspent(stake)))).every(
+    (is) => is === true,
+  )
+  const returned = { ...(returnedDepth !== undefined && { returnedDepth }), isStakeFree }
   const theirs = kept.theirs === null ? [] : readFunding(kept.theirs).stakes
-  for (const stake of [...readFunding(kept.stake.funding).stakes, ...theirs]) {
+  for (const stake of [...ours, ...theirs]) {
     if ((await chain.isUnspent(stake)) !== false) continue
     const { spender } = await spenderOf(chain, stake, kept.from)
     const isReclaim = kept.reclaim !== null && spender?.txid === rawTxid(kept.reclaim)

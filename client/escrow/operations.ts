@@ -1,108 +1,27 @@
-/** What a user does with contracts: open one, end it, go on with it, have back what is his. */
-import type { RelayAddress } from '../../market/address.ts'
-import { formatAddress } from '../../market/address.ts'
+/** What a user does with contracts that there are: end one, go on with it, have back what is his. */
 import type { Hash } from '../../market/units.ts'
-import { aheadLimit, leastRollover } from '../../contracts/escrow/amounts.ts'
+import { aheadLimit, deepBlocks, leastRollover } from '../../contracts/escrow/amounts.ts'
 import { isLive, nextClient } from '../../contracts/escrow/client-machine.ts'
-import { machineTimes } from '../../contracts/escrow/machine.ts'
+import { isDeep, machineTimes } from '../../contracts/escrow/machine.ts'
 import type { ContractsOffer } from '../../contracts/escrow/offer.ts'
 import { canExpire, contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import { MarketError } from '../../market/errors.ts'
-import { ClientError, isRetryable, Refused } from '../errors.ts'
-import {
-  keptContract,
-  type KeptContract,
-  keptContracts,
-  newContract,
-  prepaidOf,
-  termsOf,
-} from '../home/contracts.ts'
+import { ClientError } from '../errors.ts'
+import { keptContract, type KeptContract, keptContracts, prepaidOf, termsOf } from '../home/contracts.ts'
 import { checkAllowed } from './allowed.ts'
-import { follow, lockOf, tell, withContract } from './engine.ts'
+import { follow, tell, withContract } from './engine.ts'
 import { rolloverDue, save } from './funding.ts'
-import { type Plan, planOf, renewedTerms, termsFor, type Wish } from './plan.ts'
+import { type Agreeing, isUnsigned, takeBack } from './opening.ts'
+import { planOf, renewedTerms } from './plan.ts'
 import { beginRenewal } from './renewal.ts'
 import { contractAt, momentAt, secondsNow, type Site } from './site.ts'
-import { stakeDue } from '../../contracts/escrow/transactions.ts'
 
-export interface Agreeing {
-  /** Nothing is paid unless it says yes. */
-  readonly agree: (plan: Plan) => Promise<boolean>
-}
-
-export interface Opening extends Agreeing {
-  readonly relay: RelayAddress
-  readonly offer: ContractsOffer
-  readonly wish: Omit<Wish, 'server'>
-  readonly maxSpend?: number | undefined
-}
+export { open, type Opening } from './opening.ts'
 
 /**
- * Opens a contract, or goes on with the opening of one. Undefined where the user did not agree: nothing was paid then.
- * @throws ERR_CONFLICT while another is open there; refusals; what the relay says: the stake comes back then
- */
-export async function open(site: Site, opening: Opening): Promise<KeptContract | undefined> {
-  const { relay, offer, wish, maxSpend = null, agree } = opening
-  const terms = termsFor({ ...wish, server: relay.key }, offer, secondsNow(site))
-  const begin = async () => {
-    const begun = await openAt(site, relay)
-    if (begun !== undefined) return goOn(site, begun)
-    const contract = await contractAt(site, terms)
-    const chain = await site.chain()
-    if (chain.network !== terms.network)
-      throw new ClientError(
-        'ERR_USAGE',
-        `${relay.url} is on ${terms.network}, and these coins are on ${chain.network}`,
-      )
-    const stake = stakeDue(contract, 'client', 1)
-    if (!(await agree(planOf(contract, { stake, feeRate: await chain.feeRate(), isReady: offer.isReady }))))
-      return undefined
-    const { height, hash } = await chain.tip()
-    const fresh = {
-      ...newContract(terms, { relay: formatAddress(relay), state: { state: 'idle' } }),
-      maxSpend,
-    }
-    const at = await momentAt(site)
-    return goOn(site, { ...fresh, from: { height, hash } }, () => ({ on: 'open', terms, at }) as const)
-  }
-  return site.ctx.home.lock(lockOf(relay.key), begin)
-}
-
-/** The one that is on its way. @throws ERR_CONFLICT for one that is open */
-async function openAt({ ctx }: Site, { key, url }: RelayAddress): Promise<KeptContract | undefined> {
-  const all = (await keptContracts(ctx.home)).filter((kept) => termsOf(kept).server === key)
-  const live = all.find(({ state }) => isLive(state))
-  if (live !== undefined)
-    throw new MarketError(
-      'ERR_CONFLICT',
-      `the contract ${live.id} with ${url} is open: renew it, or top it up`,
-    )
-  return all.find(({ state: { state } }) => state === 'staking' || state === 'opening' || state === 'signed')
-}
-
-/** To where the relay has signed; what it refuses for good is undone. */
-async function goOn(
-  site: Site,
-  kept: KeptContract,
-  event?: () => Parameters<typeof tell>[2],
-): Promise<KeptContract> {
-  try {
-    const at = await momentAt(site)
-    const told = await tell(site, kept, event?.() ?? { on: 'tick', at })
-    return await follow(site, told)
-  } catch (error) {
-    const now = await keptContract(site.ctx.home, kept.id)
-    const isFinal = error instanceof Refused && error.signed && !isRetryable(error)
-    const isOurs = now?.state.state === 'staking' || now?.state.state === 'opening'
-    if (now !== undefined && isOurs && (isFinal || now.stake === null))
-      await tell(site, now, { on: 'cancel', at: await momentAt(site) }).then((gone) => follow(site, gone))
-    throw error
-  }
-}
-
-/**
- * Ends a contract: what was audited is offered, and `keep` beyond it so that records stay.
- * @throws ERR_CONFLICT for one that is not open; ERR_COST beyond what the user allows
+ * Ends a contract: what was audited is offered, and `keep` beyond it so that records stay. One that nobody signed yet is called
+ * off, and its stake comes back.
+ * @throws ERR_CONFLICT for one that is signed and not open yet; ERR_COST beyond what the user allows
  */
 export const close = (
   site: Site,
@@ -110,11 +29,19 @@ export const close = (
   { audited = 0, keep = 0 }: { audited?: number | undefined; keep?: number | undefined },
 ) =>
   withContract(site, id, async (given) => {
+    if (isUnsigned(given.state)) return takeBack(site, given)
     const kept = await follow(site, given)
+    if (kept.state.state === 'signed') throw await tooEarly(site, kept)
     if ('spend' in kept.state || !isLive(kept.state)) return kept
     const at = await momentAt(site)
     const nothing = { reserved: 0, unproven: 0, cost: 0 }
-    const { state } = nextClient(kept.state, { on: 'audited', audited, ...nothing, at })
+    const { state } = nextClient(kept.state, {
+      on: 'audited',
+      audited,
+      ...nothing,
+      prepaid: prepaidOf(kept),
+      at,
+    })
     const known = await save(site, { ...kept, state })
     if ('audited' in state) checkAllowed(site, known, Math.min(state.audited + keep, state.terms.budget))
     const closing = await tell(site, known, { on: 'close', keep, prepaid: prepaidOf(known), at })
@@ -124,20 +51,21 @@ export const close = (
 /** Takes back what is ours by time, or a stake that the relay has not used. @throws ERR_CONFLICT while it is too early, saying from when */
 export const refund = (site: Site, id: Hash) =>
   withContract(site, id, async (given) => {
-    const { state } = given.state
-    // Nothing is signed yet, and nobody is asked to go on.
-    if (state === 'staking' || state === 'opening')
-      return follow(site, await tell(site, given, { on: 'cancel', at: await momentAt(site) }))
+    if (isUnsigned(given.state)) return takeBack(site, given)
     const kept = await follow(site, given)
-    const from = whenBack(kept)
-    if (from === undefined) return kept
-    const { medianTime } = await (await site.chain()).tip()
-    const [when, now] = [from, medianTime].map((seconds) => new Date(seconds * 1000).toISOString())
-    throw new MarketError(
-      'ERR_CONFLICT',
-      `this contract comes back from ${when} on, by the time of the chain, which is ${now}: close it with the relay, or wait`,
-    )
+    if (whenBack(kept) === undefined) return kept
+    throw await tooEarly(site, kept)
   })
+
+async function tooEarly(site: Site, kept: KeptContract): Promise<MarketError> {
+  const { medianTime } = await (await site.chain()).tip()
+  const [when, now] = [whenBack(kept)!, medianTime].map((seconds) => new Date(seconds * 1000).toISOString()) // the caller asked
+  const before = kept.state.state === 'signed' ? 'unless it opens first' : 'close it with the relay, or wait'
+  return new MarketError(
+    'ERR_CONFLICT',
+    `this contract comes back from ${when} on, by the time of the chain, which is ${now}: ${before}`,
+  )
+}
 
 /** Unix seconds; undefined where it is back, or on its way. @throws ERR_CONFLICT where it never is */
 function whenBack(kept: KeptContract): number | undefined {
@@ -163,7 +91,7 @@ export interface Renewing extends Agreeing {
 
 /**
  * A next contract in the place of this one. Undefined where the user did not agree.
- * @throws ERR_CONFLICT for one that is not active, or has a renewal in flight
+ * @throws ERR_CONFLICT for one that is not active, or whose funding may still be undone; nothing was paid then
  */
 export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptContract | undefined> =>
   withContract(site, id, async (given) => {
@@ -172,9 +100,11 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
       throw new MarketError('ERR_CONFLICT', `a contract that is ${kept.state.state} is not renewed`)
     const { renewal } = kept.state
     if (renewal !== null) return goOver(site, kept, contractIdOf(renewal.terms))
+    checkDeep(kept.state)
     const at = await momentAt(site)
     const { audited } = renewing
-    const told = nextClient(kept.state, { on: 'audited', audited, reserved: 0, unproven: 0, cost: 0, at })
+    const nothing = { reserved: 0, unproven: 0, cost: 0, prepaid: prepaidOf(kept) }
+    const told = nextClient(kept.state, { on: 'audited', audited, ...nothing, at })
     const old = await save(site, { ...kept, state: told.state })
     const pending = await pendingOf(site, id)
     const paid = pending?.renews?.paid ?? (await rolledBy(site, old, renewing))
@@ -184,12 +114,21 @@ export const renew = (site: Site, id: Hash, renewing: Renewing): Promise<KeptCon
     const stake = rolloverDue(was, next, paid)
     const feeRate = await (await site.chain()).feeRate()
     const before = { contract: was, paid }
-    if (pending === undefined && !(await renewing.agree(planOf(next, { stake, feeRate, before }))))
-      return undefined
-    const begun = await beginRenewal(site, old, { terms, paid, pending })
     const event = { on: 'renew', terms, paid, prepaid: prepaidOf(old), at } as const
+    nextClient(old.state, event) // what it refuses costs nothing yet
+    if (!(await renewing.agree(planOf(next, { stake, feeRate, before })))) return undefined
+    const begun = await beginRenewal(site, old, { terms, paid, pending })
     return goOver(site, await tell(site, old, event), begun.id)
   })
+
+/** Before any coin moves: a stake of the next one would hang on what may be undone. @throws ERR_CONFLICT */
+function checkDeep({ depth }: { readonly depth: number }): void {
+  if (isDeep(depth)) return
+  throw new MarketError(
+    'ERR_CONFLICT',
+    `the funding of this contract may still be undone: wait until it is ${deepBlocks} blocks deep; it is ${depth}`,
+  )
+}
 
 /**
  * What is audited, and so much ahead as the relay wants of what goes over with live records. What was signed as settled it may
@@ -214,8 +153,7 @@ async function goOver(site: Site, old: KeptContract, id: Hash): Promise<KeptCont
 
 /** One that was begun, and that the old contract was not told of: a crash came between. */
 async function pendingOf({ ctx }: Site, id: Hash): Promise<KeptContract | undefined> {
-  const isPending = ({ renews, state: { state } }: KeptContract) =>
-    renews?.id === id && (state === 'staking' || state === 'opening')
+  const isPending = ({ renews, state }: KeptContract) => renews?.id === id && isUnsigned(state)
   const found = (await keptContracts(ctx.home)).findLast(isPending)
   return found !== undefined && ctx.now() < termsOf(found).openBy * 1000 ? found : undefined
 }

@@ -1,17 +1,17 @@
 /** Paying for service as it is used: cumulative, never settled beyond the audit, little ahead of it, within what the user allows. */
 import { z } from 'zod'
-import { aheadLimit } from '../../contracts/escrow/amounts.ts'
+import { aheadLimit, auditAfter, booksAfter } from '../../contracts/escrow/amounts.ts'
 import { nextClient } from '../../contracts/escrow/client-machine.ts'
 import type { LiveClient } from '../../contracts/escrow/client-state.ts'
 import { serviceEnd } from '../../contracts/escrow/terms.ts'
 import { formatAddress } from '../../market/address.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
-import { isUnpaid, type Refused } from '../errors.ts'
+import { isUnpaid, Refused } from '../errors.ts'
 import { keptContract, type KeptContract, keptContracts, prepaidOf, termsOf } from '../home/contracts.ts'
 import { type AuditedAt, auditRelays } from '../money/audit.ts'
 import type { Connection } from '../wire/connection.ts'
-import { allowedIn, checkAllowed } from './allowed.ts'
+import { allowedIn, checkAllowed, type Payee, withLimit } from './allowed.ts'
 import { lockOf } from './engine.ts'
 import { pay } from './ending.ts'
 import { save } from './funding.ts'
@@ -97,16 +97,19 @@ const Needed = z.looseObject({
  * A write was refused for want of a payment: pays, if a contract there allows it.
  * @returns whether the same write is worth sending again @throws ERR_COST beyond what the user allows
  */
-async function payForWrite(ctx: Context, connection: Connection, refusal: Refused): Promise<boolean> {
+async function payForWrite(
+  ctx: Context,
+  connection: Connection,
+  { refusal, payee }: { refusal: Refused; payee: Payee | undefined },
+): Promise<boolean> {
   const { paidNeeded: needed, credit = 0 } = Needed.safeParse(refusal.extras).data?.quote ?? {}
   const { key } = connection.address
-  const known = needed === undefined ? undefined : await activeAt(ctx, key)
-  if (needed === undefined || known === undefined) return false
+  if (needed === undefined || (await activeAt(ctx, key)) === undefined) return false
   return ctx.home.lock(lockOf(key), async () => {
     const kept = await activeAt(ctx, key)
     if (kept === undefined) return false
     const site = siteOf(ctx, connection)
-    checkAllowed(site, kept, needed)
+    checkAllowed(site, kept, needed, payee)
     const now = await knownFor(ctx, connection, { kept, needed })
     const most = aheadLimit(termsOf(kept))
     if (needed > now.audited + most) return false
@@ -128,17 +131,35 @@ const mostPayments = 2
 
 /** Writes, and where that is refused for want of a payment, pays and writes again. @throws as `write`; ERR_COST */
 export async function withPayment<T>(
-  ctx: Context,
+  given: Context,
   connection: Connection,
   write: () => Promise<T>,
+  payee?: Payee,
 ): Promise<T> {
+  const ctx = withLimit(given, payee?.maxSpend)
   for (let left = mostPayments; ; left--) {
     try {
       return await write()
     } catch (error) {
-      if (left === 0 || !isUnpaid(error) || !(await payForWrite(ctx, connection, error))) throw error
+      if (!isUnpaid(error)) throw error
+      if (left === 0 || !(await payForWrite(ctx, connection, { refusal: error, payee })))
+        throw await about(ctx, { refusal: error, payee, relay: connection.address.key })
     }
   }
+}
+
+/** Beside what the relay says: of which record, and of the contract that would pay what is known here. */
+async function about(
+  ctx: Context,
+  { refusal, payee, relay: key }: { refusal: Refused; payee: Payee | undefined; relay: Key },
+): Promise<Refused> {
+  const { relay, code, message, signed, extras } = refusal
+  const kept = await activeAt(ctx, key)
+  const own = {
+    ...(payee && { recordId: payee.recordId }),
+    ...(kept && { contract: kept.id, depth: kept.state.depth }),
+  }
+  return new Refused(relay, { code, error: message, signed, extras: { ...extras, ...own } })
 }
 
 /** What was audited before, where that is enough or just now; else an audit. */
@@ -178,11 +199,12 @@ export async function auditedIn(
   const renews = (await keptContract(ctx.home, id))?.renews ?? null
   const before = renews === null ? undefined : await auditedIn(ctx, at, renews.id)
   if (renews === null || before === undefined) return own
+  const over = auditAfter({ audited: before.audited, prepaid: before.prepaid ?? 0 }, renews.paid)
   return {
-    audited: audited + Math.max(0, before.audited - renews.paid),
+    audited: audited + over.audited,
     unproven: own.unproven + before.unproven,
-    owed: owed + Math.max(0, before.owed - renews.paid),
-    prepaid: Math.max(0, renews.paid - before.audited) + (before.prepaid ?? 0),
+    owed: owed + booksAfter({ owed: before.owed, reserved: 0 }, renews.paid).owed,
+    prepaid: over.prepaid,
     verdict: worst.find((one) => one === verdict || one === before.verdict) ?? verdict,
   }
 }

@@ -16,6 +16,8 @@ export const wishes = {
   termSeconds: 30 * 86_400,
   period: 86_400,
   leastBudget: 1000,
+  /** A stake lies still until the relay has begun, or may not any more. */
+  mostOpenSeconds: 3600,
   /** Satoshi for 1000 bytes: ten times what networks demand. */
   mostFeeRate: 1000,
   /** So many times the fee of a close, as head room for what is signed long before. */
@@ -75,12 +77,17 @@ function checkWish(
   { budget, termSeconds, isBare = false }: Pick<Wish, 'budget' | 'termSeconds' | 'isBare'>,
   offer: ContractsOffer,
 ): void {
-  const { isOpen, profiles, budget: most, leastSeconds, mostSeconds } = offer
+  const { isOpen, profiles, budget: most, leastSeconds, mostSeconds, openSeconds } = offer
   if (!isOpen) throw new ClientError('ERR_UNSUPPORTED', 'this relay opens no contracts now')
   if (!profiles.includes(isBare ? 0 : 1))
     throw new ClientError(
       'ERR_UNSUPPORTED',
       `this relay opens no contracts ${isBare ? 'without' : 'with'} expiry`,
+    )
+  if (openSeconds > wishes.mostOpenSeconds)
+    throw new ClientError(
+      'ERR_UNSUPPORTED',
+      `this relay may let your stake wait for ${openSeconds} seconds until it begins, and ${wishes.mostOpenSeconds} are the most you should`,
     )
   if (budget > most) throw new ClientError('ERR_USAGE', `this relay takes budgets of up to ${most} satoshi`)
   if (budget < wishes.leastBudget)
@@ -114,12 +121,17 @@ function checkFair(
 
 /** What a next contract costs more than the one agreed on, in words: its user is asked then; undefined: nothing. */
 export function dearerIn(offer: ContractsOffer, old: Terms): string | undefined {
-  const costs = ({ prices, feeRate, closeFee, closeMargin, depositServer }: ContractsOffer | Terms) => ({
+  const costs = (
+    { prices, feeRate, closeFee, closeMargin, depositServer }: ContractsOffer | Terms,
+    openSeconds: number,
+  ) => ({
     ...prices,
-    ...{ feeRate, closeFee, closeMargin, depositServer },
+    ...{ feeRate, closeFee, closeMargin, depositServer, openSeconds },
   })
-  const agreed: Record<string, number> = costs(old)
-  const dearer = Object.entries(costs(offer)).filter(([name, amount]) => amount > agreed[name]!) // the same names
+  const agreed: Record<string, number> = costs(old, old.openBy - old.created)
+  const dearer = Object.entries(costs(offer, offer.openSeconds)).filter(
+    ([name, amount]) => amount > agreed[name]!,
+  ) // the same names
   if (dearer.length === 0) return undefined
   return dearer.map(([name, amount]) => `${name} ${amount} instead of ${agreed[name]}`).join(', ')
 }
@@ -146,6 +158,8 @@ export interface Plan {
   readonly ahead: number
   /** Beyond what was used, whatever the relay does; fees included. Without expiry all of it can be held back for ever. */
   readonly mostLost: number
+  /** Until then the relay may begin; after it the stake comes back. */
+  readonly openBy: number
   /** When service ends, and when what is left comes back though the relay is gone; null: never by itself. */
   readonly serviceEnd: number
   readonly expiry: number | null
@@ -198,7 +212,7 @@ export function planOf(
     },
     ahead: aheadLimit(terms),
     mostLost: canExpire(terms) ? mostClientLoss(terms) + stakeFee + fundingFee + closeFee : stake + stakeFee,
-    serviceEnd: serviceEnd(terms),
+    ...{ openBy: terms.openBy, serviceEnd: serviceEnd(terms) },
     expiry: canExpire(terms) ? expiry : null,
     unused: shareOf(contract, { kind: 'settled', paid: 0 }, 'client'),
   }

@@ -1,4 +1,5 @@
 /** One contract goes over into the next: with more money, more time, or both. The old one lives until the new one is deep. */
+import { auditAfter } from '../../contracts/escrow/amounts.ts'
 import { checkSeen } from '../../contracts/escrow/checks.ts'
 import { nextClient } from '../../contracts/escrow/client-machine.ts'
 import { rolloverDraft } from '../../contracts/escrow/rollover.ts'
@@ -37,7 +38,7 @@ async function firstOf(site: Site, old: KeptContract, { terms, paid }: RenewalPl
   const maxSpend = old.maxSpend === null ? null : Math.max(0, old.maxSpend - paid)
   const { height, hash } = await (await site.chain()).tip()
   const audited = 'audited' in old.state ? old.state.audited : 0
-  const prepaid = Math.max(0, paid - audited) + prepaidOf(old)
+  const { prepaid } = auditAfter({ audited, prepaid: prepaidOf(old) }, paid)
   const about = { renews: { id: old.id, paid, prepaid }, from: { height, hash }, maxSpend }
   return save(site, { ...newContract(terms, { relay: old.relay, state }), ...about })
 }

@@ -26,7 +26,8 @@ export interface Site {
   /** Opened when they are needed; the same each time. */
   chain(): Promise<Chain>
   purse(): Promise<Purse>
-  peer(contract: Pick<KeptContract, 'relay'>): Peer
+  /** @param signal ends what is asked there */
+  peer(contract: Pick<KeptContract, 'relay'>, signal?: AbortSignal): Peer
 }
 
 /** Without the coins and the chain: what can be done while something else waits for it. */

@@ -15,29 +15,37 @@ import { parseAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
 import { ClientError, messageOf } from '../errors.ts'
+import { eachLimited } from '../wire/retry.ts'
 import { keptContract, type KeptContract, keptContracts, termsOf } from '../home/contracts.ts'
 import { checkAllowed } from './allowed.ts'
 import { hearEnd, jointOf } from './ending.ts'
 import { follow, tell, withContract } from './engine.ts'
+import { save } from './funding.ts'
 import { renew } from './operations.ts'
 import { dearerIn } from './plan.ts'
 import { type Audited, isActive, payAudited } from './paying.ts'
-import type { AnswerTo } from './peer.ts'
+import type { AnswerTo, Peer } from './peer.ts'
 import { contractAt, momentAt, type Site, secondsNow } from './site.ts'
 import type { Heard, Unasked } from './unasked.ts'
 
 export const tendTimes = {
   /** So many margins before expiry the next contract is made: before the relay asks for the end, at four. */
   renewalMargins: 8,
+  /** For all that is asked of one relay in a pass, milliseconds: several of its slowest answers. */
+  budgetMs: 120_000,
+  relaysAtOnce: 8,
 } as const
 
 export interface Tending {
   /** What an audit of its relay makes of a contract; undefined where the relay says nothing of it. */
-  audit(kept: KeptContract): Promise<Audited | undefined>
+  audit(kept: KeptContract, signal: AbortSignal): Promise<Audited | undefined>
   /** What its relay offers now; undefined where that is not known. */
-  offer(kept: KeptContract): Promise<ContractsOffer | undefined>
+  offer(kept: KeptContract, signal: AbortSignal): Promise<ContractsOffer | undefined>
   /** Lets contracts end. */
   readonly isEnding?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
+  /** In the place of `tendTimes.budgetMs`. */
+  readonly budgetMs?: number | undefined
 }
 
 export interface Tended {
@@ -50,52 +58,84 @@ export interface Tended {
 export const isOver = ({ state, taken }: KeptContract): boolean =>
   state.state === 'cancelled' || ('spend' in state && isDeep(state.spend.depth) && taken === state.spend.txid)
 
-/** What fails stands with its contract, and stops no other. */
+/** What fails stands with its contract, and stops no other; nor does a relay that is slow stop another. */
 export async function tend(site: Site, tending: Tending): Promise<Tended[]> {
   const all = (await keptContracts(site.ctx.home)).filter((kept) => !isOver(kept))
-  const heard = new Map<string, Heard>()
-  const unheard = new Set<Hash>()
+  const done = new Map<Hash, Tended>()
+  const servers = new Set(all.map((kept) => termsOf(kept).server))
+  await eachLimited(servers, tendTimes.relaysAtOnce, async (server) => {
+    const there = all.filter((kept) => termsOf(kept).server === server)
+    for (const one of await tendRelay(site, there, tending)) done.set(one.id, one)
+  })
+  return all.map(({ id }) => done.get(id)!) // each has a relay
+}
+
+/** The contracts with one relay, one after another. */
+async function tendRelay(site: Site, all: readonly KeptContract[], tending: Tending): Promise<Tended[]> {
+  const budgetMs = tending.budgetMs ?? tendTimes.budgetMs
+  const over = AbortSignal.timeout(budgetMs)
+  const signal = tending.signal === undefined ? over : AbortSignal.any([tending.signal, over])
+  const inTime = async <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      if (!over.aborted || !isCutOff(error, signal)) throw error
+      const sentence = `the relay took more than ${budgetMs / 1000} s: the next pass goes on`
+      throw new ClientError('ERR_UNREACHABLE', sentence, error)
+    })
+  const peer = (kept: KeptContract): Peer => {
+    const given = site.peer(kept, signal)
+    return { ask: (request) => inTime(given.ask(request)), unasked: () => inTime(given.unasked()) }
+  }
+  const talk: Talk = { tending, signal, unheard: new Set() }
   const tended: Tended[] = []
   for (const { id, state } of all) {
-    const done = await tendOne(site, id, { tending, heard, unheard }).then(
+    const done = await inTime(tendOne({ ...site, peer }, id, talk)).then(
       () => ({}),
       (error: unknown) => ({ error: error as Error }),
     )
     const kept = await keptContract(site.ctx.home, id)
     tended.push({ id, before: state.state, kept: kept!, ...done }) // no file is ever removed
   }
-  const waiting = tended.filter(({ id }) => unheard.has(id)).map(({ kept }) => termsOf(kept).server)
-  for (const [server, { settle }] of heard) if (!waiting.includes(server)) await settle()
+  if (talk.unheard.size === 0) await talk.said?.settle()
   return tended
 }
 
-async function tendOne(
-  site: Site,
-  id: Hash,
-  { tending, heard, unheard }: { tending: Tending; heard: Map<string, Heard>; unheard: Set<Hash> },
-): Promise<void> {
+/** What waits says so in its own words. */
+const isCutOff = (error: unknown, { reason }: AbortSignal): boolean =>
+  error === reason || (error instanceof Error && error.name === 'AbortError')
+
+/** With one relay, in one pass. */
+interface Talk {
+  readonly tending: Tending
+  /** Its time is over. */
+  readonly signal: AbortSignal
+  said?: Heard
+  /** Contracts that what it said was not brought to. */
+  readonly unheard: Set<Hash>
+}
+
+async function tendOne(site: Site, id: Hash, talk: Talk): Promise<void> {
   const kept = await withContract(site, id, (given) => follow(site, given))
   if (!isLive(kept.state) || kept.relay === null) return
-  const { server } = termsOf(kept)
+  const { tending, signal, unheard } = talk
   unheard.add(id)
-  const said = heard.get(server) ?? (await site.peer(kept).unasked())
-  heard.set(server, said)
-  const messages = said.messages.filter(({ contract }) => contract === id)
+  talk.said ??= await site.peer(kept).unasked()
+  const messages = talk.said.messages.filter(({ contract }) => contract === id)
   const told = await site.peer(kept).ask({ type: 'ContractState', contract: id })
   // Not under the lock: an audit brings up what waits, and that may be paid for.
   const isAsked = messages.some(
     ({ type }) => type === 'ContractRequestPayment' || type === 'ContractPaymentDue',
   )
   // One that opens no contracts any more has lent what relays lend.
-  const { credit = defaultPolicy } = (await tending.offer(kept).catch(() => undefined)) ?? {}
-  const audited = isAsked || isDue(site, kept, { told, credit }) ? await tending.audit(kept) : undefined
+  const { credit = defaultPolicy } = (await tending.offer(kept, signal).catch(() => undefined)) ?? {}
+  const audited =
+    isAsked || isDue(site, kept, { told, credit }) ? await tending.audit(kept, signal) : undefined
   const now = await withContract(site, id, async (given) => {
     let next = given
     for (const message of messages) next = await hear(site, next, { message, audited })
-    return audited === undefined ? next : settleUp(site, next, { audited, told })
+    return audited === undefined ? heardOf(site, next, told) : settleUp(site, next, { audited, told })
   })
   unheard.delete(id)
-  if (isActive(now) && now.state.renewal === null && isRenewalDue(site, now)) await goOn(site, now, tending)
+  if (isActive(now) && now.state.renewal === null && isRenewalDue(site, now)) await goOn(site, now, talk)
 }
 
 async function hear(
@@ -148,6 +188,14 @@ function sureOf({ state }: KeptContract, audited: Audited | undefined): number {
 
 type Told = AnswerTo<'ContractState'>
 
+/** What the relay says without an audit is kept as that. */
+async function heardOf(site: Site, kept: KeptContract, { owed, reserved }: Told): Promise<KeptContract> {
+  const { heard } = kept
+  if (heard?.owed === owed && heard.reserved === reserved) return kept
+  const before = heard ?? { at: 0, unproven: 0, verdict: 'explained' as const }
+  return save(site, { ...kept, heard: { ...before, owed, reserved } })
+}
+
 /** Whether it is time for an audit and what follows from it; also where the relay lost what was signed. */
 function isDue(
   site: Site,
@@ -184,8 +232,8 @@ function isRenewalDue(site: Site, kept: KeptContract): boolean {
 }
 
 /** Only where the next contract has something to spend. */
-async function goOn(site: Site, kept: KeptContract, tending: Tending): Promise<void> {
-  const offer = tending.isEnding ? undefined : await tending.offer(kept)
+async function goOn(site: Site, kept: KeptContract, { tending, signal }: Talk): Promise<void> {
+  const offer = tending.isEnding ? undefined : await tending.offer(kept, signal)
   if (offer === undefined || !offer.isOpen) return
   const dearer = dearerIn(offer, termsOf(kept))
   if (dearer !== undefined)
@@ -194,7 +242,7 @@ async function goOn(site: Site, kept: KeptContract, tending: Tending): Promise<v
       `not renewed, for this relay asks for more than you agreed to, ${dearer}: relay contract renew ` +
         `${kept.id.slice(0, 16)} shows all of it and asks you; or close it before service ends`,
     )
-  const audited = sureOf(kept, await tending.audit(kept))
+  const audited = sureOf(kept, await tending.audit(kept, signal))
   if (kept.maxSpend !== null && kept.maxSpend <= audited) return
   await renew(site, kept.id, { offer, audited, agree: async () => true })
 }

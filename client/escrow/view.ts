@@ -8,6 +8,7 @@ import { type Contract, type End, shareOf } from '../../contracts/escrow/contrac
 import { canExpire, contractIdOf, serviceEnd } from '../../contracts/escrow/terms.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { type KeptContract, termsOf } from '../home/contracts.ts'
+import { stakeIn } from './opening.ts'
 import { contractAt, secondsNow, type Site } from './site.ts'
 
 /** Who gets what, if it ends so. */
@@ -34,12 +35,14 @@ export interface View {
   readonly paid: number | null
   readonly settled: number | null
   readonly audited: number | null
-  /** As the relay said last, and the verdict of the audit then. */
+  /** As the relay said last; what an audit made of it, null before there was one. */
   readonly owed: number | null
   readonly reserved: number | null
   readonly unproven: number | null
   readonly verdict: string | null
   readonly maxSpend: number | null
+  /** What is ours in it now and in no wallet: the stake, or what an end by agreement gives back. */
+  readonly inside: number
   readonly serviceEnd: number
   readonly expiry: number | null
   /** When something has to be done next, and what. */
@@ -56,22 +59,21 @@ export async function viewOf(site: Pick<Site, 'holder' | 'ctx'>, kept: KeptContr
   const { state, heard } = kept
   const terms = termsOf(kept)
   const live = 'was' in state ? state.was : isLive(state) ? state : undefined
+  const audit = heard?.at === 0 ? undefined : heard
   const contract = await contractAt(site, terms)
+  const endings = endingsIn(contract, kept)
+  const isTaken = 'was' in state && kept.taken === state.spend.txid
+  const inside = live === undefined ? stakeIn(kept) : isTaken ? 0 : (endings[0]?.client ?? 0)
   return {
     ...{ contract: kept.id, relay: kept.relay, server: terms.server, network: terms.network },
     ...{ state: state.state, txid: live?.txid ?? null, depth: live?.depth ?? null, budget: terms.budget },
     ...{ paid: live?.paid ?? null, settled: live?.settled ?? null, audited: live?.audited ?? null },
-    ...{ owed: heard?.owed ?? null, reserved: heard?.reserved ?? null, unproven: heard?.unproven ?? null },
-    ...{ verdict: heard?.verdict ?? null, maxSpend: kept.maxSpend },
+    ...{ owed: heard?.owed ?? null, reserved: heard?.reserved ?? null },
+    ...{ unproven: audit?.unproven ?? null, verdict: audit?.verdict ?? null, maxSpend: kept.maxSpend },
     ...{ serviceEnd: serviceEnd(terms), expiry: canExpire(terms) ? terms.expiry : null },
     ...{ deadline: deadlineOf(kept, secondsNow(site)), next: nextText(kept, secondsNow(site)) },
     renewal: live?.renewal == null ? null : contractIdOf(live.renewal.terms),
-    endings:
-      'was' in state
-        ? endedAs(contract, state.spend.end)
-        : live === undefined
-          ? []
-          : endingsOf(contract, live, heard?.owed ?? 0),
+    ...{ endings, inside },
     renews: kept.renews?.id ?? null,
   }
 }
@@ -91,6 +93,11 @@ function endingOf(
   const [client, relay] = [shareOf(contract, end, 'client'), shareOf(contract, end, 'server')]
   const burned = contract.joint.satoshis - contract.terms.closeFee - client - relay
   return { how, from, client, relay, burned }
+}
+
+function endingsIn(contract: Contract, { state, heard }: KeptContract): Ending[] {
+  if ('was' in state) return endedAs(contract, state.spend.end)
+  return isLive(state) ? endingsOf(contract, state, heard?.owed ?? 0) : []
 }
 
 /** None where it went over into the next. */
@@ -120,7 +127,7 @@ function nextText(kept: KeptContract, now: number): string {
   switch (state.state) {
     case 'staking':
     case 'opening':
-      return 'the relay is asked to open it; relay agent, or contract open again, goes on'
+      return 'the relay is asked to open it; relay agent, or the same command again, goes on, and contract close takes the stake back'
     case 'signed':
       return 'the funding is signed and waits to be seen; without it the stake comes back after openBy'
     case 'cancelling':

@@ -135,8 +135,13 @@ async function sources(
   const known = new Map<Key, readonly RelayAddress[]>()
   for (const { key, relays } of [...follows, ...(await friends(ctx))]) known.set(key, relays)
   const all: Source[] = []
+  // Own posts are kept as they are posted, and never asked for.
+  const own = isEverything ? [{ owner: ctx.wallet.identity, relays: [] }] : []
   if (channel === undefined)
-    all.push({ reader: everybody, writers: follows.map(({ key, relays }) => ({ owner: key, relays })) })
+    all.push({
+      reader: everybody,
+      writers: [...follows.map(({ key, relays }) => ({ owner: key, relays })), ...own],
+    })
   for (const one of await keptChannels(ctx.home)) {
     if (channel !== undefined && (one.owner !== channel.owner || one.name !== channel.name)) continue
     const place = { owner: one.owner, name: one.name }

@@ -5,7 +5,7 @@ import type { Hash } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { isUnpaid } from '../errors.ts'
 import type { GonePost } from '../home/feeds.ts'
-import { bestFirst } from '../home/redundancy.ts'
+import { bestFirst, noteTrouble } from '../home/redundancy.ts'
 import type { CallOptions } from '../wire/connection.ts'
 
 /** Where a post may be had; asked in this order, but for those in trouble. */
@@ -41,6 +41,9 @@ export async function fetchPosts(
       [...byRelay].map(async ([relay, indices]) => {
         const reads = indices.map((index) => ({ type: 'read' as const, path: wanted[index]!.path }))
         const outcomes = await ctx.connect(relay).callBatch(reads, options)
+        const failed = outcomes.find((outcome) => 'error' in outcome)
+        if (failed !== undefined && options.signal?.aborted !== true)
+          await noteTrouble(ctx.home, relay.key, failed.error, ctx.now())
         for (const [place, index] of indices.entries())
           found[index] = better(found[index]!, fetchedOf(outcomes[place]!, relay)) // one for each
       }),

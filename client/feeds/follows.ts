@@ -97,7 +97,7 @@ export async function updateFollow(ctx: Context, key: Key, identity: unknown): P
       const relation = succession(openIdentity(saved.identity), file)
       if (file.msg.from !== key || !['next', 'skipped'].includes(relation)) return
       await saveFollow(home, key, { ...saved, identity: file.text })
-      notify({ type: 'friend-moved', friend: key, relays: file.msg.request.relays })
+      notify({ type: 'friend-moved', friend: key, name: saved.name, relays: file.msg.request.relays })
     } catch (error) {
       if (!(error instanceof MarketError) && !(error instanceof z.ZodError)) throw error
       notify({ type: 'record-unread', path: `the new identity of ${key}`, error })

@@ -6,7 +6,7 @@
  *   packs.jsonl         the records that carry its pieces, noted before they are sealed
  *   heard.json          the versions of the other copies, newest each, and what was read and is none
  *   heard-DEVICE.list   what that version says, as it came
- *   spool/RECORD        a record's pieces, fetched and not yet in their files
+ *   spool/HASH          a record's pieces, fetched and not yet in their files
  */
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
@@ -127,11 +127,12 @@ export const readList = (place: Place, device: string): Promise<Uint8Array | und
 export const saveList = (place: Place, device: string, bytes: Uint8Array): Promise<void> =>
   writeBytes(at(place, `heard-${device}.list`), bytes)
 
+/** Named by a hash: the id is another's word. */
 export const spooled = (place: Place, id: RecordId): Promise<Uint8Array | undefined> =>
-  readBytes(at(place, 'spool', id))
+  readBytes(at(place, 'spool', hashOf(id)))
 export const spool = (place: Place, id: RecordId, bytes: Uint8Array): Promise<void> =>
-  writeBytes(at(place, 'spool', id), bytes)
-export const unspool = (place: Place, id: RecordId): Promise<void> => remove(at(place, 'spool', id))
+  writeBytes(at(place, 'spool', hashOf(id)), bytes)
+export const unspool = (place: Place, id: RecordId): Promise<void> => remove(at(place, 'spool', hashOf(id)))
 export const spoolFolder = (place: Place): string => at(place, 'spool')
 
 async function readBytes(path: string): Promise<Uint8Array | undefined> {

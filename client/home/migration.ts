@@ -6,8 +6,17 @@ import { Hash, Key, Milliseconds } from '../../market/units.ts'
 import { readJson, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
-/** In this order. `meet`: friends are waited for; `leave`: the old relay goes off the list; `settle`: its money comes back. */
-export const migrationSteps = ['join', 'copy', 'meet', 'leave', 'settle', 'verify', 'done'] as const
+/** In this order. `meet`: friends are waited for; `leave`: the old relay goes off the list; `settle`: its money comes back. `stopped`: by the user. */
+export const migrationSteps = [
+  'join',
+  'copy',
+  'meet',
+  'leave',
+  'settle',
+  'verify',
+  'done',
+  'stopped',
+] as const
 
 /** Told of each kind at most; counted beyond. */
 export const mostTold = 1000
@@ -39,6 +48,12 @@ export const Migration = z.strictObject({
   foreign: z.int().min(0).nullable(),
 })
 export type Migration = z.infer<typeof Migration>
+
+type Open = Migration & { readonly step: Exclude<Migration['step'], 'done' | 'stopped'> }
+
+/** Whether anything of it is still to be done. */
+export const isUnderWay = (state: Migration | undefined): state is Open =>
+  state !== undefined && state.step !== 'done' && state.step !== 'stopped'
 
 export const migration = (home: Home): Promise<Migration | undefined> => readJson(fileOf(home), Migration)
 

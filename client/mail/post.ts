@@ -11,7 +11,6 @@ import { decodeRecord, type RecordId, type SealedRecord } from '../../market/rec
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { BrokenWord, ClientError, codeOf, isRetryable, Refused, RefusedByAll } from '../errors.ts'
-import { withLimit } from '../escrow/allowed.ts'
 import { withPayment } from '../escrow/paying.ts'
 import { forget } from '../home/kept.ts'
 import { checkBearer } from '../home/contracts.ts'
@@ -193,9 +192,9 @@ export async function upload(ctx: Context, job: Upload, options: CallOptions): P
     await checkWord(ctx, job)
     const bound = await checkBound(ctx, job, options)
     const offer = ctx.prices.offerOf(connection)
-    const { reply, evidence } = await withPayment(withLimit(ctx, bound?.maxSpend), connection, () =>
-      writeOrStore(ctx, job, options),
-    )
+    const write = () => writeOrStore(ctx, job, options)
+    const payee = { recordId: place.id, maxSpend: bound?.maxSpend }
+    const { reply, evidence } = await withPayment(ctx, connection, write, payee)
     // Nothing arrives before it was sealed; `now` is the relay's own, as it last signed it.
     const { now } = connection.clock
     checkReceipt(reply.receipt, record, { firstSent: Math.min(record.msg.timestamp, now), now })

@@ -105,7 +105,8 @@ async function walkAll(
     const turn = patience.begin(address)
     try {
       const calls = { ...options, signal: turn.signal }
-      await walk({ ctx, connection, streams, friends: known, options: calls, onMessage, turn })
+      const friends = new Set(known).add(address.key) // a relay that speaks for itself is no stranger
+      await walk({ ctx, connection, streams, friends, options: calls, onMessage, turn })
       turn.done()
     } catch (error) {
       failures.push({ relay: address.url, error: error as Error })

@@ -41,7 +41,9 @@ export async function strangersOn(
 
 /** Listing costs no pull. */
 async function listStrangers(ctx: Context, connection: Connection, options: CallOptions): Promise<Entry[]> {
-  const reader = { self: ctx.wallet.identity, friends: await friendKeys(ctx) }
+  // A relay that speaks for itself is no stranger.
+  const friends = (await friendKeys(ctx)).add(connection.address.key)
+  const reader = { self: ctx.wallet.identity, friends }
   const found: Entry[] = []
   const pages = new PageCheck()
   let position: { cursor: Cursor } | { afterTs: number } = { afterTs: 0 }

@@ -9,7 +9,7 @@ import type { Context } from '../context.ts'
 import { codeOf, messageOf } from '../errors.ts'
 import { namesIn, readJson, readWhole, remove, writeDurably } from '../home/durable.ts'
 import type { Home } from '../home/home.ts'
-import { identityText } from './identity-url.ts'
+import { identityText, placeIn } from './identity-url.ts'
 import { checkAlias } from './names.ts'
 import { distinct, ownRelays } from './relays.ts'
 
@@ -20,6 +20,8 @@ const SavedFriend = z.strictObject({
   alias: z.string().min(1).max(64),
   /** Other files the same key signed for the same place in the chain: somebody else may have the key. */
   forks: z.array(z.string()).max(keptForks),
+  /** Of the URL that the user gave. */
+  named: z.string().optional(),
 })
 
 export interface Friend {
@@ -30,6 +32,8 @@ export interface Friend {
   readonly relays: readonly RelayAddress[]
   readonly file: IdentityFile
   readonly forks: readonly string[]
+  /** Where the user himself said that this friend is to be found. */
+  readonly named?: string | undefined
 }
 
 type Heard = Pick<Context, 'home' | 'notify'>
@@ -88,8 +92,8 @@ export async function friend(home: Home, key: Key): Promise<Friend | undefined> 
   if (saved === undefined) return undefined
   const file = readWhole(path, () => openIdentity(saved.identity))
   const { label, relays } = file.msg.request
-  const { alias, forks } = saved
-  return { key: file.msg.from, label, relays: relays.map(parseAddress), file, alias, forks }
+  const { alias, forks, named } = saved
+  return { key: file.msg.from, label, relays: relays.map(parseAddress), file, alias, forks, named }
 }
 
 /** The one friend meant by a key, an alias or a label. @throws ERR_NOT_FOUND, ERR_CONFLICT when several are meant */
@@ -150,7 +154,8 @@ export async function addFriend(
         `this identity file contradicts the one held of ${label}: it is a fork`,
       )
     const kept = relation === 'same' || relation === 'older' ? held!.file : file // compared with the held one
-    await save(ctx.home, { alias: name, forks: held?.forks ?? [], file: kept })
+    const named = placeIn(text) ?? held?.named
+    await save(ctx.home, { alias: name, forks: held?.forks ?? [], file: kept, named })
     return { friend: (await friend(ctx.home, key))!, succession: relation, isRenamed } // just saved
   })
 }
@@ -201,7 +206,7 @@ export async function updateFriend(ctx: Context, key: Key, text: string): Promis
     const relation = await succeed(ctx, held, file)
     if (relation !== 'next' && relation !== 'skipped') return
     await save(ctx.home, { ...held, file })
-    ctx.notify({ type: 'friend-moved', friend: key, relays: file.msg.request.relays })
+    ctx.notify({ type: 'friend-moved', friend: key, name: held.alias, relays: file.msg.request.relays })
   })
 }
 
@@ -230,8 +235,12 @@ async function succeed(ctx: Context, held: Friend, file: IdentityFile): Promise<
   return relation
 }
 
-function save(home: Home, { file, alias, forks }: Pick<Friend, 'file' | 'alias' | 'forks'>): Promise<void> {
-  return writeDurably(fileOf(home, file.msg.from), JSON.stringify({ identity: file.text, alias, forks }))
+function save(
+  home: Home,
+  { file, alias, forks, named }: Pick<Friend, 'file' | 'alias' | 'forks' | 'named'>,
+): Promise<void> {
+  const saved = { identity: file.text, alias, forks, named }
+  return writeDurably(fileOf(home, file.msg.from), JSON.stringify(saved))
 }
 
 const fileOf = (home: Home, key: Key): string => home.path('friends', `${key}.json`)

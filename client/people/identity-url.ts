@@ -1,11 +1,14 @@
 /** An identity file in a URL: after its `#` the file itself, before it the relay that gives the newest one (docs/protocol.md §8.2). */
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { z } from 'zod'
 import { fromUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { type IdentityFile, identityLimits, openIdentity } from '../../market/identity-file.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
+import { namesIn, readJson } from '../home/durable.ts'
+import type { Home } from '../home/home.ts'
 import { fetchText } from '../wire/http.ts'
 
 const urlLimits = { timeoutMs: 5000 } as const
@@ -55,6 +58,22 @@ async function fetched(
   if (status !== 200) throw new ClientError('ERR_UNREACHABLE', `${url} answers with status ${status}`)
   if (Number(headers['relay-identity-forks'] ?? 0) > 0) notify({ type: 'friend-forked', friend: key })
   return text
+}
+
+/** Where the URL of an identity leads: its user named it, whatever network that is in. */
+export function placeIn(given: string): string | undefined {
+  const url = given.trim()
+  return isIdentityUrl(url) && !url.startsWith(scheme) && URL.canParse(url) ? new URL(url).origin : undefined
+}
+
+const Named = z.looseObject({ named: z.string().optional() })
+
+/** Where the user himself said that friends are to be found. */
+export async function namedPlaces(home: Home): Promise<string[]> {
+  const names = (await namesIn(home.path('friends'))).filter((name) => name.endsWith('.json'))
+  // What is damaged is told of where friends are read.
+  const all = names.map((name) => readJson(home.path('friends', name), Named).catch(() => undefined))
+  return (await Promise.all(all)).flatMap((saved) => saved?.named ?? [])
 }
 
 function unpacked(packed: string): string {

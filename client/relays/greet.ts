@@ -1,17 +1,17 @@
 /** Whether friends were seen on a relay: each has a record there and nowhere else, and either acknowledges it or is billed for. */
 import { readFault } from '../../contracts/audit/signed.ts'
+import { formatAddress } from '../../market/address.ts'
 import { parsePath } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { codeOf } from '../errors.ts'
-import { entries } from '../home/outbox.ts'
 import type { Migration } from '../home/migration.ts'
+import { entries, recordOf } from '../home/outbox.ts'
 import { deliver, post } from '../mail/post.ts'
-import { recordOf } from '../home/outbox.ts'
 import { accounts } from '../money/account.ts'
-import { usagePages } from '../money/audit-pages.ts'
-import { formatAddress } from '../../market/address.ts'
+import { aheadMs, usagePages } from '../money/audit-pages.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
+import { connectionLimits } from '../wire/info.ts'
 
 type Friends = Migration['friends']
 
@@ -43,7 +43,7 @@ export async function greet(
 export async function seenOn(
   ctx: Context,
   connection: Connection,
-  friends: Friends,
+  { friends, startedMs }: Pick<Migration, 'friends' | 'startedMs'>,
   options: CallOptions,
 ): Promise<Set<Key>> {
   const { key: relay } = connection.address
@@ -52,21 +52,23 @@ export async function seenOn(
   for (const { to, pulledFrom } of (await entries(ctx.home)).values())
     if (wanted.has(to) && pulledFrom.has(relay)) seen.add(to)
   if (seen.size === wanted.size) return seen
-  for (const { receiver, path, re, text } of await readsAt(ctx, connection, options))
+  for (const { receiver, path, re, text } of await readsAt(ctx, connection, startedMs, options))
     if (wanted.has(receiver) && !seen.has(receiver) && readFault(text, { path, re }, relay) === undefined)
       seen.add(receiver)
   return seen
 }
 
-/** The reads that the relay has for what it bills. None where it bills nothing, or does not say. */
-async function readsAt(ctx: Context, connection: Connection, options: CallOptions) {
+/** The reads since then that the relay has for what it bills. None where it bills nothing, or does not say. */
+async function readsAt(ctx: Context, connection: Connection, startedMs: number, options: CallOptions) {
   const found: { receiver: Key; path: string; re: string; text: string }[] = []
-  const call = { ...options, entries: 1 }
-  const [account] = await accounts(ctx, formatAddress(connection.address), call)
+  const [account] = await accounts(ctx, formatAddress(connection.address), { ...options, entries: 1 })
   if (account === undefined || 'error' in account) return found
+  const { now } = connection.clock
+  const between = [Math.max(0, startedMs - connectionLimits.clockOffsetMs), now + aheadMs] as const
+  const call = { between, signal: options.signal }
   for (const { purse } of account.purses) {
     try {
-      for await (const { report } of usagePages(connection, purse, { signal: options.signal })) {
+      for await (const { report } of usagePages(connection, purse, call)) {
         for (const [index, { path, re }] of report.pulls.entries()) {
           const text = report.reads?.[index]
           const { receiver } = parsePath(path)

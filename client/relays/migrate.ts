@@ -8,7 +8,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Hash } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError, messageOf } from '../errors.ts'
-import { type Migration, migration, saveMigration } from '../home/migration.ts'
+import { isUnderWay, type Migration, migration, saveMigration } from '../home/migration.ts'
 import { announce } from '../mail/announce.ts'
 import { newRecordId } from '../mail/post.ts'
 import { pull } from '../mail/pull.ts'
@@ -40,11 +40,15 @@ export interface Route {
 }
 
 /** @throws ERR_CONFLICT while another migration is under way, for one relay twice, or an old one that is none of ours */
-export async function beginMigration(ctx: Context, route: Route): Promise<Migration> {
+export function beginMigration(ctx: Context, route: Route): Promise<Migration> {
+  return ctx.home.lock('migration', () => begin(ctx, route))
+}
+
+async function begin(ctx: Context, route: Route): Promise<Migration> {
   const { home, now } = ctx
   const [from, to] = [formatAddress(route.from), formatAddress(route.to)]
   const known = await migration(home)
-  if (known !== undefined && known.step !== 'done') {
+  if (isUnderWay(known)) {
     if (known.from === from && known.to === to) return widened(ctx, known, route)
     throw new MarketError('ERR_CONFLICT', `the migration from ${known.from} to ${known.to} is not over`)
   }
@@ -90,7 +94,7 @@ export function goOnMigrating(ctx: Context, options: MigrateOptions): Promise<Mi
   const work = async () => {
     let state = await migration(ctx.home)
     if (state === undefined) throw new MarketError('ERR_NOT_FOUND', 'there is no migration')
-    while (state.step !== 'done') {
+    while (state.step !== 'done' && state.step !== 'stopped') {
       const next: Migration = await steps[state.step](ctx, state, options)
       await saveMigration(ctx.home, next)
       if (next.step === state.step) return next
@@ -101,9 +105,20 @@ export function goOnMigrating(ctx: Context, options: MigrateOptions): Promise<Mi
   return ctx.home.lock('migration', work, { signal: options.signal })
 }
 
+/** Ends what is under way where it is: both relays stay on the list, and what was copied stays where it is. */
+export function stopMigrating(ctx: Context): Promise<Migration> {
+  return ctx.home.lock('migration', async () => {
+    const state = await migration(ctx.home)
+    if (!isUnderWay(state)) throw new MarketError('ERR_NOT_FOUND', 'there is no migration under way')
+    const stopped = { ...state, step: 'stopped' as const }
+    await saveMigration(ctx.home, stopped)
+    return stopped
+  })
+}
+
 type Step = (ctx: Context, state: Migration, options: MigrateOptions) => Promise<Migration>
 
-const steps: Record<Exclude<Migration['step'], 'done'>, Step> = {
+const steps: Record<Exclude<Migration['step'], 'done' | 'stopped'>, Step> = {
   /** The new relay is on the list, and every friend is told, by both. */
   async join(ctx, state, options) {
     const to = parseAddress(state.to)
@@ -128,7 +143,7 @@ const steps: Record<Exclude<Migration['step'], 'done'>, Step> = {
     await greet(ctx, connection, unseen, { signal, attempts: 1 })
     // Their acks come through their own relays; who does not answer does not stop it.
     await pull(ctx, { tag: ackTag, signal, attempts: 1 })
-    const seen = await seenOn(ctx, connection, unseen, { signal, attempts: 1 })
+    const seen = await seenOn(ctx, connection, { ...state, friends: unseen }, { signal, attempts: 1 })
     const still = await friendKeys(ctx)
     const isMet = ({ key, isSeen }: (typeof state.friends)[number]) =>
       isSeen || seen.has(key) || !still.has(key)
@@ -140,6 +155,7 @@ const steps: Record<Exclude<Migration['step'], 'done'>, Step> = {
   /** Once more what came since, held against the new relay's own list: before that the old one is not left. */
   async leave(ctx, state, options) {
     const copied = await verified(ctx, await copyAll(ctx, state, options), options)
+    checkHeld(copied)
     const from = parseAddress(state.from)
     if (await isOwn(ctx, from)) await removeRelay(ctx, from.key, options.signal)
     await announce(ctx, { signal: options.signal, attempts: 1 })
@@ -168,6 +184,14 @@ const steps: Record<Exclude<Migration['step'], 'done'>, Step> = {
   async verify(ctx, state, options) {
     return { ...(await verified(ctx, await copyAll(ctx, state, options), options)), step: 'done' }
   },
+}
+
+/** @throws ERR_UNTRUSTED where the new relay does not list what it signed for, time and again: what it refused is told */
+function checkHeld({ to, lost, unmoved }: Migration): void {
+  const open = lost.filter((id) => !unmoved.some((one) => one.id === id))
+  if (open.length === 0) return
+  const what = `${parseAddress(to).url} signed for ${open.length} records that it does not list`
+  throw new ClientError('ERR_UNTRUSTED', `${what}: the old relay is not left`)
 }
 
 const isOwn = async (ctx: Context, { key }: RelayAddress): Promise<boolean> =>

@@ -1,10 +1,12 @@
 /** What a migration moves: the copies, held against the new relay's own list, and what is taken back from the old one. */
+import { reservedUnits } from '../../contracts/receipt.ts'
 import { parseAddress, type RelayAddress } from '../../market/address.ts'
+import { ceilSatoshi } from '../../market/price.ts'
 import type { RecordId } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { ClientError, codeOf } from '../errors.ts'
 import { type Migration, mostTold, saveMigration } from '../home/migration.ts'
-import { type Entry, entries, keepGone } from '../home/outbox.ts'
+import { type Entry, entries, keepGone, receiptOf, recordOf } from '../home/outbox.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { type Copied, type CopyOptions, copyTo } from './copy.ts'
 import { recordsAt } from './listing.ts'
@@ -56,13 +58,31 @@ async function copyIds(
 ): Promise<Migration> {
   if (ids.length === 0) return state
   const [from, to] = [parseAddress(state.from), parseAddress(state.to)]
-  const call = { signal, onCost, maxCost: state.maxCost ?? undefined }
+  const call = { signal, onCost, maxCost: await leftOf(ctx, state) }
   const done = await copyTo(ctx, ctx.connect(to), { ids, from: from.key }, call)
   const next = told({ ...state, copied: await countCopied(ctx, state) }, done)
   const unpaid = done.unmoved.find(({ code }) => moneyCodes.includes(code))
   if (unpaid === undefined) return next
   await saveMigration(ctx.home, next)
   throw new ClientError('ERR_COST', `${to.url} needs more credit before the rest can move: ${unpaid.error}`)
+}
+
+/** Of what the copies may cost, by the receipts of those that are there: whatever was interrupted, nothing counts twice. */
+async function leftOf(ctx: Context, state: Migration): Promise<number | undefined> {
+  if (state.maxCost === null) return undefined
+  const { key: relay } = parseAddress(state.to)
+  let spent = 0n
+  for (const entry of await living(ctx, state)) {
+    if (!entry.accepted.has(relay)) continue
+    const [record, receipt] = [
+      await recordOf(ctx.home, entry).catch(() => undefined),
+      await receiptOf(ctx.home, { id: entry.id, relay }).catch(() => undefined),
+    ]
+    // What was written since went to both relays by itself.
+    const isCopy = record !== undefined && record.msg.timestamp < state.startedMs
+    if (isCopy && receipt !== undefined) spent += reservedUnits(receipt)
+  }
+  return Math.max(0, state.maxCost - Number(ceilSatoshi(spent)))
 }
 
 async function countCopied(ctx: Context, state: Migration): Promise<number> {

@@ -5,24 +5,21 @@ import { dirname, join } from 'node:path'
 import { type FileEntry, isFile, pathFault } from '../../market/folder.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Piece } from '../../market/payload.ts'
-import type { RecordId } from '../../market/record.ts'
-import { codeOf, messageOf, Refused } from '../errors.ts'
+import { codeOf, messageOf } from '../errors.ts'
 import { ensureDirectory, syncDirectory } from '../home/durable.ts'
-import { type LocalEntry, saveIndex, spool, spooled, spoolFolder, unspool } from '../home/folders.ts'
+import { type LocalEntry, saveIndex, spoolFolder, unspool } from '../home/folders.ts'
 import { eachLimited } from '../wire/retry.ts'
-import { hashHex } from './cut.ts'
 import { checkAsBefore, checkRoom, exists, placeFor, removeEmptied, statOf } from './disk.ts'
-import { type Failures, readPack, type Share } from './hear.ts'
+import type { Failures, Share } from './records.ts'
 import type { Step } from './merge.ts'
-import { readPiece, type Skipped, workFolder } from './scan.ts'
+import { Pieces } from './pieces.ts'
+import { type Skipped, workFolder } from './scan.ts'
 import { changed } from './versions.ts'
 
 const applyLimits = {
   inFlight: 4,
   /** Files that are made at the same time: disks take many as fast as one. */
   atOnce: 16,
-  /** Records of pieces that are held in memory, of a quarter MiB each. */
-  held: 32,
   /** Of files that are made at once; so much more, and what is shared with later files, lies on the disk meanwhile. */
   batchBytes: 64 * 1024 * 1024,
 } as const
@@ -41,22 +38,17 @@ export interface Applied {
 interface Job {
   readonly share: Share
   readonly index: Map<string, LocalEntry>
-  /** Where pieces lie that an entry does not say it of. */
-  readonly places: ReadonlyMap<string, Piece>
+  readonly pieces: Pieces
   readonly applied: Applied
-  readonly failures: Failures
-  /** Records of pieces that no relay has. */
-  readonly lost: Set<RecordId>
-  /** Pieces of records, the oldest first. */
-  readonly held: Map<RecordId, Uint8Array>
-  /** Pieces in the files that are here: where, by their hashes. */
-  readonly here: ReadonlyMap<string, { path: string; offset: number }>
   onProgress(doneBytes: number, totalBytes: number): void
 }
 
 /** Does these steps, each of which may be done again; the index is kept as it goes. @throws ERR_NO_SPACE */
 export async function apply(
-  what: Pick<Job, 'share' | 'index' | 'places' | 'failures' | 'onProgress'>,
+  what: Omit<Job, 'pieces' | 'applied'> & {
+    readonly places: ReadonlyMap<string, Piece>
+    readonly failures: Failures
+  },
   steps: readonly Step[],
 ): Promise<Applied> {
   const { share, index } = what
@@ -68,7 +60,8 @@ export async function apply(
     waiting: [],
     fetchedBytes: 0,
   }
-  const job: Job = { ...what, applied, lost: new Set(), held: new Map(), here: piecesHere(index) }
+  const pieces = new Pieces(share, { index, places: what.places, failures: what.failures })
+  const job: Job = { share, index, pieces, applied, onProgress: what.onProgress }
   const takes = steps.filter((step) => step.do === 'take')
   const total = takes.reduce((sum, { entry }) => sum + entry.size, 0)
   let done = 0
@@ -78,14 +71,14 @@ export async function apply(
     for (const step of room) await doPlain(job, step)
     for (const batch of batchesOf(takes)) {
       const later = new Set(
-        takes.slice(takes.indexOf(batch.at(-1)!) + 1).flatMap((step) => recordsOf(job, step)),
+        takes.slice(takes.indexOf(batch.at(-1)!) + 1).flatMap((step) => pieces.recordsOf(step.entry)),
       )
       await checkRoom(
         [share.folder.directory, spoolFolder(share.place)],
         2 * batch.reduce((sum, { entry }) => sum + entry.size, 0),
       )
-      const needed = [...new Set(batch.flatMap((step) => recordsOf(job, step)))]
-      await eachLimited(needed, applyLimits.inFlight, (id) => fetchPack(job, id))
+      const needed = [...new Set(batch.flatMap((step) => pieces.recordsOf(step.entry)))]
+      await eachLimited(needed, applyLimits.inFlight, (id) => pieces.fetch(id))
       await eachLimited(batch, applyLimits.atOnce, async (step) => {
         share.options.signal?.throwIfAborted()
         await attempt(job, step.entry.path, () => takeFile(job, step))
@@ -97,6 +90,7 @@ export async function apply(
     }
     for (const step of steps.slice(room.length)) await doPlain(job, step)
   } finally {
+    applied.fetchedBytes = pieces.fetchedBytes
     await saveIndex(share.place, index)
     await rm(join(share.folder.directory, workFolder), { recursive: true, force: true })
   }
@@ -140,71 +134,6 @@ function* batchesOf(takes: readonly Take[]): Generator<Take[]> {
   if (batch.length > 0) yield batch
 }
 
-function piecesHere(index: ReadonlyMap<string, LocalEntry>): Job['here'] {
-  const here = new Map<string, { path: string; offset: number }>()
-  for (const { entry } of index.values()) {
-    if (!isFile(entry)) continue
-    let offset = 0
-    for (const { sha256, length } of entry.pieces) {
-      if (!here.has(sha256)) here.set(sha256, { path: entry.path, offset })
-      offset += length
-    }
-  }
-  return here
-}
-
-const placeOfPiece = ({ places }: Job, piece: Piece): Piece | undefined =>
-  piece.at === undefined ? places.get(piece.sha256) : piece
-
-const recordsOf = (job: Job, { entry }: Take): RecordId[] =>
-  entry.pieces.flatMap((piece) => (job.here.has(piece.sha256) ? [] : (placeOfPiece(job, piece)?.at ?? [])))
-
-async function fetchPack(job: Job, id: RecordId): Promise<void> {
-  const { share, applied, lost, failures } = job
-  if (lost.has(id) || (await spooled(share.place, id)) !== undefined) return
-  try {
-    const bytes = await readPack(share, id)
-    await spool(share.place, id, bytes)
-    applied.fetchedBytes += bytes.length
-  } catch (error) {
-    share.options.signal?.throwIfAborted()
-    lost.add(id)
-    const isGone = codeOf(error) === 'ERR_NOT_FOUND'
-    if (!isGone || error instanceof Refused)
-      failures.push({ relay: share.relays[0]?.url ?? '', error: error as Error })
-  }
-}
-
-async function pieceBytes(job: Job, piece: Piece): Promise<Uint8Array> {
-  const { share, here } = job
-  const local = here.get(piece.sha256)
-  if (local !== undefined) {
-    const read = readPiece(join(share.folder.directory, local.path), local.offset, piece)
-    const bytes = await read.catch(() => undefined) // changed meanwhile, or replaced by this very run
-    if (bytes !== undefined) return bytes
-  }
-  const { at, offset = 0 } = placeOfPiece(job, piece) ?? {}
-  if (at === undefined) throw new MarketError('ERR_NOT_FOUND', 'nobody says where it is')
-  const pack = await packBytes(job, at)
-  if (pack === undefined) throw new MarketError('ERR_NOT_FOUND', 'no relay has it')
-  const bytes = pack.subarray(offset, offset + piece.length)
-  if (hashHex(bytes) !== piece.sha256)
-    throw new MarketError('ERR_MALFORMED', 'a piece of it is another than promised')
-  return bytes
-}
-
-async function packBytes(job: Job, id: RecordId): Promise<Uint8Array | undefined> {
-  const { held, share } = job
-  const known = held.get(id)
-  if (known !== undefined) return known
-  await fetchPack(job, id) // which most often is done already
-  const bytes = await spooled(share.place, id)
-  if (bytes !== undefined) held.set(id, bytes)
-  const [oldest] = held.keys()
-  if (held.size > applyLimits.held && oldest !== undefined) held.delete(oldest)
-  return bytes
-}
-
 async function takeFile(job: Job, { entry, keepAs }: Take): Promise<void> {
   const { share, index, applied } = job
   const { directory, device, sequence } = share.folder
@@ -235,7 +164,7 @@ async function writeFile(job: Job, path: string, entry: FileEntry): Promise<void
   const whole = createHash('sha256')
   try {
     for (const piece of entry.pieces) {
-      const bytes = await pieceBytes(job, piece)
+      const bytes = await job.pieces.bytes(piece)
       whole.update(bytes)
       await file.write(bytes)
     }

@@ -3,11 +3,10 @@ import { type FolderEntry, folderLimits, parseEntries } from '../../market/folde
 import type { RelayAddress } from '../../market/address.ts'
 import { fromUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
-import { type Folder, type Piece, decodePayload } from '../../market/payload.ts'
-import { formatPath, parsePath, type RecordId, type SealedRecord } from '../../market/record.ts'
+import type { Folder, Piece } from '../../market/payload.ts'
+import { parsePath, type RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Cursor, RequestOf } from '../../contracts/api.ts'
-import type { Context } from '../context.ts'
 import { codeOf, Refused } from '../errors.ts'
 import {
   type Heard,
@@ -19,11 +18,10 @@ import {
   saveList,
 } from '../home/folders.ts'
 import { hashOf } from '../home/home.ts'
-import { noteRead } from '../mail/acks.ts'
 import { folderTag } from '../mail/tags.ts'
-import type { CallOptions } from '../wire/connection.ts'
 import { PageCheck } from '../wire/places.ts'
 import { hashHex } from './cut.ts'
+import { type Failures, placesOf, readPack, readRecord, type Share } from './records.ts'
 
 const hearLimits = {
   /** Of one relay's list of versions: a page, and pages. */
@@ -34,18 +32,6 @@ const hearLimits = {
   seen: 500,
 } as const
 
-export type Failures = { relay: string; error: Error }[]
-
-/** A folder, whose other copies are where. */
-export interface Share {
-  readonly ctx: Context
-  readonly place: Place
-  readonly folder: KeptFolder
-  /** The relays of its peer. */
-  readonly relays: readonly RelayAddress[]
-  readonly options: CallOptions
-}
-
 export interface Copy {
   readonly device: string
   readonly head: Folder
@@ -54,19 +40,26 @@ export interface Copy {
   readonly entries: readonly FolderEntry[]
 }
 
+export interface News {
+  readonly copies: readonly Copy[]
+  readonly failures: Failures
+  readonly refused: readonly Error[]
+  /** Another home says to be this copy: it is a copy of this one, or this one of it. */
+  readonly hasTwin: boolean
+}
+
 /** Relays see that records belong together, and not what to: each folder has a tag of its own. */
 export function tagOf(self: Key, { peer, name }: Pick<KeptFolder, 'peer' | 'name'>): string {
   return folderTag(hashOf([...[self, peer].sort(), name].join(' ')).slice(0, 16))
 }
 
 /** Every other copy as far as it was ever heard of, after asking for news. What a relay fails at stops no other. */
-export async function hearCopies(
-  share: Share,
-): Promise<{ copies: Copy[]; failures: Failures; refused: Error[] }> {
+export async function hearCopies(share: Share): Promise<News> {
   const { place, folder, options } = share
   const heard = await readHeard(place)
   const failures: Failures = []
   const refused: Error[] = []
+  let hasTwin = false
   const found = new Map<string, number>()
   await Promise.all(
     share.relays.map(async (relay) => {
@@ -88,12 +81,15 @@ export async function hearCopies(
   for (const [path] of news.slice(0, hearLimits.read)) {
     const { recordId } = parsePath(path)
     try {
-      await takeHead(share, heard, path)
+      if ((await takeHead(share, heard, path)) === 'twin') {
+        hasTwin = true
+        continue
+      }
     } catch (error) {
       options.signal?.throwIfAborted()
       // A relay's no, or silence, is no fact about the folder.
       if (codeOf(error) !== 'ERR_MALFORMED' || error instanceof Refused) {
-        failures.push({ relay: share.relays[0]?.url ?? '', error: error as Error })
+        failures.push({ relay: placesOf(share), error: error as Error })
         continue
       }
       refused.push(error as Error)
@@ -101,7 +97,7 @@ export async function hearCopies(
     heard.seen = [...heard.seen, recordId].slice(-hearLimits.seen)
     await saveHeard(place, heard)
   }
-  return { copies: await knownCopies(place, heard), failures, refused }
+  return { copies: await knownCopies(place, heard), failures, refused, hasTwin }
 }
 
 async function knownCopies(place: Place, heard: Heard): Promise<Copy[]> {
@@ -115,13 +111,15 @@ async function knownCopies(place: Place, heard: Heard): Promise<Copy[]> {
 }
 
 /** Reads what announces a version, then its list: only the pieces of it that the version before had not. */
-async function takeHead(share: Share, heard: Heard, path: string): Promise<void> {
+async function takeHead(share: Share, heard: Heard, path: string): Promise<'twin' | undefined> {
   const { place, folder } = share
   const { record, payload } = await readRecord(share, path)
   if (payload.type !== 'folder') throw new MarketError('ERR_MALFORMED', 'it announces no version of a folder')
   const { device, name, sequence, size } = payload
   const before = heard.copies[device]
-  if (name !== folder.name || device === folder.device || sequence <= (before?.head.sequence ?? 0)) return
+  if (name === folder.name && device === folder.device && sequence > folder.sequence) return 'twin'
+  if (name !== folder.name || device === folder.device || sequence <= (before?.head.sequence ?? 0))
+    return undefined
   if (before === undefined && Object.keys(heard.copies).length >= folderLimits.devices)
     throw new MarketError('ERR_MALFORMED', `the folder has more than ${folderLimits.devices} copies`)
   const total = payload.pieces.reduce((sum, { length }) => sum + length, 0)
@@ -143,6 +141,7 @@ async function takeHead(share: Share, heard: Heard, path: string): Promise<void>
     expires: record.expires,
   }
   heard.copies[device] = { head: payload, ...about }
+  return undefined
 }
 
 async function piecesOf(pieces: readonly Piece[], list: Uint8Array | undefined) {
@@ -168,40 +167,6 @@ async function fetchPiece(
   const bytes = (await pack).subarray(offset, offset + length)
   if (hashHex(bytes) !== sha256) throw new MarketError('ERR_MALFORMED', 'a piece of the list is another')
   return bytes
-}
-
-/** What a record of pieces carries. @throws ERR_NOT_FOUND where no relay has it, ERR_MALFORMED, and as `call` */
-export async function readPack(share: Share, id: RecordId): Promise<Uint8Array> {
-  const { peer } = share.folder
-  const path = formatPath({ owner: peer, receiver: share.ctx.wallet.identity, recordId: id })
-  const { payload, bytes } = await readRecord(share, path)
-  if (payload.type !== 'chunk') throw new MarketError('ERR_MALFORMED', 'a record of pieces is none')
-  return bytes
-}
-
-async function readRecord({ ctx, relays, options }: Share, path: string) {
-  let failure: unknown
-  for (const relay of relays) {
-    const connection = ctx.connect(relay)
-    try {
-      const { record, re } = await connection.call({ type: 'read', path }, options)
-      if (record === undefined) continue
-      const opened = await openRecord(ctx, record)
-      if (record.msg.from !== ctx.wallet.identity) await noteRead(ctx, { record, re, relay: relay.key })
-      await connection.finishRead(path)
-      return { ...opened, record }
-    } catch (error) {
-      options.signal?.throwIfAborted()
-      failure = error
-    }
-  }
-  throw failure ?? new MarketError('ERR_NOT_FOUND', `no relay has ${path} any more`)
-}
-
-async function openRecord({ wallet }: Context, record: SealedRecord) {
-  const { from, request } = record.msg
-  const plaintext = await wallet.decrypt(record.content, { recordId: request.recordId, counterparty: from })
-  return decodePayload(plaintext)
 }
 
 async function listHeads({ ctx, folder, options }: Share, relay: RelayAddress) {

@@ -3,7 +3,14 @@
  * one gets the name, and the copy that has the other does all there is to do: it keeps that one beside it.
  */
 import { extname } from 'node:path'
-import { type FileEntry, type FolderEntry, type GoneEntry, isFile, Names, parentsOf } from '../../market/folder.ts'
+import {
+  type FileEntry,
+  type FolderEntry,
+  type GoneEntry,
+  isFile,
+  Names,
+  parentsOf,
+} from '../../market/folder.ts'
 import type { LocalEntry } from '../home/folders.ts'
 import type { Skipped } from './scan.ts'
 import { joined, orderOf } from './versions.ts'

@@ -9,7 +9,8 @@ import { type Entry, entries } from '../home/outbox.ts'
 import { chunkBytesFor } from '../files/chunks.ts'
 import { newRecordId } from '../mail/post.ts'
 import { cutBytes, hashHex, indexSizes } from './cut.ts'
-import type { Copy, Share } from './hear.ts'
+import type { Copy } from './hear.ts'
+import type { Share } from './records.ts'
 import { livePacks, type PackPlan, placesIn, planPacks, type Wanted } from './packs.ts'
 
 /** What a version consists of, before any of it is sealed. */

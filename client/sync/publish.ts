@@ -11,7 +11,8 @@ import { agreeBound, type CostOptions } from '../money/bound.ts'
 import { contentBytes, loadOf } from '../money/load.ts'
 import { ownRelays } from '../people/relays.ts'
 import { eachLimited } from '../wire/retry.ts'
-import { type Share, tagOf } from './hear.ts'
+import { tagOf } from './hear.ts'
+import type { Share } from './records.ts'
 import { type Plan, planVersion, type Source } from './plan.ts'
 
 const inFlight = 4

@@ -26,7 +26,8 @@ import { friend } from '../people/friends.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { type Applied, apply } from './apply.ts'
-import { type Copy, type Failures, hearCopies, type Share } from './hear.ts'
+import { type Copy, hearCopies } from './hear.ts'
+import type { Failures, Share } from './records.ts'
 import { goneMs, merge } from './merge.ts'
 import { publish, type Published } from './publish.ts'
 import { readPiece, scan } from './scan.ts'
@@ -107,8 +108,14 @@ async function inStep(
       ? await ownRelays(ctx)
       : ((await friend(ctx.home, what.peer))?.relays ?? [])
   const { signal, attempts, onProgress } = options
-  const share: Share = { ctx, place, relays, folder: known ?? fresh, options: { signal, attempts } }
-  const { copies, failures, refused } = await hearCopies(share)
+  let share: Share = { ctx, place, relays, folder: known ?? fresh, options: { signal, attempts } }
+  let news = await hearCopies(share)
+  if (news.hasTwin) {
+    share = { ...share, folder: { ...share.folder, device: newDevice() } }
+    await saveFolder(place, share.folder)
+    news = await hearCopies(share)
+  }
+  const { copies, failures, refused } = news
   const show = (direction: Progress['direction']) => (doneBytes: number, totalBytes: number) =>
     onProgress?.({ direction, name: what.name, doneBytes, totalBytes })
   const total: Applied = {

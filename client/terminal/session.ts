@@ -186,7 +186,7 @@ function noticeText(notice: Notice): string {
     case 'contract-ending':
       return `note: the contract ${notice.contract.slice(0, 16)} with ${notice.relay} serves until ${timeText(notice.serviceEnd)}: relay contract renew or close it, or relay agent renews it`
     case 'friend-moved':
-      return `note: ${notice.friend} is now on ${notice.relays.join(' ') || 'no relay'}`
+      return `note: ${notice.name} is now on ${notice.relays.join(' ') || 'no relay'}`
     case 'friend-forked':
       return `WARNING: the key of ${notice.friend} signed two contradicting identity files: somebody else may have it`
   }

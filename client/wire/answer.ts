@@ -165,5 +165,7 @@ function refused({ url }: Parties, refusal: Refusal, signed: boolean): Refused {
   const { code, error, ...extras } = refusal
   // Whoever is on the path can say no in the relay's place: it changes nothing here, and is asked again.
   const no = signed ? 'refuses' : 'refuses, but did not sign it, so this is tried again later'
-  return new Refused(url, { code, error: `${url} ${no}: ${told(error)}`, signed, extras })
+  // The sentence begins with its code (docs/protocol.md §6), which is told beside it.
+  const sentence = error.startsWith(`${code}: `) ? error.slice(code.length + 2) : error
+  return new Refused(url, { code, error: `${url} ${no}: ${told(sentence)}`, signed, extras })
 }

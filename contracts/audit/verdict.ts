@@ -73,8 +73,8 @@ export interface Rest {
 }
 
 /** Reads are tolerated without ack up to this part of what is acknowledged, and so much more. */
-const toleratedPart = 20n
-const toleratedBytes = 1_000_000n
+export const toleratedPart = 20n
+export const toleratedBytes = 1_000_000n
 
 /** @throws ERR_MALFORMED for a report of another purse, of none, or of a time that cannot be */
 export async function audit(order: AuditOrder): Promise<Audit> {

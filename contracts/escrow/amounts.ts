@@ -70,6 +70,27 @@ export function leastRollover(
   return paid
 }
 
+/** What goes over into the next contract: what is owed and reserved beyond what the rollover pays of it. */
+export const booksAfter = (
+  { owed, reserved }: Pick<Books, 'owed' | 'reserved'>,
+  paid: number,
+): { owed: number; reserved: number } => ({
+  owed: Math.max(0, owed - paid),
+  reserved: Math.max(0, reserved - Math.max(0, paid - owed)),
+})
+
+/**
+ * The same as the client has verified it: what goes over, and how far rollovers are ahead of it, this one and those before:
+ * the sum is what the server has without having served it.
+ */
+export const auditAfter = (
+  { audited, prepaid }: Pick<Audit, 'audited' | 'prepaid'>,
+  paid: number,
+): { audited: number; prepaid: number } => ({
+  audited: Math.max(0, audited - paid),
+  prepaid: prepaid + Math.max(0, paid - audited),
+})
+
 /** What the client loses at most, whatever the server does; fees besides. */
 export const mostClientLoss = (terms: Pick<Terms, 'depositClient' | 'depositServer'>): number =>
   aheadLimit(terms) + terms.depositClient
@@ -135,14 +156,14 @@ export interface Audit {
   readonly unproven: number
   /** The worst case of writes about to be sent. */
   readonly cost: number
-  /** Of what a rollover paid, what the contract before has not come to: ahead of the audit, too. */
-  readonly prepaid?: number
+  /** Of what rollovers paid, what the contracts before have not come to: ahead of the audit, too. */
+  readonly prepaid: number
 }
 
 /** What the client signs after an audit: never less than before, `settled` within the audit, `paid` little beyond it. */
 export function payable(
   terms: Pick<Terms, 'budget' | 'depositServer'>,
-  { audited, reserved, unproven, cost, prepaid = 0 }: Audit,
+  { audited, reserved, unproven, cost, prepaid }: Audit,
   last: { readonly paid: number; readonly settled: number },
 ): { paid: number; settled: number } {
   const ahead = Math.min(reserved + unproven + cost, Math.max(0, aheadLimit(terms) - prepaid))

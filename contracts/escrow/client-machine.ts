@@ -133,8 +133,8 @@ function onChain(state: Client, look: ChainLook, at: Moment): ClientStep {
 
 function onLook(state: LiveClient, look: ChainLook, at: Moment): ClientStep {
   // Our stake is free where the other's is spent, and may be home already: what was signed on it is void.
-  if (look.joint === undefined && (isDeep(look.deadDepth) || isDeep(look.returnedDepth)))
-    return enter({ state: 'cancelling', terms: state.terms }, at)
+  const isVoid = isDeep(look.deadDepth) || isDeep(look.returnedDepth) || isUndone(state, look, at)
+  if (look.joint === undefined && isVoid) return enter({ state: 'cancelling', terms: state.terms }, at)
   const seen = onJoint(state, look)
   // Signatures name the funding: what was signed on another is void, and is signed again.
   const isOther = seen.txid !== state.txid
@@ -146,6 +146,10 @@ function onLook(state: LiveClient, look: ChainLook, at: Moment): ClientStep {
   const end = look.spend.end.kind === 'expiry' ? 'refunded' : 'closed'
   return enter({ state: end, spend: look.spend, was: known }, at, again)
 }
+
+/** By a reorganisation that took what the other's stake hangs on: of that nothing gets deep. Not on one look alone. */
+const isUndone = ({ depth, terms }: LiveClient, { isStakeFree }: ChainLook, { now }: Moment): boolean =>
+  isStakeFree === true && depth === 0 && now > terms.openBy + machineTimes.fundingGraceSeconds
 
 function onFunding(state: Unfunded, look: ChainLook, at: Moment): ClientStep {
   const { terms } = state
@@ -198,7 +202,7 @@ function onRequest(
   if (state.state === 'closing' && state.serverSig !== null) return enter(state, at)
   const known = auditedTo(state, audited)
   if (paid <= Math.max(known.audited, known.settled)) return complete(known, { paid, sig }, at)
-  const nothing = { reserved: 0, unproven: 0, cost: 0 }
+  const nothing = { reserved: 0, unproven: 0, cost: 0, prepaid: 0 }
   const amounts = payable(known.terms, { audited: known.audited, ...nothing }, known)
   const refusal: ClientAction = { do: 'refuse-payment', asked: paid, ...amounts }
   const disputed: LiveClient = { ...fundedOf(known), ...amounts, state: 'disputed', asked: { paid, sig } }
@@ -213,7 +217,7 @@ function complete(state: LiveClient, { paid, sig }: Signed, at: Moment): ClientS
 
 function onClose(
   state: Client,
-  { keep, prepaid = 0, at }: { keep: number; prepaid?: number; at: Moment },
+  { keep, prepaid, at }: { keep: number; prepaid: number; at: Moment },
 ): ClientStep {
   if (!isLive(state)) throw refused('state', 'there is no contract to end')
   if (state.state === 'closing' && state.serverSig !== null) return enter(state, at)
@@ -228,7 +232,7 @@ function onClose(
 
 function onRenew(
   state: Client,
-  { terms, paid, prepaid = 0, at }: { terms: Terms; paid: number; prepaid?: number; at: Moment },
+  { terms, paid, prepaid, at }: { terms: Terms; paid: number; prepaid: number; at: Moment },
 ): ClientStep {
   if (state.state !== 'active') throw refused('state', 'only an active contract is renewed')
   demand(state.renewal === null, 'state', 'a renewal is in flight already')

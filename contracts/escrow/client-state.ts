@@ -66,9 +66,9 @@ export type ClientEvent = { readonly at: Moment } & (
   /** `ContractRequestPayment`, its signature checked, and audited for it just now. */
   | ({ readonly on: 'request-payment'; readonly audited: number } & Signed)
   /** The user ends it. @param keep what is paid beyond the audit so that records stay @param prepaid as of an audit */
-  | { readonly on: 'close'; readonly keep: number; readonly prepaid?: number }
+  | { readonly on: 'close'; readonly keep: number; readonly prepaid: number }
   /** The next contract was agreed on and its stake made. @param prepaid as of an audit */
-  | { readonly on: 'renew'; readonly terms: TermsOf; readonly paid: number; readonly prepaid?: number }
+  | { readonly on: 'renew'; readonly terms: TermsOf; readonly paid: number; readonly prepaid: number }
 )
 
 export type ClientAction =

@@ -52,6 +52,8 @@ export interface ChainLook {
   readonly deadDepth?: number
   /** To the client only: its stake is its own again, so deep. */
   readonly returnedDepth?: number
+  /** To the client only: its stake is unspent, and the network neither has the funding nor takes it. */
+  readonly isStakeFree?: boolean
   /** As `deadDepth`, of the renewal in flight. */
   readonly renewalDeadDepth?: number
 }

@@ -2,7 +2,6 @@
 import { z } from 'zod'
 import { Prices } from '../../market/units.ts'
 import { Network } from '../chain/chain.ts'
-import type { CreditPolicy } from './amounts.ts'
 
 const Sat = z.int().min(0)
 const Seconds = z.int().min(1)
@@ -36,4 +35,4 @@ export const ContractsOffer = z.object({
   /** Blocks after which a funding counts whole. */
   deepBlocks: z.int().min(1),
 })
-export type ContractsOffer = z.infer<typeof ContractsOffer> & { readonly credit: CreditPolicy }
+export type ContractsOffer = z.infer<typeof ContractsOffer>

@@ -6,10 +6,20 @@ import { type CreditPolicy, leastRollover, type Standing } from './amounts.ts'
 import { type ChainLook, isDeep, isExpired, machineTimes, type Moment } from './machine.ts'
 import { demand, refused } from './refusal.ts'
 import { contractIdOf, serviceEnd, type Terms } from './terms.ts'
-import { alone, earnedBy, highest, pruned, requested, signedAs, withPayment } from './server-payments.ts'
+import {
+  alone,
+  earnedBy,
+  highest,
+  pruned,
+  renewing,
+  requested,
+  signedAs,
+  withPayment,
+} from './server-payments.ts'
 import {
   type LiveServer,
-  renewedServer,
+  liveOf,
+  newServer,
   type Server,
   type ServerAction,
   type ServerEvent,
@@ -40,7 +50,7 @@ export function nextServer(state: Server, event: ServerEvent, policy: CreditPoli
     case 'tick':
       return onTick(state, event, policy)
     case 'restored':
-      return isLive(state) ? stay({ state: 'held', was: state }) : stay(heldIfClosed(state))
+      return isLiveServer(state) ? stay({ state: 'held', was: state }) : stay(heldIfClosed(state))
     case 'state-exchanged':
       return onExchanged(state, event)
   }
@@ -50,16 +60,12 @@ export function nextServer(state: Server, event: ServerEvent, policy: CreditPoli
 export function serverDuties(state: Server, at: Moment): readonly ServerAction[] {
   if (state.state === 'reserved') return [{ do: 'answer-open' }]
   if (state.state === 'closed') return [{ do: 'take-payout', spend: state.spend }]
-  const live = state.state === 'held' ? state.was : state
-  if (!isLive(live)) return []
+  const live = liveOf(state)
+  if (live === undefined) return []
   const actions: ServerAction[] = live.depth === 0 ? [{ do: 'fund' }] : []
   const publication = publicationOf(live)
   if (publication !== undefined) return [...actions, { do: 'publish', ...publication }]
   if (isExpired(live.terms, at)) actions.push({ do: 'refund' })
-  if (isRenewing(live)) {
-    const { terms, paid } = live.renewal
-    actions.push({ do: 'renew', terms, paid })
-  }
   if (live.state !== 'closing') return actions
   const { asked, publish } = live
   // Until we know what we signed before, nothing is signed that may be less.
@@ -71,8 +77,8 @@ export function serverDuties(state: Server, at: Moment): readonly ServerAction[]
 /** When to look again at the latest, unix seconds; the last by median time past. */
 export function serverDeadline(state: Server): number | undefined {
   if (state.state === 'reserved') return state.until
-  const live = state.state === 'held' ? state.was : state
-  if (!isLive(live)) return undefined
+  const live = liveOf(state)
+  if (live === undefined) return undefined
   const { terms, alarmAt } = live
   if (live.state === 'closing' && live.publish !== null) return terms.expiry
   if (isRenewing(live)) return Math.min(alarmAt, renewalEnd(terms))
@@ -99,7 +105,6 @@ const enter = (state: Server, at: Moment, first: readonly ServerAction[] = []): 
 })
 export const isLiveServer = (state: Server): state is LiveServer =>
   state.state === 'active' || state.state === 'closing' || state.state === 'disputed'
-const isLive = isLiveServer
 const heldIfClosed = (state: Server): Server =>
   state.state === 'closed' ? { ...state, isHeld: true } : state
 /** Chosen for good: nothing else is signed any more. */
@@ -120,17 +125,17 @@ function onOpen(state: Server, { terms, at }: EventOn<'open'>): ServerStep {
 }
 
 function onClientSigned(state: Server, { txid, jitter, at }: EventOn<'client-signed'>): ServerStep {
-  if (isLive(state)) return enter(state, at)
+  if (isLiveServer(state)) return enter(state, at)
   if (state.state !== 'reserved') throw refused('state', 'there is no reservation')
   const { terms, until } = state
   demand(at.now <= Math.min(until, terms.openBy), 'too-late', 'the reservation has lapsed')
-  return enter(renewedServer(terms, { txid, jitter, earned: 0 }), at)
+  return enter(newServer(terms, { txid, jitter, earned: 0 }), at)
 }
 
 /** A change of what is alive, held or not. @throws `state` where nothing is */
 function mapLive(state: Server, change: (live: LiveServer) => LiveServer): Server {
   if (state.state === 'held') return { ...state, was: change(state.was) }
-  if (isLive(state)) return change(state)
+  if (isLiveServer(state)) return change(state)
   throw refused('state', 'there is no contract to pay for')
 }
 
@@ -151,7 +156,7 @@ function onRefundPayment(
   { paid, sig, owed, at }: EventOn<'refund-payment'>,
   { forgive }: CreditPolicy,
 ): ServerStep {
-  if (!isLive(state))
+  if (!isLiveServer(state))
     throw refused('state', 'there is no contract to end, or what was signed is not known yet')
   if (publicationOf(state) !== undefined) return enter(state, at)
   const due = Math.min(owed, state.terms.budget)
@@ -169,7 +174,7 @@ function onRefundPayment(
 }
 
 function onRollover(state: Server, event: EventOn<'rollover'>, policy: CreditPolicy): ServerStep {
-  const { terms, paid, owed, reserved = 0, unproven, at } = event
+  const { terms, paid, owed, reserved, unproven, at } = event
   const isFree = state.state === 'active' || (state.state === 'closing' && state.publish === null)
   if (!isFree) throw refused('state', 'the contract cannot be renewed any more')
   if (state.renewal !== null) {
@@ -182,8 +187,7 @@ function onRollover(state: Server, event: EventOn<'rollover'>, policy: CreditPol
   demand(paid >= least, 'owed', `more would go over than is lent: ${least} satoshi are to be paid`)
   const settled = Math.max(state.lowestSigned ?? 0, state.settled?.paid ?? 0)
   demand(paid >= settled, 'settled', 'another end that is signed pays more, or could be published')
-  const { state: _, asked: __, publish: ___, ...facts } = { asked: null, publish: null, ...state }
-  return enter({ ...facts, state: 'active', renewal: { terms, paid, isGivenUp: false } }, at)
+  return enter(renewing(state, { terms, paid }), at)
 }
 
 const isSame = (known: { terms: Terms; paid: number }, given: { terms: Terms; paid: number }): boolean =>
@@ -197,11 +201,11 @@ function onChain(state: Server, look: ChainLook, at: Moment): ServerStep {
   }
   // Only we could have signed it: after a restore we do not remember that we did.
   if (state.state === 'reserved' && look.joint !== undefined) {
-    const was = renewedServer(state.terms, { txid: look.joint.txid, jitter: 0, earned: 0 })
+    const was = newServer(state.terms, { txid: look.joint.txid, jitter: 0, earned: 0 })
     return onChain({ state: 'held', was }, look, at)
   }
-  const live = state.state === 'held' ? state.was : state
-  if (!isLive(live)) return stay(state)
+  const live = liveOf(state)
+  if (live === undefined) return stay(state)
   if (look.joint === undefined && isDeep(look.deadDepth)) return stay({ state: 'failed', terms: live.terms })
   const known = onJoint(live, look)
   const isHeld = state.state === 'held'
@@ -222,18 +226,13 @@ function onJoint(live: LiveServer, { joint, renewalDeadDepth }: ChainLook): Live
   return bare.state === 'closing' ? { ...bare, publish: null } : bare
 }
 
-function onTick(
-  state: Server,
-  { owed, reserved = 0, at }: EventOn<'tick'>,
-  policy: CreditPolicy,
-): ServerStep {
-  if (state.state === 'reserved')
-    return at.now > state.until ? { state: { state: 'idle' }, actions: [{ do: 'release' }] } : stay(state)
+function onTick(state: Server, { owed, reserved, at }: EventOn<'tick'>, policy: CreditPolicy): ServerStep {
+  if (state.state === 'reserved') return stay(at.now > state.until ? { state: 'idle' } : state)
   if (state.state === 'held') {
     const step = ending(state.was, owed, policy)
     return at.now < state.was.alarmAt ? enter(state, at) : enter({ state: 'held', was: step }, at)
   }
-  if (!isLive(state)) return enter(state, at)
+  if (!isLiveServer(state)) return enter(state, at)
   if (at.now >= state.alarmAt || (isRenewing(state) && at.now >= renewalEnd(state.terms)))
     return enter(ending(state, owed, policy), at)
   // What is signed then ends the contract: records that were promised more are served first.

@@ -2,7 +2,7 @@
 import { type CreditPolicy, closeAlone } from './amounts.ts'
 import type { Signed } from './machine.ts'
 import { demand } from './refusal.ts'
-import { canExpire } from './terms.ts'
+import { canExpire, type Terms } from './terms.ts'
 import { type LiveServer, mostKeptStates, type Payment } from './server-state.ts'
 
 /** Settled, here and in the contract before. */
@@ -10,6 +10,12 @@ export const earnedBy = ({ settled, earnedBefore }: LiveServer): number => (sett
 
 /** The highest progress that the client signed. */
 export const highest = ({ progress }: LiveServer): number => progress.at(-1)?.paid ?? 0
+
+/** The highest amounts that the client signed; none where there is no money. */
+export const signedIn = (live: LiveServer | undefined): { paid: number; settled: number } => ({
+  paid: live === undefined ? 0 : highest(live),
+  settled: live?.settled?.paid ?? 0,
+})
 
 /** Amounts only grow: what is lower was replaced. @throws `paid`, `settled` */
 export function withPayment(live: LiveServer, { paid, sig, settled, settledSig }: Payment): LiveServer {
@@ -45,6 +51,12 @@ export function requested(live: LiveServer & { state: 'active' | 'disputed' }, o
   const asked = Math.min(owed, live.terms.budget)
   const lowestSigned = Math.min(live.lowestSigned ?? asked, asked)
   return { ...live, state: 'closing', asked, lowestSigned, publish: null }
+}
+
+/** Goes over into the next: no end was chosen. */
+export function renewing(live: LiveServer, { terms, paid }: { terms: Terms; paid: number }): LiveServer {
+  const { state: _, asked: __, publish: ___, ...facts } = { asked: null, publish: null, ...live }
+  return { ...facts, state: 'active', renewal: { terms, paid, isGivenUp: false } }
 }
 
 /** The end that the server publishes without the client, by the one fixed rule (amounts.ts). */

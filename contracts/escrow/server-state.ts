@@ -91,12 +91,12 @@ export type ServerEvent = {
       readonly terms: TermsOf
       readonly paid: number
       readonly owed: number
-      readonly reserved?: number
+      readonly reserved: number
       readonly unproven: number
     }
   | ({ readonly on: 'chain' } & ChainLook)
   /** @param reserved for live records */
-  | { readonly on: 'tick'; readonly owed: number; readonly reserved?: number }
+  | { readonly on: 'tick'; readonly owed: number; readonly reserved: number }
   | { readonly on: 'restored' }
   /**
    * What the client has of our contract, and the payment log, were taken in: as `payment` events, those
@@ -107,16 +107,14 @@ export type ServerEvent = {
 )
 
 export type ServerAction =
-  /** Answer with `ContractServerAddInputs`; let the stake go again. */
-  | { readonly do: 'answer-open' | 'release' }
-  /** Sign our inputs, broadcast until it is seen, answer `ContractFunded`. */
+  /** `ContractServerAddInputs` is due: the relay answers it to whoever asks, of the state; the world of the tests sends it. */
+  | { readonly do: 'answer-open' }
+  /** Broadcast the funding, or the rollover that it is, until it is seen. */
   | { readonly do: 'fund' }
   /** Sign settled(owed) and send it as `ContractRequestPayment`: at once, then daily as a notice. */
   | { readonly do: 'request-payment'; readonly owed: number }
   /** Sign and broadcast, with the client's signature, until it is mined. */
   | ({ readonly do: 'publish' } & Publication)
-  /** Sign the rollover, broadcast it, answer `ContractFunded` for the next contract. */
-  | { readonly do: 'renew'; readonly terms: TermsOf; readonly paid: number }
   /** Tell the client that less than is owed was offered. */
   | { readonly do: 'refuse-close'; readonly owed: number }
   | { readonly do: 'refund' }
@@ -124,8 +122,18 @@ export type ServerAction =
 
 export type ServerStep = Step<Server, ServerAction>
 
+/** What a state knows of the money in a joint output; undefined before there is any, and where there never will be. */
+export function fundedOf(state: Server): LiveServer | undefined {
+  if ('was' in state) return state.was
+  return 'joint' in state ? state : undefined
+}
+
+/** The same while nothing is known to have spent it. */
+export const liveOf = (state: Server): LiveServer | undefined =>
+  state.state === 'closed' ? undefined : fundedOf(state)
+
 /** A contract as it begins. @param jitter 0 up to `alarmSeconds`, at random @param earned in the contract that it renews, or 0 */
-export function renewedServer(
+export function newServer(
   terms: TermsOf,
   { txid, jitter, earned }: { txid: string; jitter: number; earned: number },
 ): LiveServer {

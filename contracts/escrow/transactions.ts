@@ -19,7 +19,7 @@ import { type Contract, outputsOf, type State } from './contract.ts'
 import type { Side } from './keys.ts'
 import { demand, refused } from './refusal.ts'
 import { expiryScriptCode, expirySequence, unlockByTime } from './scripts.ts'
-import { canExpire } from './terms.ts'
+import { canExpire, type Terms } from './terms.ts'
 
 /** A P2PKH output that one side puts in. */
 export interface Stake extends Outpoint, Output {}
@@ -57,6 +57,13 @@ export function stakeDue(contract: Contract, side: Side, stakes: number, hasChan
   const part = side === 'client' ? budget + closeFee + depositClient : depositServer
   return part + feeShare(contract, side, stakes, hasChange)
 }
+
+/** What a server puts in with one stake and without change: of any contract with such terms. */
+export const serverStakeDue = ({
+  depositServer,
+  feeRate,
+}: Pick<Terms, 'depositServer' | 'feeRate'>): number =>
+  depositServer + feeFor(inputBytes + halfFrameBytes, feeRate)
 
 /**
  * The funding J: stakes of the client, then of the server; the joint output, then change in this order.

@@ -9,7 +9,7 @@ import type { Txid } from '../transaction/transaction.ts'
 import { BackupFile, makeBackup, newerThan, readBackup, readBackupFile } from './backup/backup.ts'
 import { EmbeddedWallet } from './embedded-wallet.ts'
 import type { KeyWallet } from './key-wallet.ts'
-import type { Balance } from './actions/lists.ts'
+import { type Balance, movedBy } from './actions/lists.ts'
 import { type Birthday, recover, type RecoveryProgress, type RecoveryReport } from './backup/recover.ts'
 import { WalletSync } from './sync/sync.ts'
 
@@ -52,7 +52,7 @@ export interface Sending {
 export interface HistoryEntry {
   readonly txid: Txid
   readonly status: string
-  /** What all coins together gained or lost by it, fee included. */
+  /** What the balance gained or lost by it, fee included: what is set aside in a basket has left it. */
   readonly satoshis: number
   readonly description: string
 }
@@ -144,7 +144,7 @@ export class Desk {
     for (let offset = 0; ; offset += pageActions) {
       const { actions } = await this.wallet.listActions({ labels: [], limit: pageActions, offset })
       for (const { txid, status, satoshis, description } of actions)
-        entries.push({ txid, status, satoshis, description })
+        entries.push({ txid, status, satoshis: movedBy(this.wallet.store, txid) ?? satoshis, description })
       entries.splice(0, entries.length - limit)
       if (actions.length < pageActions) return entries.reverse()
     }

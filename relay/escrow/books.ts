@@ -1,5 +1,5 @@
 /** The purse of a contract: what is owed out of it, and what was paid. */
-import type { Books } from '../../contracts/escrow/amounts.ts'
+import { type Books, booksAfter } from '../../contracts/escrow/amounts.ts'
 import type { Server } from '../../contracts/escrow/server-state.ts'
 import { serviceEnd, type Terms } from '../../contracts/escrow/terms.ts'
 import type { Hash, Key } from '../../market/units.ts'
@@ -43,7 +43,7 @@ export async function owedOf(
     const reserved = purse.records === 0 ? 0 : Number(own.reserved) // without records it is what rounding leaves
     const renews = findContract(store, id)?.facts.renews
     if (renews == null) return { owed, reserved }
-    const left = beyond(await owedOf(store, now, { owner, id: renews.id }), renews.paid)
+    const left = booksAfter(await owedOf(store, now, { owner, id: renews.id }), renews.paid)
     return { owed: owed + left.owed, reserved: reserved + left.reserved }
   } finally {
     await snapshot.close()
@@ -59,16 +59,10 @@ export function booksOf(from: Reader, { id, kept }: { id: Hash; kept: Kept }, no
   const owed = Math.min(all, floorOwed(purse, now))
   const before = facts.renews === null ? undefined : findContract(from, facts.renews.id)
   if (facts.renews === null || before === undefined) return { owed, reserved: all - owed, moved: 0 }
-  const left = beyond(booksOf(from, { id: facts.renews.id, kept: before }, now), facts.renews.paid)
+  const left = booksAfter(booksOf(from, { id: facts.renews.id, kept: before }, now), facts.renews.paid)
   const moved = left.owed + left.reserved
   return { owed: owed + left.owed, reserved: all - owed + left.reserved, moved }
 }
-
-/** What is owed and reserved beyond what was paid of it. */
-export const beyond = ({ owed, reserved }: Owed, paid: number): Owed => ({
-  owed: Math.max(0, owed - paid),
-  reserved: Math.max(0, reserved - Math.max(0, paid - owed)),
-})
 
 /** What the end of a contract has paid. */
 export function paidBy(state: Server): number {

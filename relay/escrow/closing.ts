@@ -1,5 +1,5 @@
 /** How the purse of a contract is closed, and what becomes of the live records in it. */
-import type { CreditPolicy } from '../../contracts/escrow/amounts.ts'
+import { booksAfter, type CreditPolicy } from '../../contracts/escrow/amounts.ts'
 import { contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Batch } from '../store/batch.ts'
@@ -19,7 +19,7 @@ import type { Reader } from '../store/postings.ts'
 import { available, committed } from '../store/purses.ts'
 import { decodeHead, isBilled, reversedNote } from '../store/rows.ts'
 import type { Store } from '../store/store.ts'
-import { beyond, booksOf, paidBy } from './books.ts'
+import { booksOf, paidBy } from './books.ts'
 import { extendRecords, nextOf, proofRoom } from './extending.ts'
 
 /** Records whose end is booked in one commit, and heads that are looked through at a time. */
@@ -149,7 +149,7 @@ async function endBeyond(store: Store, { id, owner, paid, until }: Ended): Promi
   const renews = findContract(store, id)?.facts.renews
   const before = renews == null ? undefined : findContract(store, renews.id)
   if (renews == null || before === undefined) return endUnpaid(store, { id, owner, paid, until })
-  const older = beyond(booksOf(store, { id: renews.id, kept: before }, until), renews.paid)
+  const older = booksAfter(booksOf(store, { id: renews.id, kept: before }, until), renews.paid)
   await endUnpaid(store, { id, owner, paid: paid - older.owed - older.reserved, until })
   const own = findPurse(store, owner, id)
   const rest = Math.max(0, paid - (own === undefined ? 0 : committed(own)))

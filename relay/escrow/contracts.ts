@@ -98,13 +98,13 @@ export class Contracts {
 
   open(request: Said<typeof ContractOpen>, caller: Caller) {
     const id = contractIdOf(request.terms)
-    return this.#steps.alone(id, () => this.#openings.open(id, request, caller))
+    return this.#steps.alone(id, () => this.#openings.open(id, request, caller), caller.address)
   }
 
   /** Resolves when the network has the funding. */
   sign(request: Said<typeof ContractClientSigned>, caller: Caller): Promise<Said<typeof ContractFunded>> {
     const id = request.contract
-    return this.#steps.alone(id, async () => {
+    return this.#steps.ofOwner(id, caller.from, async () => {
       const { kept, actions } = await this.#openings.sign(id, request, caller)
       this.#watch.follow(id, kept)
       await this.#duties.perform(id, kept, actions, { isAsked: true })
@@ -113,18 +113,20 @@ export class Contracts {
   }
 
   pay(request: Said<typeof ContractPayment>, from: Key) {
-    return this.#steps.alone(request.contract, () => this.#dealings.pay(request.contract, request, from))
+    return this.#steps.ofOwner(request.contract, from, () =>
+      this.#dealings.pay(request.contract, request, from),
+    )
   }
 
   refusePayment(request: Said<typeof ContractPaymentRefused>, from: Key) {
     const id = request.contract
-    return this.#steps.alone(id, () => this.#dealings.refusePayment(id, request, from))
+    return this.#steps.ofOwner(id, from, () => this.#dealings.refusePayment(id, request, from))
   }
 
   /** Resolves when the network has the end. */
   end(request: Said<typeof ContractRefundPayment>, from: Key): Promise<Said<typeof ContractClosed>> {
     const id = request.contract
-    return this.#steps.alone(id, async () => {
+    return this.#steps.ofOwner(id, from, async () => {
       const { kept, actions } = await this.#dealings.end(id, request, from)
       await this.#duties.perform(id, kept, actions, { isAsked: true })
       this.#rota.wake(id)
@@ -138,8 +140,8 @@ export class Contracts {
 
   /** Resolves when the network has the rollover. */
   async renew(request: Said<typeof ContractRollover>, from: Key): Promise<Said<typeof ContractFunded>> {
-    const id = await this.#steps.alone(request.contract, () => this.#renewals.roll(request, from))
-    return this.#steps.alone(id, async () => {
+    const id = await this.#steps.ofOwner(request.contract, from, () => this.#renewals.roll(request, from))
+    return this.#steps.ofOwner(id, from, async () => {
       const kept = this.#steps.load(id)
       this.#watch.follow(id, kept)
       await this.#duties.perform(id, kept, [{ do: 'fund' }], { isAsked: true })
@@ -149,7 +151,7 @@ export class Contracts {
   }
 
   state(id: Hash, from: Key) {
-    return this.#steps.alone(id, () => this.#dealings.state(id, from))
+    return this.#steps.ofOwner(id, from, () => this.#dealings.state(id, from))
   }
 
   /** Whether and how the contract of an owner pays for a record; in the batch of its write. */

@@ -1,17 +1,15 @@
 /** What the owner of a contract is told unasked, and when; nothing ends by it. */
+import { earnedBy, highest } from '../../contracts/escrow/server-payments.ts'
 import { type CreditPolicy, creditLimit } from '../../contracts/escrow/amounts.ts'
 import type { LiveServer, Server } from '../../contracts/escrow/server-state.ts'
 import { serviceEnd } from '../../contracts/escrow/terms.ts'
 import type { Hash } from '../../market/units.ts'
-import type { Owed } from './books.ts'
 import type { Notice } from './notices.ts'
 
 /** A payment is asked for no more often, whatever the terms say; seconds. */
 const leastPeriod = 3600
 /** How long before service ends its owner is told, seconds. */
 const endings = [7 * 86_400, 86_400] as const
-/** Of a budget: with so little left it is used up, for hardly anything fits into the rest. */
-const leftShare = 0.01
 
 /** Each has a name by which it is said once. @param now unix seconds */
 export function noticesOf(
@@ -44,20 +42,9 @@ export function noticesOf(
   return notices
 }
 
-/** Its budget is used, and every record was served as it was promised: the client is asked for the end. */
-export const isUsedUp = (state: Server, { owed, reserved }: Owed): boolean =>
-  state.state === 'active' &&
-  state.renewal === null &&
-  reserved === 0 &&
-  owed >= state.terms.budget - Math.floor(state.terms.budget * leftShare)
-
 /** Half of the credit is used. */
-function isDue(
-  { terms, settled, progress, earnedBefore }: LiveServer,
-  owed: number,
-  policy: CreditPolicy,
-): boolean {
-  const credit = creditLimit(terms, policy, (settled?.paid ?? 0) + earnedBefore)
-  const paid = progress.at(-1)?.paid ?? 0
+function isDue(live: LiveServer, owed: number, policy: CreditPolicy): boolean {
+  const credit = creditLimit(live.terms, policy, earnedBy(live))
+  const paid = highest(live)
   return owed > paid && 2 * (owed - paid) >= credit
 }

@@ -1,8 +1,8 @@
 /** What a contract's state asks to be done. Each may be repeated: what was said or sent before changes nothing. */
-import { type EscrowSigner, payoutRemittance } from '../../contracts/escrow/keys.ts'
+import { type EscrowSigner, payoutRemittance, walletSigner } from '../../contracts/escrow/keys.ts'
 import { completeState, halfSigned, signState } from '../../contracts/escrow/signatures.ts'
-import type { Spend } from '../../contracts/escrow/machine.ts'
-import type { Publication, ServerAction } from '../../contracts/escrow/server-state.ts'
+import { machineTimes, type Spend } from '../../contracts/escrow/machine.ts'
+import { fundedOf, liveOf, type Publication, type ServerAction } from '../../contracts/escrow/server-state.ts'
 import { expiryTransaction } from '../../contracts/escrow/transactions.ts'
 import { type Member, makeBeef } from '../../contracts/transaction/beef.ts'
 import { p2pkh } from '../../contracts/transaction/script.ts'
@@ -14,31 +14,28 @@ import {
   txidOf,
 } from '../../contracts/transaction/transaction.ts'
 import { equal, fromHex, toHex } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
 import { dayMs, type Hash } from '../../market/units.ts'
-import type { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
-import { type Facts, findContract, type Kept, sight } from '../store/contracts.ts'
-import { tell } from './notices.ts'
+import { type Facts, findContract, type Kept, withOther, withSpend } from '../store/contracts.ts'
+import { Notices } from './notices.ts'
 import type { EscrowParts } from './parts.ts'
 import { Patience } from './patience.ts'
-import { liveOf, type Steps } from './steps.ts'
-
-export const signerOf = (keys: KeyWallet): EscrowSigner => ({
-  sign: async (key, digest) => keys.ownKey(key).sign(digest),
-})
-
-/** Requests that are known to be said, about 100 bytes each. */
-const rememberedRequests = 10_000
+import { reclaimStake } from './reclaim.ts'
+import type { Steps } from './steps.ts'
 
 export class Duties {
   readonly #parts: EscrowParts
   readonly #steps: Steps
   readonly #patience = new Patience()
-  readonly #said = new Set<string>()
+  readonly #notices: Notices
+  readonly #ours: { readonly side: 'server'; readonly signer: EscrowSigner }
 
   constructor(parts: EscrowParts, steps: Steps) {
     this.#parts = parts
     this.#steps = steps
+    this.#notices = new Notices(parts)
+    this.#ours = { side: 'server', signer: walletSigner(parts.keys) }
   }
 
   /**
@@ -75,22 +72,39 @@ export class Duties {
         // What is locked until later counts once a block has it.
         if (action.spend.end.kind === 'expiry' && action.spend.depth === 0) return
         return this.takePayout(kept, action.spend.txid)
-      default:
-        return // answers, which whoever asks makes of the state
+      case 'answer-open':
+      case 'refuse-close':
+        return // whoever asks makes them of the state
     }
   }
 
-  async #fund(id: Hash, { facts }: Kept): Promise<void> {
+  async #fund(id: Hash, kept: Kept): Promise<void> {
+    const { facts } = kept
     if (facts.tx === null || facts.isTaken || this.#isGivenUp(facts)) return
     const bytes = fromHex(facts.tx)
-    await this.#parts.wallet().chain.broadcast(bytes)
+    try {
+      await this.#parts.wallet().chain.broadcast(bytes)
+    } catch (error) {
+      if (error instanceof MarketError && error.code === 'ERR_TRANSACTION_REFUSED')
+        await this.#reclaim(id, kept)
+      throw error
+    }
     await this.#steps.note(id, (facts) => ({ ...facts, isTaken: true }))
+  }
+
+  /** Once no honest client waits for this funding any more: what spends our stake instead ends the contract when it is deep. */
+  async #reclaim(id: Hash, { facts, state }: Kept): Promise<void> {
+    const live = liveOf(state)
+    const { now } = this.#steps.moment
+    if (live === undefined || now <= live.terms.openBy + machineTimes.fundingGraceSeconds) return
+    const txid = await reclaimStake(this.#parts.wallet(), this.#parts.keys, facts)
+    if (txid !== undefined) await this.#steps.note(id, (facts) => withOther(facts, txid))
   }
 
   /** A renewal that came too late: the old contract is closed instead. */
   #isGivenUp({ renews }: Facts): boolean {
     const old = renews === null ? undefined : findContract(this.#parts.store, renews.id)
-    return old !== undefined && liveOf(old.state)?.renewal?.isGivenUp === true
+    return old !== undefined && fundedOf(old.state)?.renewal?.isGivenUp === true
   }
 
   /** Now, and once a day as long as nothing comes of it. */
@@ -98,26 +112,18 @@ export class Duties {
     const { contract, joint } = await this.#live(kept)
     const day = Math.floor(this.#parts.now() / dayMs)
     const name = `request-${id.slice(0, 32)}-${joint.txid.slice(0, 8)}-${paid}-${day}`
-    if (this.#said.has(name)) return
+    if (this.#notices.isSaid(name)) return
     const state = { kind: 'settled', paid } as const
-    const server = await signState(contract, joint, state, {
-      side: 'server',
-      signer: signerOf(this.#parts.keys),
-    })
+    const server = await signState(contract, joint, state, this.#ours)
     const tx = toHex(serializeTransaction(halfSigned(contract, joint, state, { server })))
     const message = { type: 'ContractRequestPayment', contract: id, paid, tx }
-    await tell(this.#parts, kept.owner, { name, message })
-    if (this.#said.size >= rememberedRequests) this.#said.clear()
-    this.#said.add(name)
+    await this.#notices.say(kept.owner, { name, message })
   }
 
   async #publish(id: Hash, kept: Kept, { kind, paid, sig }: Publication): Promise<void> {
     const { contract, joint } = await this.#live(kept)
     const state = { kind, paid }
-    const server = await signState(contract, joint, state, {
-      side: 'server',
-      signer: signerOf(this.#parts.keys),
-    })
+    const server = await signState(contract, joint, state, this.#ours)
     const closing = await completeState(contract, joint, state, { client: fromHex(sig), server })
     await this.#send(id, closing, state)
   }
@@ -131,7 +137,7 @@ export class Duties {
 
   /** Brings our output of the end into the wallet. */
   async takePayout({ state }: Kept, txid: Txid): Promise<void> {
-    const live = liveOf(state)
+    const live = fundedOf(state)
     if (live === undefined) return
     const coins = this.#parts.wallet()
     const contract = await this.#steps.derived.of(live.terms)
@@ -150,16 +156,11 @@ export class Duties {
   }
 
   async #live({ state }: Kept) {
-    const live = liveOf(state)
+    const live = fundedOf(state)
     if (live === undefined) throw new Error('only a contract with money in it asks for this')
     return { contract: await this.#steps.derived.of(live.terms), joint: live.joint }
   }
 }
-
-export const withSpend = (facts: Facts, spend: Facts['spends'][number]): Facts => ({
-  ...facts,
-  spends: sight(facts.spends, spend, ({ txid }) => txid === spend.txid),
-})
 
 const isHeld = ({ store }: EmbeddedWallet, outpoint: string): boolean => {
   const state = store.coin(outpoint)?.state

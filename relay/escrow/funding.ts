@@ -21,7 +21,8 @@ export function termsOf(state: Server): Terms | undefined {
   return 'was' in state ? state.was.terms : undefined
 }
 
-export interface Joint {
+/** An opening whose stakes are set aside: of what its funding is made. */
+export interface Reservation {
   readonly contract: Contract
   readonly draft: Draft
   /** Of the client: these inputs come first. */
@@ -30,7 +31,7 @@ export interface Joint {
 }
 
 /** @throws `state` where nothing is reserved */
-export async function fundingOf(derived: Derived, { facts, state }: Kept): Promise<Joint> {
+export async function fundingOf(derived: Derived, { facts, state }: Kept): Promise<Reservation> {
   const terms = termsOf(state)
   if (facts.ours === null || terms === undefined) throw refused('state', 'there is no reservation')
   const contract = await derived.of(terms)

@@ -2,6 +2,8 @@
  * After a restore from a backup, contracts may have come further than we remember: nothing is signed and no write is taken
  * until what was signed since is known again, from the payment log and from the clients, and a person has confirmed it.
  */
+import { signedIn } from '../../contracts/escrow/server-payments.ts'
+import { fundedOf } from '../../contracts/escrow/server-state.ts'
 import { checkPayment } from '../../contracts/escrow/checks.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
@@ -11,7 +13,7 @@ import { isHeld } from '../store/withdrawals.ts'
 import { contractsIn } from './listing.ts'
 import type { EscrowParts } from './parts.ts'
 import { openedLine, reopen } from './reopening.ts'
-import { liveOf, type Steps } from './steps.ts'
+import type { Steps } from './steps.ts'
 
 type Followed = readonly { readonly id: Hash; readonly kept: Kept }[]
 
@@ -37,7 +39,7 @@ export class Holding {
     const followed = await contractsIn(store, 'n')
     for (const { id, kept } of followed) {
       if (kept.facts.tx !== null && known.get(id)?.opened == null) await payments.append(openedLine(id, kept))
-      const settled = liveOf(kept.state)?.lowestSigned ?? null
+      const settled = fundedOf(kept.state)?.lowestSigned ?? null
       // A crash may have come before it was written there, too.
       if (settled !== null && known.get(id)?.signed !== settled)
         await payments.append({ type: 'signed', contract: id, settled })
@@ -77,9 +79,9 @@ export class Holding {
     id: Hash,
     { paid, sig, settled, settledSig }: { paid: number; sig: string; settled: number; settledSig: string },
   ): Promise<void> {
-    const live = liveOf(this.#steps.load(id).state)
+    const live = fundedOf(this.#steps.load(id).state)
     if (live === undefined) return
-    const last = { paid: live.progress.at(-1)?.paid ?? 0, settled: live.settled?.paid ?? 0 }
+    const last = signedIn(live)
     const signatures = { paid, settled, sig: fromHex(sig), settledSig: fromHex(settledSig) }
     try {
       checkPayment(await this.#steps.derived.of(live.terms), live.joint, signatures, last)

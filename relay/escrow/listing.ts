@@ -1,4 +1,6 @@
 /** All contracts of a store as they stand, for whoever follows or lists them. */
+import { signedIn } from '../../contracts/escrow/server-payments.ts'
+import { fundedOf } from '../../contracts/escrow/server-state.ts'
 import { serverDeadline } from '../../contracts/escrow/server-machine.ts'
 import type { Hash } from '../../market/units.ts'
 import { findContract, type Kept } from '../store/contracts.ts'
@@ -6,7 +8,6 @@ import { allContracts, contractOfKey } from '../store/keys.ts'
 import type { Store } from '../store/store.ts'
 import { owedOf, paidBy } from './books.ts'
 import { termsOf } from './funding.ts'
-import { liveOf } from './steps.ts'
 
 const chunkRows = 256
 
@@ -40,7 +41,7 @@ export async function idsIn(store: Pick<Store, 'scan'>, table: 'k' | 'n'): Promi
 /** A contract in numbers, for its operator. Satoshi, unix seconds. */
 export async function summaryOf(store: Store, { id, kept }: Named, now: number) {
   const { owner, facts, state } = kept
-  const live = liveOf(state)
+  const live = fundedOf(state)
   const terms = termsOf(state)
   const { owed, reserved } = await owedOf(store, now, { owner, id })
   return {
@@ -50,8 +51,7 @@ export async function summaryOf(store: Store, { id, kept }: Named, now: number) 
     budget: terms?.budget ?? 0,
     owed,
     reserved,
-    paid: live?.progress.at(-1)?.paid ?? 0,
-    settled: live?.settled?.paid ?? 0,
+    ...signedIn(live),
     earned: paidBy(state),
     depth: live?.depth ?? 0,
     txid: live?.joint.txid ?? null,

@@ -14,6 +14,8 @@ const noticeSeconds = 30 * 86_400
 /** A lost answer costs a reader one of them. */
 const noticePulls = 8
 
+type Speaker = Pick<EscrowParts, 'store' | 'keys' | 'now'>
+
 export interface Message {
   readonly type: string
   readonly contract: string
@@ -25,12 +27,31 @@ export interface Notice {
   readonly message: Message
 }
 
-/** Once for each name: what was said before is not said again while it waits. */
-export async function tell(
-  { store, keys, now }: Pick<EscrowParts, 'store' | 'keys' | 'now'>,
-  to: Key,
-  { name, message }: Notice,
-): Promise<void> {
+/** Names that are known to be said, about 100 bytes each. */
+const rememberedNames = 10_000
+
+/** Says each name once: what was said is in memory, to do less, and in the outbox while it waits. */
+export class Notices {
+  readonly #parts: Speaker
+  readonly #said = new Set<string>()
+
+  constructor(parts: Speaker) {
+    this.#parts = parts
+  }
+
+  isSaid(name: string): boolean {
+    return this.#said.has(name)
+  }
+
+  async say(to: Key, notice: Notice): Promise<void> {
+    if (this.isSaid(notice.name)) return
+    await tell(this.#parts, to, notice)
+    if (this.#said.size >= rememberedNames) this.#said.clear()
+    this.#said.add(notice.name)
+  }
+}
+
+async function tell({ store, keys, now }: Speaker, to: Key, { name, message }: Notice): Promise<void> {
   const timestamp = now()
   const nonce = toHex(randomBytes(8))
   const { msg } = await seal({ to, timestamp, nonce, request: message }, keys)

@@ -25,25 +25,25 @@ import type { Batch } from '../store/batch.ts'
 import {
   contractOfStake,
   escrowsOf,
-  type Facts,
   findContract,
   type Kept,
+  newFacts,
   putContract,
   putEscrows,
   takeStake,
+  withJoint,
 } from '../store/contracts.ts'
 import { bookReturned } from '../store/ledger.ts'
 import { creditOf, creditPurse, unminedOf } from '../store/payments.ts'
+import { checkBacked, checkOffered, checkUnspent } from './acceptance.ts'
 import { bookBudget } from './books.ts'
 import { fundingOf, signOwn } from './funding.ts'
 import type { EscrowParts } from './parts.ts'
 import type { OwnStake } from './own-stakes.ts'
-import { failures, Pace } from './pace.ts'
+import { asks, failures, Pace } from './pace.ts'
 import { openedLine } from './reopening.ts'
 import type { StakePool } from './pool.ts'
-import { checkBacked, checkOffered } from './stakes.ts'
 import type { Moved, Steps } from './steps.ts'
-import { withJoint } from './watch.ts'
 
 type Open = z.infer<typeof ContractOpen>
 type AddInputs = z.infer<typeof ContractServerAddInputs>
@@ -60,10 +60,11 @@ export class Openings {
   readonly #parts: EscrowParts
   readonly #steps: Steps
   readonly #pool: StakePool
-  /** Openings under way, by whom and until when; in memory: after a restart the count starts over. */
+  /** Openings that the network has not taken yet, by whom and reserved until when; in memory: after a restart the count starts over. */
   readonly #underWay = new Map<Hash, { address: string; until: number }>()
 
   readonly #failures = new Pace(failures)
+  readonly #asks = new Pace(asks)
 
   constructor(parts: EscrowParts, steps: Steps, pool: StakePool) {
     this.#parts = parts
@@ -120,6 +121,7 @@ export class Openings {
     const kept = this.#steps.load(id)
     demand(kept.owner === from, 'wrong-party', 'the contract is of another')
     const at = this.#steps.moment
+    this.#asks.check(id, this.#parts.now())
     if (kept.facts.tx !== null) {
       demand(kept.state.state !== 'failed', 'state', 'the funding can never be mined')
       return { kept, actions: [{ do: 'fund' }] }
@@ -129,6 +131,8 @@ export class Openings {
     const half = checkClientSigned(contract, draft, fromHex(tx), { stakes, now: at.now })
     const funding = signOwn(this.#parts.keys, { half, draft, key: ours.key })
     await checkUnlocking(funding, draft.spent)
+    // Whose stake is gone since it was offered would bind ours for nothing.
+    await checkUnspent(this.#parts, [...readFunding(kept.facts.funding).stakes, ours.stake])
     const txid = txidOf(funding)
     const jitter = Math.floor(random() * machineTimes.alarmSeconds)
     const { terms } = contract
@@ -138,7 +142,6 @@ export class Openings {
       const facts = withJoint({ ...kept.facts, tx: toHex(serializeTransaction(funding)) }, txid)
       return { ...kept, facts }
     })
-    this.#underWay.delete(id)
     await this.#parts.payments.append(openedLine(id, moved.kept))
     return moved
   }
@@ -150,15 +153,21 @@ export class Openings {
 
   /** @throws ERR_LIMIT for more openings of one address than it may have under way */
   #checkAddress(id: Hash, address: string): void {
-    const { now } = this.#steps.moment
     let count = 0
     for (const [other, { address: its, until }] of this.#underWay) {
-      if (until < now) this.#underWay.delete(other)
+      if (!this.#isUnderWay(other, until)) this.#underWay.delete(other)
       else if (its === address && other !== id) count++
     }
     if (count < this.#parts.policy.openingsPerAddress) return
     const extras = { retryAfterMs: machineTimes.reserveSeconds * 1000 }
     throw new MarketError('ERR_LIMIT', 'too many openings of this address are under way', { extras })
+  }
+
+  /** Also what was signed and the network has not taken: it holds a stake of ours until something else is deep. */
+  #isUnderWay(id: Hash, until: number): boolean {
+    const kept = findContract(this.#parts.store, id)
+    if (kept === undefined || kept.state.state === 'failed') return false
+    return kept.facts.tx === null ? until >= this.#steps.moment.now : !kept.facts.isTaken
   }
 
   #reserve(
@@ -193,14 +202,12 @@ export class Openings {
     putEscrows(batch, owner, { opening: id })
     const step = nextServer({ state: 'idle' }, { on: 'open', terms, at }, policy)
     const [stake] = writeFunding({ stakes: [own.stake], change: null }).stakes
-    const facts: Facts = {
+    const facts = newFacts({
       openedAt: batch.now,
       request: hash,
       funding: request.funding,
       ours: { stake: stake!, key: own.key }, // there is one for each
-      ...{ tx: null, isTaken: false, renews: null, moved: 0, closedAt: null, isBooked: false, heldFor: null },
-      ...{ joints: [], spends: [], others: [] },
-    }
+    })
     return { owner, facts, state: step.state }
   }
 

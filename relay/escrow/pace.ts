@@ -1,5 +1,6 @@
 /** How often somebody may do what costs the relay more than him. */
 import { MarketError } from '../../market/errors.ts'
+import { putBounded } from '../../market/lru.ts'
 
 export interface Allowance {
   /** At once; then one in each `everyMs`. */
@@ -11,6 +12,8 @@ export interface Allowance {
 
 /** Each is written to two disks for good. Of one contract. */
 export const payments: Allowance = { burst: 32, everyMs: 1000, what: 'payments of this contract' }
+/** What is looked up, written or broadcast again for whoever asks to begin or to end. Of one contract. */
+export const asks: Allowance = { burst: 16, everyMs: 5000, what: 'requests for this contract' }
 /** Openings of one address, renewals of one contract, that come to nothing: coins are looked up for each, scripts are run. */
 export const failures: Allowance = { burst: 32, everyMs: 10_000, what: 'contracts that come to nothing' }
 
@@ -32,9 +35,7 @@ export class Pace {
     const from = Math.max(now, this.#rested.get(who) ?? 0)
     const retryAfterMs = from + everyMs - (now + burst * everyMs)
     if (retryAfterMs > 0) throw new MarketError('ERR_LIMIT', `too many ${what}`, { extras: { retryAfterMs } })
-    this.#rested.delete(who)
-    this.#rested.set(who, from + everyMs)
-    if (this.#rested.size > remembered) this.#rested.delete(this.#rested.keys().next().value as string) // it is not empty
+    putBounded(this.#rested, who, from + everyMs, remembered)
   }
 
   /** Takes one, and gives it back when `act` comes to something. @throws ERR_LIMIT, whatever `act` throws */

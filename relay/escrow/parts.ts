@@ -5,6 +5,7 @@ import { escrowKeys } from '../../contracts/escrow/keys.ts'
 import { contractIdOf, type Terms } from '../../contracts/escrow/terms.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import type { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
+import { putBounded } from '../../market/lru.ts'
 import type { Hash, Prices } from '../../market/units.ts'
 import type { Store } from '../store/store.ts'
 import type { PaymentLog } from './payment-log.ts'
@@ -49,8 +50,7 @@ export class Derived {
     const known = this.#known.get(id)
     if (known !== undefined) return known
     const contract = contractOf(terms, await escrowKeys(this.#keys, terms, 'server'))
-    this.#known.set(id, contract)
-    if (this.#known.size > rememberedContracts) this.#known.delete(this.#known.keys().next().value as Hash) // it is not empty
+    putBounded(this.#known, id, contract, rememberedContracts)
     return contract
   }
 }

@@ -1,5 +1,6 @@
 /** What the network refused is tried again later each time: neither it nor the log is hammered. */
 import { MarketError } from '../../market/errors.ts'
+import { putBounded } from '../../market/lru.ts'
 
 /** Between two tries, twice as long each time. */
 const [leastMs, mostMs] = [30_000, 600_000]
@@ -22,9 +23,7 @@ export class Patience {
     } catch (error) {
       if (error instanceof MarketError && error.code === 'ERR_TRANSACTION_REFUSED') {
         const waitMs = last === undefined ? leastMs : Math.min(2 * last.waitMs, mostMs)
-        this.#failed.delete(name)
-        this.#failed.set(name, { until: now + waitMs, waitMs, error })
-        if (this.#failed.size > remembered) this.#failed.delete(this.#failed.keys().next().value as string) // it is not empty
+        putBounded(this.#failed, name, { until: now + waitMs, waitMs, error }, remembered)
       }
       throw error
     }

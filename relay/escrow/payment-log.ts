@@ -1,6 +1,7 @@
 /**
- * What contracts were opened, what clients have signed, and how little we have, once more in a file of its own, wherever the operator puts it: what a
- * store that is lost with its disk must not take along. A line for each, in JSON; synced before anything is served for it.
+ * What contracts were opened, what clients have signed, and how little we have, once more in a file of its own, wherever the
+ * operator puts it: what a store that is lost with its disk must not take along. A line for each, in JSON; synced before
+ * anything is served for it.
  */
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'

@@ -57,7 +57,8 @@ export function checkAcceptable(terms: Terms, offer: ContractsOffer | null, now:
     closeFee: terms.closeFee >= offer.closeFee,
     depositServer: terms.depositServer === offer.depositServer,
     creditLimit: terms.creditLimit <= offer.creditLimit,
-    budget: terms.budget <= offer.budget,
+    // Less does not pay for what it locks.
+    budget: terms.budget >= offer.depositServer && terms.budget <= offer.budget,
     closeMargin: terms.closeMargin >= offer.closeMargin,
     created: Math.abs(now - created) <= clockSeconds + offer.openSeconds,
     openBy: openBy - created <= offer.openSeconds,

@@ -1,12 +1,11 @@
 /** Our stakes: outputs of exactly what an opening takes, made in advance, so that openings never wait for one another. */
 import { feeFor } from '../../contracts/chain/chain.ts'
-import { inputBytes } from '../../contracts/escrow/transactions.ts'
+import { serverStakeDue } from '../../contracts/escrow/transactions.ts'
 import { mostPaidFeeRate } from '../../contracts/wallet/actions/draft-size.ts'
 import { p2pkh } from '../../contracts/transaction/script.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { fromHex, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { Reader } from '../store/postings.ts'
 import { owedToCustomers } from './backing.ts'
 import {
   finishTakingApart,
@@ -18,16 +17,10 @@ import {
 } from './own-stakes.ts'
 import type { EscrowParts } from './parts.ts'
 
-/** Half of the frame of a funding (contracts/escrow/transactions.ts). */
-const halfFrameBytes = 5
 /** Of the transaction that makes stakes: each of them, and one input, change and the rest. */
 const [stakeBytes, frameBytes] = [34, 192]
 /** After so many rows that tell what customers are owed, so long a pause: a hundredth of the time for it. */
 const [pausedRows, pauseMs] = [1000, 300]
-
-/** What the server puts in with one stake and without change. */
-export const dueOf = ({ depositServer, feeRate }: { depositServer: number; feeRate: number }): number =>
-  depositServer + feeFor(inputBytes + halfFrameBytes, feeRate)
 
 type Parts = Pick<EscrowParts, 'store' | 'wallet' | 'policy' | 'log'>
 
@@ -54,9 +47,10 @@ export class StakePool {
   }
 
   /** Those that no contract has, oldest first; whoever takes one in a batch asks there once more. */
-  async free(from: Reader = this.#parts.store): Promise<OwnStake[]> {
-    const due = dueOf(this.#parts.policy)
-    const all = await freeStakes(from, this.#parts.wallet())
+  async free(): Promise<OwnStake[]> {
+    const { store, wallet, policy } = this.#parts
+    const due = serverStakeDue(policy)
+    const all = await freeStakes(store, wallet())
     const free = all.filter(({ stake }) => stake.satoshis === due)
     this.#count = free.length
     return free
@@ -76,7 +70,7 @@ export class StakePool {
   async #tend(isWanted: boolean): Promise<void> {
     const { store, wallet, policy, log } = this.#parts
     await finishTakingApart(store, wallet())
-    const due = dueOf(policy)
+    const due = serverStakeDue(policy)
     const { free: all, reserved } = await stakesIn(store, wallet())
     // After other terms were set, those of before fit nothing.
     const useless = isWanted ? all.filter(({ stake }) => stake.satoshis !== due) : all
@@ -94,7 +88,7 @@ export class StakePool {
   async #fill(missing: number): Promise<string | undefined> {
     const { store, wallet, policy } = this.#parts
     if (performance.now() < this.#countAgain) return this.#lack
-    const due = dueOf(policy)
+    const due = serverStakeDue(policy)
     const { satoshis: owed, rows } = await owedToCustomers(store)
     const { confirmed, unconfirmed } = await wallet().balance()
     this.#countAgain = performance.now() + Math.floor(rows / pausedRows) * pauseMs

@@ -5,10 +5,11 @@
 import type { z } from 'zod'
 import { aheadLimit } from '../../contracts/escrow/amounts.ts'
 import { checkRollover } from '../../contracts/escrow/checks.ts'
+import { walletSigner } from '../../contracts/escrow/keys.ts'
 import { machineTimes } from '../../contracts/escrow/machine.ts'
 import { type ContractRollover, readFunding } from '../../contracts/escrow/messages.ts'
 import { demand, refused } from '../../contracts/escrow/refusal.ts'
-import { type LiveServer, renewedServer } from '../../contracts/escrow/server-state.ts'
+import { fundedOf, type LiveServer, newServer } from '../../contracts/escrow/server-state.ts'
 import { checkUnlocking, jointUnlocking, signJoint } from '../../contracts/escrow/signatures.ts'
 import { contractIdOf, parseTerms, type Terms } from '../../contracts/escrow/terms.ts'
 import { withUnlocking } from '../../contracts/escrow/transactions.ts'
@@ -18,14 +19,13 @@ import { canonicalize } from '../../market/canonical.ts'
 import { fromBase64, fromHex, toHex } from '../../market/bytes.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Hash, Key } from '../../market/units.ts'
-import { findContract, type Facts, putContract, putEscrows, takeStake } from '../store/contracts.ts'
+import { findContract, newFacts, putContract, putEscrows, takeStake, withSpend } from '../store/contracts.ts'
+import { checkBacked, checkOffered } from './acceptance.ts'
 import { bookBudget, owedOf } from './books.ts'
-import { signerOf, withSpend } from './duties.ts'
 import { failures, Pace } from './pace.ts'
 import type { EscrowParts } from './parts.ts'
 import { openedLine } from './reopening.ts'
-import { checkBacked, checkOffered } from './stakes.ts'
-import { liveOf, type Steps } from './steps.ts'
+import type { Steps } from './steps.ts'
 
 type Rollover = z.infer<typeof ContractRollover>
 
@@ -59,7 +59,7 @@ export class Renewals {
       return nextId
     }
     const live =
-      kept.state.state === 'active' || kept.state.state === 'closing' ? liveOf(kept.state) : undefined
+      kept.state.state === 'active' || kept.state.state === 'closing' ? fundedOf(kept.state) : undefined
     if (live === undefined) throw refused('state', 'the contract cannot be renewed')
     checkOffered(this.#parts, terms, this.#steps.moment.now)
     admit(request.beef.length)
@@ -80,7 +80,7 @@ export class Renewals {
     const offer = { joint: live.joint, paid, funding, tx: fromHex(request.tx), beef }
     const { draft, transaction, clientSignature: client } = checkRollover(old, next, offer, at.now)
     await checkBacked(this.#parts, { beef, funding })
-    const server = await signJoint(old, draft, 'server', signerOf(keys))
+    const server = await signJoint(old, draft, 'server', walletSigner(keys))
     const rollover = withUnlocking(transaction, [jointUnlocking(old, { client, server })])
     await checkUnlocking(rollover, draft.spent)
     const txid = txidOf(rollover)
@@ -89,20 +89,18 @@ export class Renewals {
     const jitter = Math.floor(random() * machineTimes.alarmSeconds)
     await this.#steps.move(id, { on: 'rollover', terms, paid, ...books, unproven, at }, (batch, kept) => {
       for (const stake of funding.stakes) takeStake(batch, stake, nextId)
-      const facts: Facts = {
+      const facts = newFacts({
         openedAt: batch.now,
         request: hash,
         funding: request.funding,
         tx: toHex(serializeTransaction(rollover)),
         renews: { id, paid },
         joints: [txid],
-        ...{ ours: null, isTaken: false, moved: 0, closedAt: null, isBooked: false, heldFor: null },
-        ...{ spends: [], others: [] },
-      }
+      })
       putContract(batch, nextId, {
         owner: from,
         facts,
-        state: renewedServer(terms, { txid, jitter, earned: paid }),
+        state: newServer(terms, { txid, jitter, earned: paid }),
       })
       bookBudget(batch, from, { id: nextId, terms })
       putEscrows(batch, from, { current: nextId })

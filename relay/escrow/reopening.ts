@@ -1,25 +1,25 @@
 /** Contracts that were opened or renewed after the backup that a relay was restored from: the payment log brings them back. */
-import { type LiveServer, renewedServer } from '../../contracts/escrow/server-state.ts'
+import { renewing } from '../../contracts/escrow/server-payments.ts'
+import { liveOf, newServer } from '../../contracts/escrow/server-state.ts'
 import { machineTimes } from '../../contracts/escrow/machine.ts'
 import { parseTransaction, txidOf } from '../../contracts/transaction/transaction.ts'
 import { fromHex } from '../../market/bytes.ts'
 import type { Hash } from '../../market/units.ts'
 import type { Batch } from '../store/batch.ts'
 import {
-  type Facts,
   findContract,
   freeStake,
   type Kept,
+  newFacts,
   putContract,
   putEscrows,
   takeStake,
+  withSpend,
 } from '../store/contracts.ts'
 import { bookBudget } from './books.ts'
-import { withSpend } from './duties.ts'
 import { termsOf } from './funding.ts'
 import type { EscrowParts } from './parts.ts'
 import type { Logged, Opened } from './payment-log.ts'
-import { liveOf } from './steps.ts'
 
 /** Of a contract whose funding is signed. */
 export function openedLine(contract: Hash, { owner, facts, state }: Kept): Opened {
@@ -52,11 +52,8 @@ function takeUp(
   { jitter, heldFor }: { jitter: number; heldFor: number },
 ): void {
   const txid = txidOf(parseTransaction(fromHex(tx)))
-  const facts: Facts = {
-    ...{ ...known, tx, heldFor, isTaken: false, moved: 0, closedAt: null, isBooked: false },
-    ...{ joints: [txid], spends: [], others: [] },
-  }
-  const was = renewedServer(terms, { txid, jitter, earned: facts.renews?.paid ?? 0 })
+  const facts = newFacts({ ...known, tx, heldFor, joints: [txid] })
+  const was = newServer(terms, { txid, jitter, earned: facts.renews?.paid ?? 0 })
   for (const stake of [...facts.funding.stakes, ...(facts.ours === null ? [] : [facts.ours.stake])]) {
     freeStake(batch, stake) // an opening that came to nothing may have had it
     takeStake(batch, stake, id)
@@ -65,17 +62,11 @@ function takeUp(
   bookBudget(batch, owner, { id, terms })
   putEscrows(batch, owner, { current: id, opening: undefined })
   const old = facts.renews === null ? undefined : findContract(batch, facts.renews.id)
-  const live = old && old.state.state !== 'closed' ? liveOf(old.state) : undefined
+  const live = old && liveOf(old.state)
   if (facts.renews === null || old === undefined || live === undefined) return
   putContract(batch, facts.renews.id, {
     owner,
     facts: withSpend(old.facts, { txid, end: { kind: 'rollover' } }),
-    state: { state: 'held', was: renewing(live, { terms, paid: facts.renews.paid, isGivenUp: false }) },
+    state: { state: 'held', was: renewing(live, { terms, paid: facts.renews.paid }) },
   })
-}
-
-/** As it was when it was renewed: no end was chosen then. */
-function renewing(live: LiveServer, renewal: NonNullable<LiveServer['renewal']>): LiveServer {
-  const { state: _, asked: __, publish: ___, ...facts } = { asked: null, publish: null, ...live }
-  return { ...facts, state: 'active', renewal }
 }

@@ -2,12 +2,13 @@
  * Whose turn it is: in each pass a bounded number of contracts is looked at on the chain, so that thousands of them do not
  * wear out whoever shows it. Those nearest their deadline come in every pass, the others in turn.
  */
+import { signedIn } from '../../contracts/escrow/server-payments.ts'
+import { liveOf } from '../../contracts/escrow/server-state.ts'
 import { serverDeadline } from '../../contracts/escrow/server-machine.ts'
 import { isDeep } from '../../contracts/escrow/machine.ts'
 import type { Hash } from '../../market/units.ts'
 import type { Kept } from '../store/contracts.ts'
 import { termsOf } from './funding.ts'
-import { liveOf } from './steps.ts'
 
 /** Of one pass: by deadline, and by how long each has waited. Each costs a few questions, and passes are seconds apart. */
 export const looksPerPass = { byDeadline: 32, byTurn: 32 } as const
@@ -87,18 +88,17 @@ export class Rota {
     lookedAt = this.#pass,
   ): void {
     const { state, facts } = kept
-    const isOver = state.state === 'closed'
-    const live = isOver ? undefined : liveOf(state)
+    const live = liveOf(state)
     const isDecided = live?.state === 'closing' && live.publish !== null
     this.#entries.set(id, {
       deadline: serverDeadline(state) ?? Number.POSITIVE_INFINITY,
-      weight: isOver || (live !== undefined && !isDeep(live.depth)) ? youngWeight : 1,
+      weight: state.state === 'closed' || (live !== undefined && !isDeep(live.depth)) ? youngWeight : 1,
       lookedAt,
       glance: {
         state: state.state,
         value: live === undefined ? 0 : (termsOf(state)?.budget ?? 0),
         owed: live === undefined ? 0 : owed,
-        paid: live?.progress.at(-1)?.paid ?? 0,
+        paid: signedIn(live).paid,
         isHeld: state.state === 'held' || (state.state === 'closed' && state.isHeld),
         hasStake: facts.ours !== null && (live !== undefined || state.state === 'reserved'),
         alarmAt: live === undefined || isDecided ? undefined : live.alarmAt,

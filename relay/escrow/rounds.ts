@@ -1,18 +1,20 @@
 /** What time and blocks make of contracts: a pass over those whose turn it is. Each look is whole, and may be repeated. */
+import { liveOf } from '../../contracts/escrow/server-state.ts'
 import { isDeep } from '../../contracts/escrow/machine.ts'
+import { isUsedUp } from '../../contracts/escrow/server-served.ts'
 import type { Hash } from '../../market/units.ts'
 import { dropContract, findContract, type Kept, stakeRestsUntil } from '../store/contracts.ts'
 import { owedOf, paidBy } from './books.ts'
 import { closeBooks } from './closing.ts'
-import { isUsedUp, noticesOf } from './due.ts'
+import { noticesOf } from './due.ts'
 import type { Duties } from './duties.ts'
 import type { Holding } from './holding.ts'
 import { idsIn } from './listing.ts'
-import { tell } from './notices.ts'
+import { Notices } from './notices.ts'
 import { stakeBasket } from './own-stakes.ts'
 import type { EscrowParts } from './parts.ts'
 import type { Rota } from './rota.ts'
-import { liveOf, type Steps } from './steps.ts'
+import type { Steps } from './steps.ts'
 import { type Ends, noEnds } from './tally.ts'
 import type { EscrowWatch } from './watch.ts'
 
@@ -20,8 +22,6 @@ import type { EscrowWatch } from './watch.ts'
 const lookedAtTogether = 8
 /** Openings that came to nothing are remembered so long after their stakes may be named again. */
 const rememberedMs = 86_400_000
-/** About 100 bytes each. */
-const rememberedNotices = 10_000
 
 interface Means {
   readonly steps: Steps
@@ -34,8 +34,8 @@ interface Means {
 export class Rounds {
   readonly #parts: EscrowParts
   readonly #means: Means
-  /** Names of what was said, and contracts whose trouble was in the log: in memory, to do less. */
-  readonly #said = new Set<string>()
+  readonly #notices: Notices
+  /** Contracts whose trouble was in the log. */
   readonly #alarmed = new Set<Hash>()
   readonly #gone = new Set<Hash>()
   /** Since the start. */
@@ -44,6 +44,7 @@ export class Rounds {
   constructor(parts: EscrowParts, means: Means) {
     this.#parts = parts
     this.#means = means
+    this.#notices = new Notices(parts)
   }
 
   /** One pass. @returns what went wrong with one of them: the others do not wait for it @throws ERR_CHAIN_UNAVAILABLE */
@@ -58,7 +59,7 @@ export class Rounds {
     let trouble: unknown
     for (let at = 0; at < turns.length; at += lookedAtTogether) {
       const some = turns.slice(at, at + lookedAtTogether)
-      const looked = await Promise.allSettled(some.map((id) => steps.alone(id, () => this.#look(id), true)))
+      const looked = await Promise.allSettled(some.map((id) => steps.alone(id, () => this.#look(id))))
       for (const result of looked) if (result.status === 'rejected') trouble ??= result.reason
     }
     return trouble
@@ -130,18 +131,13 @@ export class Rounds {
   async #remind(id: Hash, { owner, state }: Kept, owed: number): Promise<void> {
     const { policy } = this.#parts
     const { now } = this.#means.steps.moment
-    for (const notice of noticesOf(id, state, { owed, now, policy })) {
-      if (this.#said.has(notice.name)) continue
-      await tell(this.#parts, owner, notice)
-      if (this.#said.size >= rememberedNotices) this.#said.clear()
-      this.#said.add(notice.name)
-    }
+    for (const notice of noticesOf(id, state, { owed, now, policy })) await this.#notices.say(owner, notice)
   }
 
   #warn(id: Hash, { state }: Kept, isGone: boolean): void {
     const { log } = this.#parts
     const { now } = this.#means.steps.moment
-    const live = state.state === 'closed' ? undefined : liveOf(state)
+    const live = liveOf(state)
     if (!isGone) this.#gone.delete(id)
     else if (!this.#gone.has(id)) {
       this.#gone.add(id)

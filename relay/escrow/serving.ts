@@ -1,4 +1,5 @@
 /** Whether what a contract has come to, and what is asked for now, is paid for by the end that it has, or may have. */
+import { fundedOf } from '../../contracts/escrow/server-state.ts'
 import type { CreditPolicy } from '../../contracts/escrow/amounts.ts'
 import { mostServed } from '../../contracts/escrow/server-served.ts'
 import { contractIdOf } from '../../contracts/escrow/terms.ts'
@@ -8,7 +9,6 @@ import { findContract } from '../store/contracts.ts'
 import type { Reader } from '../store/postings.ts'
 import type { StoredHead } from '../store/rows.ts'
 import { booksOf } from './books.ts'
-import { liveOf } from './steps.ts'
 
 export interface Pull {
   readonly owner: Key
@@ -24,7 +24,7 @@ export function isCovered(from: Reader, { owner, head, now }: Pull, policy: Cred
   for (let kept = findContract(from, id); kept !== undefined; kept = findContract(from, id)) {
     const most = kept.owner === owner ? mostServed(kept.state, policy) : 0
     if (most !== Number.POSITIVE_INFINITY && booksOf(from, { id, kept }, now).owed + cost > most) return false
-    const renewal = liveOf(kept.state)?.renewal
+    const renewal = fundedOf(kept.state)?.renewal
     if (renewal == null || renewal.isGivenUp) return true
     id = contractIdOf(renewal.terms)
   }

@@ -4,7 +4,7 @@ import type { Server } from '../../contracts/escrow/server-state.ts'
 import type { Glance } from './rota.ts'
 
 /** A contract whose alarm is nearer than this is told of, seconds: its client has been asked for the end for long. */
-export const alarmNearSeconds = 6 * 3600
+const alarmNearSeconds = 6 * 3600
 
 export const contractStates = [
   'idle',

@@ -4,7 +4,7 @@ import { trailFrom } from '../../contracts/chain/scan.ts'
 import { type Hit, Watch } from '../../contracts/chain/spender.ts'
 import { endOf } from '../../contracts/escrow/contract.ts'
 import type { ChainLook } from '../../contracts/escrow/machine.ts'
-import type { LiveServer } from '../../contracts/escrow/server-state.ts'
+import { fundedOf, type LiveServer } from '../../contracts/escrow/server-state.ts'
 import { contractIdOf } from '../../contracts/escrow/terms.ts'
 import { withoutUnlocking } from '../../contracts/escrow/transactions.ts'
 import {
@@ -19,19 +19,19 @@ import { equal, fromHex, toHex } from '../../market/bytes.ts'
 import type { Hash } from '../../market/units.ts'
 import {
   findContract,
-  type Facts,
   type Kept,
   putContract,
   putEscrows,
   putTrail,
-  sight,
   trailOf,
+  withJoint,
+  withOther,
+  withSpend,
 } from '../store/contracts.ts'
 import { bookBudget } from './books.ts'
 import { fundingOf } from './funding.ts'
-import { withSpend } from './duties.ts'
 import type { EscrowParts } from './parts.ts'
-import { liveOf, type Steps } from './steps.ts'
+import type { Steps } from './steps.ts'
 
 /** Blocks below the tip where reading begins: what an opening rests on was looked at then … */
 const beginBelow = 6
@@ -108,7 +108,7 @@ export class EscrowWatch {
     const joint = await deepest(facts.joints, (txid) => txid, depthOf)
     const spend = await deepest(facts.spends, ({ txid }) => txid, depthOf)
     const other = joint === undefined ? await deepest(facts.others, (txid) => txid, depthOf) : undefined
-    const renewal = liveOf(state)?.renewal
+    const renewal = fundedOf(state)?.renewal
     const next = renewal && findContract(this.#parts.store, contractIdOf(renewal.terms))
     const dead = next && (await deepest(next.facts.others, (txid) => txid, depthOf))
     return {
@@ -135,7 +135,7 @@ export class EscrowWatch {
       this.#onHit(id)
       const kept = findContract(this.#parts.store, id)
       if (kept?.state.state === 'reserved') await this.#adopt(id, kept, transaction)
-      const live = kept && liveOf(kept.state)
+      const live = kept && fundedOf(kept.state)
       if (kept?.facts.tx == null || live === undefined) continue
       const bare = serializeTransaction(withoutUnlocking(transaction))
       const isJoint = equal(bare, bareOf(kept.facts.tx))
@@ -146,10 +146,7 @@ export class EscrowWatch {
       }
       const isSpend = spends.some((spent) => spent.vout === 0 && kept.facts.joints.includes(spent.txid))
       if (!isSpend) {
-        await this.#steps.note(id, (facts) => ({
-          ...facts,
-          others: sight(facts.others, txid, (one) => one === txid),
-        }))
+        await this.#steps.note(id, (facts) => withOther(facts, txid))
         continue
       }
       const contract = await this.#steps.derived.of(live.terms)
@@ -168,9 +165,11 @@ export class EscrowWatch {
     const txid = txidOf(transaction)
     const tx = toHex(serializeTransaction(transaction))
     await this.#parts.store.commit((batch) => {
-      bookBudget(batch, kept.owner, { id, terms: contract.terms })
-      putEscrows(batch, kept.owner, { current: id, opening: undefined })
-      putContract(batch, id, { ...kept, facts: withJoint({ ...kept.facts, tx }, txid) })
+      const now = findContract(batch, id)
+      if (now?.state.state !== 'reserved') return
+      bookBudget(batch, now.owner, { id, terms: contract.terms })
+      putEscrows(batch, now.owner, { current: id, opening: undefined })
+      putContract(batch, id, { ...now, facts: withJoint({ ...now.facts, tx }, txid) })
     })
     this.#add(formatOutpoint({ txid, vout: 0 }), id)
   }
@@ -192,11 +191,6 @@ export class EscrowWatch {
 /** As it was before anybody signed. */
 const bareOf = (tx: string): Uint8Array =>
   serializeTransaction(withoutUnlocking(parseTransaction(fromHex(tx))))
-
-export const withJoint = (facts: Facts, txid: Txid): Facts => ({
-  ...facts,
-  joints: sight(facts.joints, txid, (one) => one === txid),
-})
 
 async function depthIn(chain: Chain, txid: Txid): Promise<number | undefined> {
   const status = await chain.status(txid)

@@ -7,7 +7,7 @@ import { findContract, isDraining, putDraining } from '../store/contracts.ts'
 import type { Store } from '../store/store.ts'
 
 export const contractOrders = {
-  drain: z.strictObject({ isOn: z.boolean().optional() }),
+  drain: z.strictObject({ isOn: z.boolean() }),
   contracts: z.strictObject({ isAll: z.boolean() }),
   contract: z.strictObject({ id: Hash }),
 } as const
@@ -23,7 +23,7 @@ export class ContractOrders {
   /** From now on no contract is opened or renewed, or some are again; those that are open are served to their end. */
   async drain({ isOn }: OrderOf<'drain'>) {
     const { store } = this.#parts
-    if (isOn !== undefined) await store.commit((batch) => putDraining(batch, isOn))
+    await store.commit((batch) => putDraining(batch, isOn))
     return { isDraining: isDraining(store), open: (await contractsIn(store, 'n')).length }
   }
 

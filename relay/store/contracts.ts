@@ -10,6 +10,7 @@ import type { Stake } from '../../contracts/escrow/transactions.ts'
 import { OwnKey } from '../../contracts/wallet/coins/rows.ts'
 import { Trail } from '../../contracts/chain/scan.ts'
 import { MarketError } from '../../market/errors.ts'
+import { putBounded } from '../../market/lru.ts'
 import { Hash, type Key, Milliseconds } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { damaged, hash, key, row, text, uint } from './codec.ts'
@@ -48,6 +49,30 @@ export const Facts = z.strictObject({
 })
 export type Facts = z.infer<typeof Facts>
 
+/** Of a contract that begins. */
+export const newFacts = (known: Pick<Facts, 'openedAt' | 'request' | 'funding'> & Partial<Facts>): Facts => ({
+  ...{ ours: null, tx: null, isTaken: false, renews: null, moved: 0, joints: [], spends: [], others: [] },
+  ...{ closedAt: null, isBooked: false, heldFor: null },
+  ...known,
+})
+
+export const withJoint = (facts: Facts, txid: Hash): Facts => ({
+  ...facts,
+  joints: sight(facts.joints, txid, (one) => one === txid),
+})
+export const withSpend = (facts: Facts, spend: Facts['spends'][number]): Facts => ({
+  ...facts,
+  spends: sight(facts.spends, spend, ({ txid }) => txid === spend.txid),
+})
+export const withOther = (facts: Facts, txid: Hash): Facts => ({
+  ...facts,
+  others: sight(facts.others, txid, (one) => one === txid),
+})
+
+function sight<T>(known: readonly T[], found: T, isSame: (one: T) => boolean): T[] {
+  return known.length >= mostSightings || known.some(isSame) ? [...known] : [...known, found]
+}
+
 export interface Kept {
   readonly owner: Key
   readonly facts: Facts
@@ -79,11 +104,8 @@ export function findContract(from: Reader, id: Hash): Kept | undefined {
 const decoded = new Map<Hash, { readonly row: Buffer; readonly kept: Kept }>()
 const mostDecoded = 1024
 
-function remember(id: Hash, known: { readonly row: Buffer; readonly kept: Kept }): void {
-  decoded.delete(id)
-  decoded.set(id, known)
-  if (decoded.size > mostDecoded) decoded.delete(decoded.keys().next().value as Hash) // it is not empty
-}
+const remember = (id: Hash, known: { readonly row: Buffer; readonly kept: Kept }): void =>
+  putBounded(decoded, id, known, mostDecoded)
 
 /** Followed from now on until it is over; nothing is written where nothing has changed. */
 export function putContract(batch: Batch, id: Hash, { owner, facts, state }: Kept): void {
@@ -102,10 +124,6 @@ export const endContract = (batch: Batch, id: Hash): void => batch.del(keys.cont
 export function dropContract(batch: Batch, id: Hash): void {
   batch.del(keys.contractKey('k', id))
   endContract(batch, id)
-}
-
-export function sight<T>(known: readonly T[], found: T, isSame: (one: T) => boolean): T[] {
-  return known.length >= mostSightings || known.some(isSame) ? [...known] : [...known, found]
 }
 
 export interface Escrows {

@@ -2,6 +2,7 @@
  * The small rows that nearly every operation begins with: accounts, counters, purses, totals. As they are on disk: only
  * the committer writes them, and it tells what became durable.
  */
+import { putBounded } from '../../market/lru.ts'
 import type { Change, Database } from './database.ts'
 import { metaKey } from './keys.ts'
 
@@ -38,9 +39,6 @@ export class HotRows {
   }
 
   #remember(id: string, value: Buffer | undefined): void {
-    this.#rows.delete(id)
-    this.#rows.set(id, value)
-    // A Map iterates in the order of insertion: what was not written for longest goes first.
-    if (this.#rows.size > rememberedRows) this.#rows.delete(this.#rows.keys().next().value as string) // it is not empty
+    putBounded(this.#rows, id, value, rememberedRows) // what was not written for longest goes first
   }
 }

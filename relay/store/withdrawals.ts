@@ -72,9 +72,9 @@ export function amountOf(from: Reader, name: Name, { satoshis, fee }: Withdrawal
     throw new MarketError('ERR_MALFORMED', `the network's fee of ${fee} satoshi would leave nothing`)
   if (amount > most || amount <= fee) {
     const { resting } = unminedOf(from, owner)
-    const waits = resting > 0 ? `, for credit on payments that are in no block yet waits` : ''
+    const waits = resting > 0 ? '; credit on payments that are in no block yet waits for one' : ''
     const extras = { available: String(most), fee: String(fee) }
-    const sentence = `${most} satoshi can be withdrawn, less the fee of ${fee}${waits}`
+    const sentence = `${most} satoshi can be withdrawn now, and the fee of the network, ${fee}, is taken from that${waits}`
     throw new MarketError('ERR_INSUFFICIENT_FUNDS', sentence, { extras })
   }
   return amount

@@ -64,10 +64,15 @@ t.test('every number is shown before anything is paid, and asked about', async (
   t.match(await alice(['contract', 'open', relay.url, '--budget', '5000', '--yes']), {
     stderr: /ERR_CONFLICT/,
   })
+  const early = await alice(['contract', 'topup', relay.url, '--budget', '5000', '--yes'])
+  t.match(early, { code: exit.failed, stderr: /wait until it is 6 blocks deep; it is 0/ })
+  t.equal((await alice(['contract', 'list'])).rows.length, 1, 'and nothing was begun')
+  t.match((await alice(['wallet', 'balance'])).rows, [{ inContracts: 110_000 }])
+  t.match((await alice(['wallet', 'balance', '--human'])).stdout, /besides, 110000 of yours in contracts \(/)
   await mine(6)
   t.match(await alice(['agent', '--once']), {
     code: exit.ok,
-    rows: [{ state: 'active', before: 'active', depth: 6 }],
+    rows: [{ state: 'active', before: 'active', depth: 6, owed: Number }],
   })
   const { rows } = await alice(['contract', 'list'])
   t.match(rows, [{ event: 'contract', state: 'active', budget: 100_000 }])
@@ -98,10 +103,23 @@ t.test('every number is shown before anything is paid, and asked about', async (
 
   const closed = await alice(['contract', 'close', relay.url], { tty: true, stdin: 'y\n' })
   t.match(closed, { code: exit.ok, stdout: /is {8}closed/, stderr: /end the contract/ })
+  t.match(await alice(['contract', 'refund', relay.url]), { code: exit.ok, stderr: /it is closed already/ })
+  t.same(
+    (await alice(['inbox', '--strangers'])).rows,
+    [],
+    'what a relay says of contracts is from no stranger',
+  )
   await mine(6)
   await alice(['agent', '--once'])
   const left = (await alice(['wallet', 'balance'])).rows[0].satoshis
   t.ok(left > 299_000 && left < 300_000, `${300_000 - left} satoshi of fees and service`)
+  const moved = (await alice(['wallet', 'history'])).rows
+  t.equal(
+    moved.reduce((sum, { satoshis }) => sum + satoshis, 0),
+    left,
+    'a history adds up to the balance',
+  )
+  t.ok(moved.some(({ satoshis, description }) => satoshis > 109_000 && /ended/.test(description)))
 })
 
 t.test('what is typed wrong is said', async (t) => {
@@ -162,7 +180,7 @@ t.test('no more is signed over than --max-spend says: of a message, a run, a con
   )
   t.match(
     refused.stderr,
-    /needs \d+ satoshi to be signed over.*and 30 are allowed. What helps: a higher --max-spend, or none/,
+    /record [0-9a-f]{32,} needs \d+ satoshi to be signed over.*and 30 are allowed. What helps: .*relay delete [0-9a-f]{32,}, and send it again with a higher one/,
   )
   t.match(refused.rows, [{ state: 'queued' }])
   const { paid } = (await alice(['contract', 'show', relay.url])).rows[0]
@@ -179,6 +197,11 @@ t.test('no more is signed over than --max-spend says: of a message, a run, a con
     ({ code }) => code === exit.payment,
   )
   t.match(own.stderr, /and 1000 are allowed. What helps: relay contract pay [0-9a-f]{16} --max-spend \d+/)
+  const no = await alice(['contract', 'close', relay.url], { tty: true, stdin: 'n\n' })
+  t.match(
+    no.stderr,
+    /\d+ live records of yours worth up to \d+ satoshi stop being paid for.*--keep \d+ keeps them/,
+  )
 })
 
 t.test(

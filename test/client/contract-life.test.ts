@@ -1,6 +1,7 @@
 /** What a client does when its relay does not do what it should, or its own process ends at any step. */
 import t, { type Test } from 'tap'
 import { keptContract, keptContracts, termsOf } from '../../client/home/contracts.ts'
+import { baskets, stowedIn } from '../../client/escrow/baskets.ts'
 import { close, open, refund, renew } from '../../client/escrow/operations.ts'
 import type { Audited } from '../../client/escrow/paying.ts'
 import type { Plan } from '../../client/escrow/plan.ts'
@@ -8,9 +9,14 @@ import { recover } from '../../client/escrow/recover.ts'
 import type { Site } from '../../client/escrow/site.ts'
 import { tend } from '../../client/escrow/tend.ts'
 import { planLines } from '../../client/terminal/commands/contract-text.ts'
+import { feeFor, leastFeeRate } from '../../contracts/chain/chain.ts'
+import type { DevnetNode } from '../../contracts/chain/devnet/node.ts'
 import { MarketError } from '../../market/errors.ts'
+import { spend } from '../fixtures/chain.ts'
 import { type Market, openMarket } from '../fixtures/contracting.ts'
 import { type ScriptedRelay, scriptRelay, siteOf } from '../fixtures/contract-relay.ts'
+import type { Coin } from '../fixtures/devnet-coins.ts'
+import { keysOf } from '../fixtures/wallet.ts'
 
 t.setTimeout(120_000)
 
@@ -21,8 +27,7 @@ let people = 0
 const setUp = (t: Test) => actor(t, market, `alice ${people++}`)
 
 /** Somebody, and a relay of his own. */
-async function actor(t: Test, market: Market, name: string) {
-  const relay = scriptRelay(market)
+async function actor(t: Test, market: Market, name: string, relay = scriptRelay(market)) {
   const alice = await market.user(name)
   const at = siteOf(t, alice, market, relay)
   const wish = { client: alice.ctx.wallet.identity, budget: 100_000, termSeconds: 30 * 86_400 }
@@ -77,13 +82,24 @@ t.test('an opening that the relay never heard of is taken back when the user wan
     scripted.script.before = ({ type }) => {
       if (type === step) throw new MarketError('ERR_BUSY', 'gone')
     }
-    await open(site, order).catch(() => undefined)
+    const error = await open(site, order).catch((error: unknown) => error as Error)
     const { id } = (await keptContracts(site.ctx.home)).find((kept) => kept.state.state === state)!
     if (state === 'signed') {
       await t.rejects(refund(site, id), { code: 'ERR_CONFLICT', message: /comes back from/ })
+      await t.rejects(close(site, id, {}), { code: 'ERR_CONFLICT', message: /unless it opens first/ })
       continue
     }
-    t.match((await refund(site, id)).state, { state: 'cancelling' })
+    t.match(error, {
+      code: 'ERR_BUSY',
+      message: /gone: your stake of 1101\d\d satoshi is set aside until 20.*Z, .* close [0-9a-f]{16} takes/,
+    })
+    const other = { ...order, wish: { ...order.wish, budget: 30_000 } }
+    await t.rejects(open(site, other), { code: 'ERR_CONFLICT', message: /budget of 100000 satoshi/ })
+    const asked: Plan[] = []
+    const no = async (plan: Plan) => asked.push(plan) === 0
+    t.equal(await open(site, { ...order, agree: no }), undefined)
+    t.match(asked, [{ contract: id, budget: 100_000 }], 'it is not gone on with unasked')
+    t.match((await close(site, id, {})).state, { state: 'cancelling' })
     await mine(6)
     t.match((await tend(site, agent(scripted)))[0]!.kept.state, { state: 'cancelled' })
     t.ok(before - (await balance()) < 100)
@@ -349,6 +365,7 @@ t.test('nobody is asked for more in silence: fees, deposits, and prices of the n
     { closeFee: 150 },
     { depositServer: 6000 },
     { closeMargin: 21_601 },
+    { openSeconds: 601 },
   ]
   for (const change of more) {
     const dearer = { ...agent(scripted), offer: async () => ({ ...scripted.offer, ...change }) }
@@ -424,6 +441,7 @@ t.test('a relay without a stake of its own: that is said before anything is stak
   await open(site, { ...order, offer: { ...scripted.offer, isReady: false }, agree })
 
   t.match(text, /opens +LATER: the relay has no coins of its own ready/)
+  t.match(text, /begins +until 20.*Z, or your stake comes back/)
   t.equal(await balance(), before)
   await open(site, { ...order, agree })
   t.notMatch(text, /LATER/)
@@ -481,6 +499,78 @@ t.test('blocks are undone: what they had is looked at anew', async (t) => {
   t.match(after!.kept.state, { state: 'closed' })
 })
 
+t.test('what the stake of the relay hangs on is undone: the own one comes back', async (t) => {
+  const market = await openMarket(t) // what spent the stake is looked for in all of its blocks
+  const { devnet } = market
+  const coins: Coin[] = []
+  /** Hangs on a coin in a block, and is in none itself. */
+  const pay = async (script: Uint8Array, satoshis: number) => {
+    const coin = await devnet.coin(satoshis + feeFor(192, leastFeeRate))
+    await devnet.node.mine(1)
+    coins.push(coin)
+    return devnet.chain.broadcast(spend(coin, { script }).bytes)
+  }
+  const relay = scriptRelay({ ...market, devnet: { ...devnet, node: { pay } as unknown as DevnetNode } })
+  const { site, order, balance, mine } = await actor(t, market, 'alice', relay)
+  const before = await balance()
+  const pass = async (look = tend(site, agent(relay))) => (await look)[0]!.kept.state
+  await open(site, order)
+  await mine(1)
+  t.match(await pass(), { state: 'active', depth: 1 })
+  t.equal((await stowedIn(await site.purse(), baskets.joints)).length, 1)
+
+  await devnet.node.reorganize(1, [spend(coins[0]!).bytes])
+  await market.passTime(700)
+  t.match(await pass(), { state: 'active', depth: 0 }, 'not on one look alone')
+  t.equal((await stowedIn(await site.purse(), baskets.stakes)).length, 1, 'a backup of the wallet has it')
+  t.match(await pass(), { state: 'cancelling' })
+  await mine(6)
+  t.match(await pass(), { state: 'cancelled' })
+  const spent = before - (await balance())
+  t.ok(spent > 0 && spent < 100, `${spent} satoshi of fees`)
+})
+
+t.test('a stake is let go of once the funding is deep', async (t) => {
+  const { site, order, scripted, mine } = await setUp(t)
+  await open(site, order)
+  await mine(6)
+  await tend(site, agent(scripted))
+  const purse = await site.purse()
+  const stowed = [await stowedIn(purse, baskets.joints), await stowedIn(purse, baskets.stakes)]
+  t.same(
+    stowed.map(({ length }) => length),
+    [1, 0],
+  )
+})
+
+t.test('a relay that never answers has its time, and takes none of the others', async (t) => {
+  const { site, order, scripted, mine } = await setUp(t)
+  const slow = scriptRelay(market, 'a slow relay')
+  const relay = { url: 'http://slow.test', key: keysOf('a slow relay').identity }
+  await open({ ...site, peer: () => slow.peer }, { ...order, relay })
+  await open(site, order)
+  await mine(6)
+  const asked = scripted.asked.length
+  let meanwhile = 0
+  const hang = (signal: AbortSignal) => async () =>
+    new Promise<never>((_, reject) => {
+      const end = () => {
+        meanwhile = scripted.asked.length - asked
+        reject(signal.reason)
+      }
+      signal.addEventListener('abort', end)
+    })
+  const peer: Site['peer'] = ({ relay: at }, signal) =>
+    at?.includes('slow') ? { ask: hang(signal!), unasked: hang(signal!) } : scripted.peer
+
+  const passes = await tend({ ...site, peer }, { ...agent(scripted, { audited: 900 }), budgetMs: 1000 })
+
+  const [other, late] = passes.toSorted((a, b) => Number('error' in a) - Number('error' in b))
+  t.match(late, { error: { code: 'ERR_UNREACHABLE', message: /more than 1 s/ }, kept: { relay: /slow/ } })
+  t.match(other, { error: undefined, kept: { state: { state: 'active', depth: 6 } } })
+  t.ok(meanwhile > 0, 'the other was not kept waiting')
+})
+
 t.test('what cannot be done is said', async (t) => {
   const { site, order, scripted, mine } = await setUp(t)
   t.equal(await open(site, { ...order, agree: async () => false }), undefined)
@@ -492,6 +582,8 @@ t.test('what cannot be done is said', async (t) => {
   await t.rejects(open(site, { ...order, offer: { ...scripted.offer, isOpen: false } }), {
     code: 'ERR_UNSUPPORTED',
   })
+  const idle = { ...order, offer: { ...scripted.offer, openSeconds: 3601 } }
+  await t.rejects(open(site, idle), { code: 'ERR_UNSUPPORTED', message: /wait for 3601 seconds/ })
 })
 
 t.test('a stake that only the wallet remembers goes back to it', async (t) => {

@@ -211,7 +211,7 @@ t.test('what waited for credit goes up with the deposit, and that is told', asyn
   await alice(['friend', 'add', '-'], { stdin: (await bob(['id'])).stdout })
   for (const text of ['one', 'two']) {
     const sent = await alice(['send', 'Bob', '--text', text])
-    t.match(sent, { rows: [{ relays: [other.key] }], stderr: /warning: .* needs \d+ satoshi for this/ })
+    t.match(sent, { rows: [{ relays: [other.key] }], stderr: /warning: .* needs \d+ satoshi for the record/ })
   }
   await alice(['wallet', 'faucet', '100000'])
   await devnet.node.mine(1)

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Client } from '../../client/index.ts'
+import { identityUrl } from '../../client/people/identity-url.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
 import { Connection } from '../../client/wire/connection.ts'
 import { Dialer } from '../../client/wire/dialer.ts'
@@ -174,6 +175,11 @@ t.test('a friend leads nobody into his own network who did not go there himself'
   const piped = await relayCommand(bob.home, ['pull'])
   const open = await relayCommand(bob.home, ['--allow-private', 'pull'])
   const byVariable = await relayCommand(bob.home, ['pull'], { env: { RELAY_ALLOW_PRIVATE: '1' } })
+
+  const dave = await person(join(t.testdirName, 'dave'), 'Dave')
+  const url = identityUrl(await alice.client.me())
+  await relayCommand(dave.home, ['friend', 'add', url])
+  t.equal((await relayCommand(dave.home, ['pull'])).code, 0, 'whoever types a URL names its place')
 
   t.same([typed.code, piped.code, open.code, byVariable.code], [0, 3, 0, 0])
   t.match(piped.stderr, /ERR_PRIVATE_ADDRESS/)

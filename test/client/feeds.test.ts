@@ -95,6 +95,7 @@ t.test(
     t.match(alone, { posts: 1, gone: [], failures: [{ error: { code: /UNREACHABLE/ } }] })
     t.equal(readsOfTwo, 2, 'each post once')
     t.same(await feedOf(carol), ['one', 'two', 'not forged', 'nor this', 'three'])
+    t.same(await feedOf(alice), await feedOf(carol), 'own posts are there, too')
     t.match(await carol.client.feeds.items({ limit: 1 }), [{ from: alice.client.identity, state: 'here' }])
     await t.rejects(alice.client.feeds.followFile((await alice.client.me()).text), { code: 'ERR_CONFLICT' })
     await t.rejects(carol.client.feeds.follow('Alice'), { code: 'ERR_NOT_FOUND' })

@@ -73,47 +73,44 @@ t.test('a letter with files, its answer, and what each side has of it', async (t
   await t.rejects(alice.client.mail.thread('ffffffff'), { code: 'ERR_NOT_FOUND' })
 })
 
-t.test(
-  "nobody gets into another's conversation by naming it, and a price that is too high stops all of it",
-  async (t) => {
-    const [carol, dave, eve] = (await Promise.all(
-      ['Carol', 'Dave', 'Eve'].map((name) => person(at(name), name, [relay])),
-    )) as [Person, Person, Person]
-    await befriend(carol, dave, eve)
-    const { recordId } = await carol.client.mail.write(dave.client.identity, {
-      subject: 'ours',
-      text: 'hello',
-    })
-    await eve.client.send(dave.client.identity, {
-      type: 'text',
-      text: 'me too',
-      subject: 'ours',
-      thread: recordId,
-    })
-    await pull(dave)
-    const threads = await dave.client.mail.threads()
-    const inMail = await relayCommand(dave.home, ['mail', 'read', recordId])
-    const usage = await Promise.all(
-      [
-        ['write', 'Carol', '--text', 'x'],
-        ['reply', recordId],
-        ['burn', 'x'],
-        ['reply', recordId, '--subject', 's', '--text', 'x'],
-      ].map((args) => relayCommand(dave.home, ['mail', ...args])),
-    )
+t.test("nobody gets into another's conversation by naming it", async (t) => {
+  const [carol, dave, eve] = (await Promise.all(
+    ['Carol', 'Dave', 'Eve'].map((name) => person(at(name), name, [relay])),
+  )) as [Person, Person, Person]
+  await befriend(carol, dave, eve)
+  const { recordId } = await carol.client.mail.write(dave.client.identity, {
+    subject: 'ours',
+    text: 'hello',
+  })
+  await eve.client.send(dave.client.identity, {
+    type: 'text',
+    text: 'me too',
+    subject: 'ours',
+    thread: recordId,
+  })
+  await pull(dave)
+  const threads = await dave.client.mail.threads()
+  const inMail = await relayCommand(dave.home, ['mail', 'read', recordId])
+  const usage = await Promise.all(
+    [
+      ['write', 'Carol', '--text', 'x'],
+      ['reply', recordId],
+      ['burn', 'x'],
+      ['reply', recordId, '--subject', 's', '--text', 'x'],
+    ].map((args) => relayCommand(dave.home, ['mail', ...args])),
+  )
 
-    t.same(new Set(threads.map(({ peer }) => peer)), new Set([carol.client.identity, eve.client.identity]))
-    t.same(
-      threads.map(({ letters }) => letters.length),
-      [1, 1],
-    )
-    t.not(inMail.code, 0, 'two conversations have this id: which is not guessed')
-    t.same(
-      usage.map(({ code }) => code),
-      [2, 2, 2, 2],
-    )
-  },
-)
+  t.same(new Set(threads.map(({ peer }) => peer)), new Set([carol.client.identity, eve.client.identity]))
+  t.same(
+    threads.map(({ letters }) => letters.length),
+    [1, 1],
+  )
+  t.not(inMail.code, 0, 'two conversations have this id: which is not guessed')
+  t.same(
+    usage.map(({ code }) => code),
+    [2, 2, 2, 2],
+  )
+})
 
 t.test(
   'the price of a letter is that of its files too, and it is said before anything is sent',

@@ -50,6 +50,8 @@ t.test('records move, a friend follows by himself, and then the old relay is lef
   const both = await urls(await reopen(alice))
   await alice.client.send(to, 'three')
   const wrong = await run('--from', old.url, '--to', other.url, '--once')
+  const stopped = await run('--stop')
+  const resumed = await run('--from', old.url, '--to', next.url, '--once')
   const pulled = await bob.client.pull()
   await bob.client.finish()
   // Bob knows now where Alice is, and looks there.
@@ -69,6 +71,7 @@ t.test('records move, a friend follows by himself, and then the old relay is lef
     stderr: /\d records of \d+ bytes to .*: at most 0 satoshi/,
   })
   t.same(both, [old.url, next.url])
+  t.match([stopped, resumed], [{ code: exit.ok, rows: [{ step: 'stopped' }] }, { rows: [{ step: 'meet' }] }])
   t.match(wrong, { code: exit.failed, stderr: /is not over/ })
   t.same((await texts(pulled.messages)).sort(), ['one', 'three', 'two'])
   t.match(bob.notices, [{ type: 'friend-moved' }])
@@ -104,7 +107,7 @@ t.test('from a dead relay everything moves that was kept; who is not seen in tim
     '--once',
   ])
   next.door.isShut = false
-  const state = await client.redundancy.migrate(old.url, next.url, { waitSeconds: 1 })
+  const state = await client.redundancy.migrate(old.url, next.url, { waitSeconds: 3600 })
   const after = await client.redundancy.migrate(old.url, formatAddress(next), { waitSeconds: 0 })
   const pulled = await bob.client.addFriend((await client.me()).text).then(() => bob.client.pull())
   old.door.isShut = false

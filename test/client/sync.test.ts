@@ -13,6 +13,7 @@ import {
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import type { RelayAddress } from '../../market/address.ts'
+import { startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
@@ -110,7 +111,8 @@ t.test('both sides change: what differs stays side by side, and both end up with
   const his1 = await down()
   const hers1 = await up()
   await down()
-  const quiet = [await up(), await down(), await up(), await down()]
+  await up()
+  const quiet = [await down(), await up()]
 
   t.same(his1.conflicts, [], 'the later one has the name')
   t.equal(hers1.conflicts.length, 1)
@@ -124,7 +126,7 @@ t.test('both sides change: what differs stays side by side, and both end up with
   })
   t.equal(filesIn(his)[hers1.conflicts[0]!], 'hers')
   t.same(
-    quiet.slice(2).map(({ state }) => state),
+    quiet.map(({ state }) => state),
     ['unchanged', 'unchanged'],
   )
 })
@@ -148,6 +150,22 @@ t.test('own devices: two homes of one key, each with changes of its own', async 
   t.same(last.conflicts, [])
   t.same(filesIn(here), filesIn(there))
   t.same(Object.keys(filesIn(here)), ['a.txt', 'b/c.txt', 'same.txt'])
+  // A home that was copied when it had the folder already says to be the same copy, until it notices.
+  cpSync(home, at('own', 'twin'), { recursive: true })
+  const [state] = readdirSync(at('own', 'twin', 'sync'))
+  const file = at('own', 'twin', 'sync', state!, 'folder.json')
+  const elsewhere = at('own', 'elsewhere', 'docs')
+  cpSync(here, elsewhere, { recursive: true })
+  writeFileSync(file, readFileSync(file, 'utf8').replace(here, elsewhere))
+  const twin = await reopen({ client, home: at('own', 'twin'), notices: [] })
+  write(here, 'news.txt', 'from the original')
+  write(elsewhere, 'twin.txt', 'from the twin')
+  await client.folders.sync(here, 'self')
+  const noticed = await twin.client.folders.sync(elsewhere, 'self')
+  await client.folders.sync(here, 'self')
+
+  t.same(noticed.received, ['news.txt'])
+  t.same(filesIn(here), filesIn(elsewhere))
   t.match(await client.folders.list(), [{ name: 'docs', directory: here, peer: client.identity }])
 })
 
@@ -173,3 +191,27 @@ t.test(
     t.same((await relayCommand(alice.home, ['sync', at('odd'), 'Bob', '--name', 'shared'])).code, 1)
   },
 )
+
+t.test('while no relay takes it, it waits, and a later call goes on', async (t) => {
+  let [isAway, uploads] = [true, 0]
+  const address = await startProxy(t, relay, async (body, answer) => {
+    const isPack = body.includes('"tag":"chunk"')
+    if (isPack && !isAway) uploads += 1
+    return isPack && isAway ? undefined : answer
+  })
+  const { alice, bob, hers, his, down } = await pair('away', address)
+  for (let file = 0; file < 8; file++) write(hers, `${file}`, randomBytes(100_000))
+
+  const waits = await alice.client.folders.sync(hers, bob.client.identity, { attempts: 1 })
+  const nothing = await down()
+  isAway = false
+  const goesOn = await alice.client.folders.sync(hers, bob.client.identity)
+  await down()
+
+  t.equal(waits.state, 'queued')
+  t.ok(waits.failures.length > 0)
+  t.same(nothing.received, [])
+  t.equal(goesOn.state, 'delivered')
+  t.ok(uploads <= 6, `${uploads} uploads of 5 records`)
+  t.same(filesIn(his), filesIn(hers))
+})

@@ -12,11 +12,13 @@ const schedules = 200
 /** Throws where something is locked, or somebody loses more than he may. */
 async function explored(t: Test, cast: Cast): Promise<Found> {
   const found = await exploreCast(cast, 1, schedules)
-  const { ends, renewals, real, states } = found
+  const { ends, renewals, chains, real, states } = found
   for (const state of states) reached.add(state)
-  t.comment(`${[...ends].map(([end, count]) => `${count} ${end}`).join(', ')}; ${renewals} renewals`)
+  t.comment(
+    `${[...ends].map(([end, count]) => `${count} ${end}`).join(', ')}; ${renewals} renewals, ${chains} times several`,
+  )
   t.same([...ends.keys()].sort(), ['expiry', 'progress', 'settled', 'unfunded'])
-  t.ok(renewals > 5 && real > 0)
+  t.ok(renewals > 5 && chains > 0 && real > 0)
   return found
 }
 

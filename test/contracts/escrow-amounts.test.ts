@@ -1,7 +1,9 @@
 /** How much may be owed, paid and settled: the rules by themselves. */
 import t from 'tap'
 import {
+  auditAfter,
   type Books,
+  booksAfter,
   closeAlone,
   creditLimit,
   defaultPolicy as policy,
@@ -104,11 +106,30 @@ t.test('a renewal pays so much that what goes over is lent', async (t) => {
   }
 })
 
+t.test('what goes over: the rest; what rollovers pay ahead of the audit adds up', async (t) => {
+  t.same(booksAfter({ owed: 500, reserved: 200 }, 300), { owed: 200, reserved: 200 })
+  t.same(booksAfter({ owed: 500, reserved: 200 }, 600), { owed: 0, reserved: 100 })
+  t.same(booksAfter({ owed: 500, reserved: 200 }, 900), { owed: 0, reserved: 0 })
+
+  t.same(auditAfter({ audited: 500, prepaid: 0 }, 300), { audited: 200, prepaid: 0 })
+  const first = auditAfter({ audited: 500, prepaid: 0 }, 500 + 3000)
+  const second = auditAfter(first, 2000)
+  t.same(
+    [first, second],
+    [
+      { audited: 0, prepaid: 3000 },
+      { audited: 0, prepaid: 5000 },
+    ],
+  )
+  const more = { ...second, reserved: 9000, unproven: 0, cost: 0 }
+  t.same(payable(terms, more, { paid: 0, settled: 0 }), { paid: 0, settled: 0 }, 'once, not for each renewal')
+})
+
 t.test('what the client signs: never less, settled within the audit, paid little beyond', async (t) => {
-  const nothing = { reserved: 0, unproven: 0, cost: 0 }
+  const nothing = { reserved: 0, unproven: 0, cost: 0, prepaid: 0 }
   const none = { paid: 0, settled: 0 }
   t.same(payable(terms, { audited: 100, ...nothing }, none), { paid: 100, settled: 100 })
-  t.same(payable(terms, { audited: 100, reserved: 10, unproven: 20, cost: 30 }, none), {
+  t.same(payable(terms, { audited: 100, reserved: 10, unproven: 20, cost: 30, prepaid: 0 }, none), {
     paid: 160,
     settled: 100,
   })

@@ -13,7 +13,7 @@ import {
 } from '../../contracts/escrow/server-machine.ts'
 import {
   mostKeptStates,
-  renewedServer,
+  newServer,
   Server,
   type ServerEvent,
   type LiveServer,
@@ -99,7 +99,7 @@ const clients: Record<string, Client> = {
   closed: { state: 'closed', spend, was: active },
   refunded: { state: 'refunded', spend: byTime, was: active },
 }
-const audit = { on: 'audited', unproven: 0, reserved: 100, cost: 0 } as const
+const audit = { on: 'audited', unproven: 0, reserved: 100, cost: 0, prepaid: 0 } as const
 const clientEvents: Record<string, ClientEvent> = {
   open: { on: 'open', terms, at },
   staked: { on: 'staked', at },
@@ -112,6 +112,7 @@ const clientEvents: Record<string, ClientEvent> = {
   'stake returned': { on: 'chain', returnedDepth: 6, at },
   'stake returned, not deep': { on: 'chain', returnedDepth: 5, at },
   'stake of the server spent': { on: 'chain', deadDepth: 6, at },
+  'stake free': { on: 'chain', isStakeFree: true, at: late },
   spent: { on: 'chain', joint: { txid, depth: 7 }, spend, at },
   'spent, deep': { on: 'chain', joint: { txid, depth: 9 }, spend: { ...spend, depth: 6 }, at },
   'spent by time': { on: 'chain', joint: { txid, depth: 9 }, spend: byTime, at },
@@ -125,10 +126,10 @@ const clientEvents: Record<string, ClientEvent> = {
   'audited more': { ...audit, audited: 800, at },
   'asked for what is audited': { on: 'request-payment', paid: 500, sig: '31', audited: 500, at },
   'asked for more': { on: 'request-payment', paid: 501, sig: '31', audited: 500, at },
-  close: { on: 'close', keep: 200, at },
-  renew: { on: 'renew', terms: nextTerms, paid: 5500, at },
-  'renew further ahead': { on: 'renew', terms: nextTerms, paid: 5501, at },
-  'renew late': { on: 'renew', terms: nextTerms, paid: 500, at: moment(nextTerms.openBy + 1) },
+  close: { on: 'close', keep: 200, prepaid: 0, at },
+  renew: { on: 'renew', terms: nextTerms, paid: 5500, prepaid: 0, at },
+  'renew further ahead': { on: 'renew', terms: nextTerms, paid: 5501, prepaid: 0, at },
+  'renew late': { on: 'renew', terms: nextTerms, paid: 500, prepaid: 0, at: moment(nextTerms.openBy + 1) },
 }
 
 const keys = { sig: '30', settledSig: '30' }
@@ -160,6 +161,7 @@ const servers: Record<string, Server> = {
   failed: { state: 'failed', terms },
 }
 const alarm = moment(alarmAt)
+const tick = { on: 'tick', owed: 500, reserved: 0 } as const
 const serverEvents: Record<string, ServerEvent> = {
   open: { on: 'open', terms, at },
   'open, late': { on: 'open', terms, at: late },
@@ -172,8 +174,16 @@ const serverEvents: Record<string, ServerEvent> = {
   'payment refused': { on: 'payment-refused', payment: { paid: 900, settled: 450, ...keys }, at },
   'close for what is owed': { on: 'refund-payment', paid: 500, sig: '31', owed: 500, at },
   'close for less': { on: 'refund-payment', paid: 499, sig: '31', owed: 500, at },
-  rollover: { on: 'rollover', terms: nextTerms, paid: 500, owed: 500, unproven: 0, at },
-  'rollover for less': { on: 'rollover', terms: nextTerms, paid: 499, owed: 500, unproven: 0, at },
+  rollover: { on: 'rollover', terms: nextTerms, paid: 500, owed: 500, reserved: 0, unproven: 0, at },
+  'rollover for less': {
+    on: 'rollover',
+    terms: nextTerms,
+    paid: 499,
+    owed: 500,
+    reserved: 0,
+    unproven: 0,
+    at,
+  },
   'rollover, too much goes over': {
     ...{ on: 'rollover', terms: nextTerms, paid: 500, owed: 500, reserved: 203, unproven: 0, at },
   },
@@ -184,13 +194,13 @@ const serverEvents: Record<string, ServerEvent> = {
   spent: { on: 'chain', joint: { txid, depth: 7 }, spend, at },
   'spent, deep': { on: 'chain', joint: { txid, depth: 9 }, spend: { ...spend, depth: 6 }, at },
   'renewal dead': { on: 'chain', joint: { txid, depth: 9 }, renewalDeadDepth: 6, at },
-  tick: { on: 'tick', owed: 500, at },
-  'tick, reservation over': { on: 'tick', owed: 500, at: moment(start + 201) },
-  'tick, four margins': { on: 'tick', owed: 500, at: moment(terms.expiry - 4 * terms.closeMargin) },
-  'tick, two margins': { on: 'tick', owed: 500, at: moment(terms.expiry - 2 * terms.closeMargin) },
-  'tick, alarm, little owed': { on: 'tick', owed: 500, at: alarm },
-  'tick, alarm, more owed': { on: 'tick', owed: 600, at: alarm },
-  'tick, expired': { on: 'tick', owed: 500, at: expired },
+  tick: { ...tick, at },
+  'tick, reservation over': { ...tick, at: moment(start + 201) },
+  'tick, four margins': { ...tick, at: moment(terms.expiry - 4 * terms.closeMargin) },
+  'tick, two margins': { ...tick, at: moment(terms.expiry - 2 * terms.closeMargin) },
+  'tick, alarm, little owed': { ...tick, at: alarm },
+  'tick, alarm, more owed': { ...tick, owed: 600, at: alarm },
+  'tick, expired': { ...tick, at: expired },
   restored: { on: 'restored', at },
   exchanged: { on: 'state-exchanged', lowestSigned: 300, at },
 }
@@ -245,6 +255,9 @@ stake returned, not deep       | idle unfunded                          | ignore
                                | ended                                  | active
 stake of the server spent      | idle cancelled                         | ignored
                                | waiting live ended                     | cancelling: reclaim
+stake free                     | idle unfunded                          | ignored
+                               | live                                   | goes on
+                               | ended                                  | active
 spent                          | idle                                   | ignored
                                | unfunded                               | closed: keep-joint take-payout
                                | active disputed offered complete ended | closed: take-payout
@@ -315,7 +328,7 @@ const serverGroups = {
   live: 'active unmined renewing asking publishing waiting disputed',
 }
 const serverDutyTable = {
-  ...{ reserved: 'answer-open', unmined: 'fund', renewing: 'renew', asking: 'request-payment' },
+  ...{ reserved: 'answer-open', unmined: 'fund', asking: 'request-payment' },
   ...{ publishing: 'publish', closed: 'take-payout' },
 }
 const serverTable = `
@@ -355,7 +368,7 @@ close for less                 | active renewing disputed               | disput
                                | publishing                             | goes on
                                | waiting                                | waiting: refuse-close
                                | none reserved held closed              | refused: state
-rollover                       | active renewing asking                 | renewing: renew
+rollover                       | active renewing asking                 | renewing
                                | none reserved unmined publishing waiting disputed held closed | refused: state
 rollover for less              | active asking                          | refused: owed
                                | none reserved unmined renewing publishing waiting disputed held closed | refused: state
@@ -364,7 +377,7 @@ rollover, too much goes over   | active asking                          | refuse
                                | none reserved unmined publishing waiting disputed held closed | refused: state
 nothing on the chain           | none reserved                          | ignored
                                | active unmined closed                  | unmined: fund
-                               | renewing                               | renewing: fund renew
+                               | renewing                               | renewing: fund
                                | asking                                 | asking: fund request-payment
                                | publishing                             | publishing: fund publish
                                | waiting                                | waiting: fund
@@ -392,33 +405,33 @@ renewal dead                   | none                                   | ignore
 tick                           | none reserved                          | ignored
                                | live held closed                       | goes on
 tick, reservation over         | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | live held closed                       | goes on
 tick, four margins             | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | active asking disputed                 | asking: request-payment
                                | unmined                                | asking: fund request-payment
                                | renewing publishing waiting held closed | goes on
 tick, two margins              | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | active asking disputed                 | asking: request-payment
                                | unmined                                | asking: fund request-payment
                                | renewing                               | publishing: publish
                                | publishing waiting held closed         | goes on
 tick, alarm, little owed       | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | paid                                   | publishing: publish
                                | unmined                                | waiting: fund
                                | held                                   | held: publish
                                | waiting closed                         | goes on
 tick, alarm, more owed         | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | paid                                   | publishing: publish
                                | unmined                                | waiting: fund
                                | held                                   | held: publish
                                | waiting closed                         | goes on
 tick, expired                  | none                                   | ignored
-                               | reserved                               | idle: release
+                               | reserved                               | idle
                                | paid                                   | publishing: publish
                                | unmined                                | waiting: fund refund
                                | waiting                                | waiting: refund
@@ -539,8 +552,8 @@ t.test('client: an honest life', async (t) => {
       clientEvents['server inputs']!,
     ],
     { on: 'chain', joint: { txid, depth: 0 }, at },
-    { on: 'audited', audited: 0, reserved: 0, unproven: 0, cost: 300, at },
-    { on: 'audited', audited: 250, reserved: 40, unproven: 10, cost: 0, at },
+    { on: 'audited', audited: 0, reserved: 0, unproven: 0, cost: 300, prepaid: 0, at },
+    { on: 'audited', audited: 250, reserved: 40, unproven: 10, cost: 0, prepaid: 0, at },
   )
   t.match(state, { state: 'active', paid: 300, settled: 250, audited: 250 })
   const asked = clientAfter(state, { on: 'request-payment', paid: 240, sig: '31', audited: 250, at })
@@ -550,14 +563,14 @@ t.test('client: an honest life', async (t) => {
 
 t.test('client: the audit bounds what is signed, whatever is asked', async (t) => {
   const asking = (audit: object) =>
-    nextClient(active, { on: 'audited', audited: 0, reserved: 0, unproven: 0, cost: 0, at, ...audit })
+    nextClient(active, { ...clientEvents['audited more']!, audited: 0, reserved: 0, ...audit } as ClientEvent)
   t.match(asking({ audited: 2000, reserved: 90_000, unproven: 90_000, cost: 90_000 }).state, {
     paid: 7000,
     settled: 2000,
   })
   t.match(asking({ audited: 900_000 }).state, { paid: 300_000, settled: 300_000 })
   t.same(asking({ audited: 400, isWanted: true }).actions, [{ do: 'pay', paid: 900, settled: 500 }])
-  const closed = nextClient(active, { on: 'close', keep: 90_000, at }).state
+  const closed = nextClient(active, { on: 'close', keep: 90_000, prepaid: 0, at }).state
   t.match(closed, { offered: 5500, settled: 5500 }, 'what is kept alive counts against the same limit')
   const refused = nextClient(active, { on: 'request-payment', paid: 300_000, sig: '31', audited: 700, at })
   t.same(refused.actions, [{ do: 'refuse-payment', asked: 300_000, paid: 900, settled: 700 }])
@@ -591,8 +604,30 @@ t.test('client: what a reorganisation undoes comes back', async (t) => {
   )
 })
 
+t.test(
+  'client: a funding that nothing can bring back gives the stake back, not on one look alone',
+  async (t) => {
+    const free = (at: Moment): ClientEvent => ({ on: 'chain', isStakeFree: true, at })
+    const grace = terms.openBy + 60
+    for (const [name, state] of Object.entries(clients)) {
+      if (!('depth' in state)) continue
+      const first = clientAfter(state, free(late)).state
+      t.match(first, { state: state.state, depth: 0 }, name)
+      t.match(
+        clientAfter(first, { on: 'chain', at: late }).state,
+        { state: state.state },
+        'its stake is not free',
+      )
+      t.match(clientAfter(first, free(moment(grace))).state, { state: state.state }, 'it may come yet')
+      const second = nextClient(first, free(moment(grace + 1)))
+      t.same(second, { state: { state: 'cancelling', terms }, actions: [{ do: 'reclaim', terms }] }, name)
+      t.match(clientAfter(second.state, clientEvents.funding!).state, { state: 'active' }, 'a miner had it')
+    }
+  },
+)
+
 t.test('server: a payment replaces those before, and few of them are kept', async (t) => {
-  let state: Server = renewedServer(terms, { txid, jitter: 10, earned: 0 })
+  let state: Server = newServer(terms, { txid, jitter: 10, earned: 0 })
   for (let paid = 1; paid <= 2 * mostKeptStates; paid++) {
     const payment = { paid: paid * 3, settled: paid, sig: 'aa', settledSig: 'bb' }
     state = nextServer(state, { on: 'payment', ...payment, at }, policy).state
@@ -601,7 +636,7 @@ t.test('server: a payment replaces those before, and few of them are kept', asyn
   const kept = state as LiveServer
   t.equal(kept.progress.length, mostKeptStates)
   t.equal(kept.progress.at(-1)?.paid, 6 * mostKeptStates, 'the highest is')
-  const ticked = nextServer(kept, { on: 'tick', owed: 6 * mostKeptStates + 1, at }, policy)
+  const ticked = nextServer(kept, { on: 'tick', owed: 6 * mostKeptStates + 1, reserved: 0, at }, policy)
     .state as LiveServer
   t.equal(ticked.progress.length, 1)
 })
@@ -678,14 +713,14 @@ t.test('server: a renewal that is not mined in time gives way to the best old st
     code: 'ERR_CONFLICT',
     extras: { refusal: 'settled' },
   })
-  const four = { on: 'tick', owed: 500, at: moment(terms.expiry - 4 * terms.closeMargin) } as const
+  const four = { ...tick, at: moment(terms.expiry - 4 * terms.closeMargin) }
   t.match(
     nextServer(serving, { ...four, reserved: 1 }, policy).state,
     { state: 'active' },
     'what was promised first',
   )
-  t.match(nextServer(serving, { ...four, reserved: 0 }, policy).state, { state: 'closing', asked: 500 })
-  const other: ServerEvent = { on: 'rollover', terms, paid: 500, owed: 500, unproven: 0, at }
+  t.match(nextServer(serving, four, policy).state, { state: 'closing', asked: 500 })
+  const other: ServerEvent = { on: 'rollover', terms, paid: 500, owed: 500, reserved: 0, unproven: 0, at }
   t.throws(() => nextServer(renewing, other, policy), { code: 'ERR_CONFLICT', extras: { refusal: 'state' } })
 })
 

@@ -624,6 +624,8 @@ t.test('messages: schemas take what the functions make, and no other fields', as
   const refused = {
     type: 'ContractPaymentRefused',
     contract: vectors.contractId,
+    asked: 9001,
+    audited: 9000,
     payment,
   }
   t.ok(messages.ContractPaymentRefused.safeParse(refused).success)

@@ -2,7 +2,8 @@
  * Both machines of escrow contracts against everything that can happen to them and everybody who cheats
  * (test/fixtures/escrow-world): so many lives, each from a seed of its own, by which it can be repeated alone.
  */
-import { type Cast, casts, live, type Loss } from '../fixtures/escrow-world/schedules.ts'
+import type { Loss } from '../fixtures/escrow-world/judging.ts'
+import { type Cast, casts, live } from '../fixtures/escrow-world/schedules.ts'
 
 /** One life of so many is signed with real keys and ends by the rules of nodes, which takes it some ten milliseconds. */
 const realEvery = 250
@@ -12,6 +13,8 @@ export interface Found {
   lives: number
   real: number
   renewals: number
+  /** Lives of several renewals, one after another. */
+  chains: number
   readonly ends: Map<string, number>
   /** The states that the machines were in. */
   readonly states: Set<string>
@@ -46,7 +49,7 @@ export async function exploreEscrow(
 /** @throws as `exploreEscrow` */
 export async function exploreCast(cast: Cast, seed: number, lives: number): Promise<Found> {
   const found: Found = {
-    ...{ lives, real: 0, renewals: 0, ends: new Map(), states: new Set() },
+    ...{ lives, real: 0, renewals: 0, chains: 0, ends: new Map(), states: new Set() },
     ...{ client: undefined, server: undefined, most: { client: 0, server: 0 } },
   }
   for (let own = seed; own < seed + lives; own++) {
@@ -59,6 +62,7 @@ export async function exploreCast(cast: Cast, seed: number, lives: number): Prom
     )
     if (isReal) found.real++
     found.renewals += renewals
+    if (renewals > 1) found.chains++
     found.ends.set(end, (found.ends.get(end) ?? 0) + 1)
     for (const state of states) found.states.add(state)
     found.client = nearest(found.client, client)

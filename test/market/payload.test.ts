@@ -31,6 +31,15 @@ const payloads: Payload[] = [
   { type: 'channel', name: 'friends', key: hash, members: [key], epoch: 0 },
   { type: 'envelope', msg: { any: [1, null] } },
   { type: 'post', text: 'and so on', previous: 'abc' },
+  { type: 'text', text: 'see attached', subject: 'plans', files: ['a', 'b'] },
+  {
+    ...{ type: 'folder', name: 'shared', device: '0123456789abcdef', sequence: 2, previous: 'a', size: 9 },
+    sha256: hash,
+    pieces: [
+      { sha256: hash, length: 4, at: 'a', offset: 0 },
+      { sha256: hash, length: 5 },
+    ],
+  },
   {
     type: 'channel',
     name: 'friends',

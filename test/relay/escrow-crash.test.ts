@@ -7,7 +7,14 @@ import { openDatabase } from '../../relay/store/database.ts'
 import { metaKey } from '../../relay/store/keys.ts'
 import { decodeMeta, restoredMeta, writeMeta } from '../../relay/store/meta.ts'
 import { confirmRestore } from '../../relay/store/withdrawals.ts'
-import { type Deal, type Desk, type EscrowClient, furnish, openEscrowScene } from '../fixtures/escrow.ts'
+import {
+  type Deal,
+  type Desk,
+  type EscrowClient,
+  furnish,
+  openedDeal,
+  openEscrowScene,
+} from '../fixtures/escrow.ts'
 import { mortal } from '../fixtures/steps.ts'
 import { crash } from '../fixtures/till.ts'
 
@@ -135,13 +142,7 @@ t.test('a renewal whose relay ends at each step', async (t) => {
 })
 
 t.test('a relay that is restored signs nothing and takes no write until it is confirmed', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
-  const alice = await scene.client('alice')
-  const deal = await alice.open(desk)
-  await scene.devnet.node.mine(6)
-  await desk.pass()
+  const { scene, desk, alice, deal } = await openedDeal(t)
   crash(scene, 'relay', 'restored')
   await desk.contracts.pay(await alice.payment(deal, 3000, 1000), alice.key)
   await desk.close()

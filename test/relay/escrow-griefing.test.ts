@@ -3,7 +3,7 @@ import t from 'tap'
 import { shareOf } from '../../contracts/escrow/contract.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { MarketError } from '../../market/errors.ts'
-import { dueOf } from '../../relay/escrow/pool.ts'
+import { serverStakeDue } from '../../contracts/escrow/transactions.ts'
 import { Policy } from '../../relay/escrow/policy-options.ts'
 import { type Desk, furnish, openEscrowScene } from '../fixtures/escrow.ts'
 import { strangersOf } from '../fixtures/strangers.ts'
@@ -59,7 +59,7 @@ t.test('a thousand openings of one address hold three stakes, and keep nobody ou
   }
   t.same(answers, { ok: 3 * rounds, ERR_LIMIT: (perRound - 3) * rounds })
   t.equal(most, policy.openingsPerAddress)
-  t.ok(most * dueOf(policy) < 16_000, 'so much is locked')
+  t.ok(most * serverStakeDue(policy) < 16_000, 'so much is locked')
   t.match(desk.contracts.tally.stakes, { free: 7, used: 1, reserved: 0 })
   t.equal(await balanceOf(desk), before, 'no coin was moved for any of it')
   t.same(await desk.differences(), [])

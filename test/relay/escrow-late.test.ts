@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Chain } from '../../contracts/chain/chain.ts'
 import { walletSigner } from '../../contracts/escrow/keys.ts'
 import { serverDeadline } from '../../contracts/escrow/server-machine.ts'
-import { renewedServer } from '../../contracts/escrow/server-state.ts'
+import { newServer } from '../../contracts/escrow/server-state.ts'
 import { completeState, signState } from '../../contracts/escrow/signatures.ts'
 import { serializeTransaction } from '../../contracts/transaction/transaction.ts'
 import { seal } from '../../market/envelope.ts'
@@ -17,7 +17,14 @@ import { openDatabase } from '../../relay/store/database.ts'
 import { metaKey } from '../../relay/store/keys.ts'
 import { decodeMeta, restoredMeta, writeMeta } from '../../relay/store/meta.ts'
 import { confirmRestore } from '../../relay/store/withdrawals.ts'
-import { type Deal, type Desk, type EscrowScene, furnish, openEscrowScene } from '../fixtures/escrow.ts'
+import {
+  type Deal,
+  type Desk,
+  type EscrowScene,
+  furnish,
+  openedDeal,
+  openEscrowScene,
+} from '../fixtures/escrow.ts'
 import { crash } from '../fixtures/till.ts'
 
 t.setTimeout(120_000)
@@ -33,13 +40,8 @@ const until = (scene: EscrowScene, deal: Deal, marginsBefore: number): number =>
 t.test(
   'a relay that was away does what is due when it comes up: asks for the end, closes alone',
   async (t) => {
-    const scene = await openEscrowScene(t)
-    let desk = await scene.desk()
-    await furnish(scene, desk)
-    const alice = await scene.client('alice')
-    const deal = await alice.open(desk)
-    await scene.devnet.node.mine(6)
-    await desk.pass()
+    const { scene, alice, deal, ...opened } = await openedDeal(t)
+    let { desk } = opened
     await desk.contracts.pay(await alice.payment(deal, 2000, 1500), alice.key)
     await desk.write(alice.wallet, 1_400_000)
     const comesUp = async (marginsBefore: number) => {
@@ -69,10 +71,10 @@ t.test(
 
 t.test('a budget that is used up ends its contract; drained, old ones are served and closed', async (t) => {
   const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
+  const desk = await scene.desk({ policy: { depositServer: 1000 } })
   await furnish(scene, desk)
   const alice = await scene.client('alice')
-  const small = { budget: 1000, creditLimit: 1000 }
+  const small = { budget: 1000, creditLimit: 1000, depositServer: 1000 }
   const deal = await alice.open(desk, small)
   await scene.devnet.node.mine(6)
   await desk.store.commit((batch) => putDraining(batch, true))
@@ -91,7 +93,7 @@ t.test('a budget that is used up ends its contract; drained, old ones are served
   const { owed } = await desk.contracts.state(deal.id, alice.key)
   t.ok(owed >= 990 && owed <= 1000, `${owed} of 1000 are used`)
   t.match(desk.kept(deal.id)?.state, { state: 'closing', asked: owed }, 'its client is asked for the end')
-  const { request } = await alice.rollover(deal, owed)
+  const { request } = await alice.rollover(deal, owed, { depositServer: 1000 })
   await t.rejects(desk.contracts.renew(request, alice.key), { code: 'ERR_FORBIDDEN' })
   t.ok(await desk.contracts.end(await alice.refund(deal, owed), alice.key))
   await scene.devnet.node.mine(6)
@@ -139,13 +141,7 @@ async function restore(scene: EscrowScene, folder: string): Promise<void> {
 t.test(
   'restored: what was signed since the backup is known from the payment log, and only from it',
   async (t) => {
-    const scene = await openEscrowScene(t)
-    const desk = await scene.desk()
-    await furnish(scene, desk)
-    const alice = await scene.client('alice')
-    const deal = await alice.open(desk)
-    await scene.devnet.node.mine(6)
-    await desk.pass()
+    const { scene, desk, alice, deal } = await openedDeal(t)
     await desk.contracts.pay(await alice.payment(deal, 3000, 1000), alice.key)
     await desk.write(alice.wallet, 1_000_000, { days: 20 })
     for (const folder of ['with its log', 'without']) crash(scene, 'relay', folder)
@@ -292,7 +288,7 @@ t.test(
     const terms = alice.terms()
     const all = new Map(
       Array.from({ length: count }, (_, n): [string, Kept] => {
-        const state = renewedServer(
+        const state = newServer(
           { ...terms, expiry: terms.expiry + n },
           { txid: sha256Hex(`${n}`), jitter: 0, earned: 0 },
         )

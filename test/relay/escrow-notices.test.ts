@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { defaultPolicy } from '../../contracts/escrow/amounts.ts'
-import { renewedServer } from '../../contracts/escrow/server-state.ts'
+import { newServer } from '../../contracts/escrow/server-state.ts'
 import { noticesOf } from '../../relay/escrow/due.ts'
 import { MarketError } from '../../market/errors.ts'
 import { PaymentLog } from '../../relay/escrow/payment-log.ts'
@@ -16,7 +16,7 @@ t.test('payments that are due, and the end of service a week and a day before', 
   const alice = await scene.client('alice', [])
   const terms = alice.terms()
   const id = '0a'.repeat(32)
-  const state = renewedServer(terms, { txid: '0b'.repeat(32), jitter: 0, earned: 0 })
+  const state = newServer(terms, { txid: '0b'.repeat(32), jitter: 0, earned: 0 })
   const told = (owed: number, now: number) =>
     noticesOf(id, state, { owed, now, policy: defaultPolicy }).map(({ name, message }) => [
       name,

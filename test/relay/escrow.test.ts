@@ -17,7 +17,14 @@ import { decodeRecord, parsePath } from '../../market/record.ts'
 import { bookReceived } from '../../relay/store/ledger.ts'
 import { escrowsOf, putDraining } from '../../relay/store/contracts.ts'
 import { Sweeper } from '../../relay/store/sweeper.ts'
-import { type Desk, type EscrowClient, furnish, openEscrowScene, prices } from '../fixtures/escrow.ts'
+import {
+  type Desk,
+  type EscrowClient,
+  furnish,
+  openedDeal,
+  openEscrowScene,
+  prices,
+} from '../fixtures/escrow.ts'
 import { startMs } from '../fixtures/chain.ts'
 import { mineInstead, twinOf } from '../fixtures/till.ts'
 
@@ -160,13 +167,7 @@ t.test(
 )
 
 t.test('a contract that nobody used is over by time: each has back what it put in', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
-  const alice = await scene.client('alice')
-  const deal = await alice.open(desk)
-  await scene.devnet.node.mine(6)
-  await desk.pass()
+  const { scene, desk, alice, deal } = await openedDeal(t)
   const before = (await desk.wallet.balance()).confirmed
   await scene.passTime(31 * 86_400)
   await desk.pass()
@@ -181,13 +182,7 @@ t.test('a contract that nobody used is over by time: each has back what it put i
 })
 
 t.test('blocks are undone: what was closed is open again, and closed again', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
-  const alice = await scene.client('alice')
-  const deal = await alice.open(desk)
-  await scene.devnet.node.mine(6)
-  await desk.pass()
+  const { scene, desk, alice, deal } = await openedDeal(t)
   await desk.contracts.end(await alice.refund(deal, 500), alice.key)
   await scene.devnet.node.mine(2)
   await desk.pass()
@@ -272,6 +267,7 @@ t.test('terms outside the offer, and stakes that are not what they should be', a
     [{ closeMargin: 14_400 }, 'closeMargin'],
     [{ prices: { ...prices, egressGB: 1 } }, 'prices'],
     [{ profile: 0 }, 'profile'],
+    [{ budget: 4999, creditLimit: 4999 }, 'budget'],
   ]
   for (const [changes, field] of cases)
     await t.rejects(desk.contracts.open((await alice.deal(changes)).open, alice.caller), {
@@ -319,13 +315,7 @@ t.test('while half of the stakes are reserved, an opening costs prepaid credit',
 t.test(
   'a close that pays for no more than was used: the newest records are paid for no longer',
   async (t) => {
-    const scene = await openEscrowScene(t)
-    const desk = await scene.desk()
-    await furnish(scene, desk)
-    const alice = await scene.client('alice')
-    const deal = await alice.open(desk)
-    await scene.devnet.node.mine(6)
-    await desk.pass()
+    const { scene, desk, alice, deal } = await openedDeal(t)
     await desk.contracts.pay(await alice.payment(deal, 3000, 0), alice.key)
     for (const bytes of [100_000, 100_000, 100_000]) await desk.write(alice.wallet, bytes, { days: 20 })
     scene.clock.now += 3_600_000

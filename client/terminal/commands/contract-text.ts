@@ -1,6 +1,7 @@
 /** Contracts in words: every number before anything is paid, and who gets what at which time ever after. */
 import { deepBlocks } from '../../../contracts/escrow/amounts.ts'
-import type { Plan, View } from '../../contracts.ts'
+import { protocolLimits } from '../../../market/units.ts'
+import type { Leaving, Plan, View } from '../../contracts.ts'
 import { oneLine } from '../show.ts'
 import { amount } from './wallet-text.ts'
 
@@ -34,6 +35,7 @@ export function planLines(plan: Plan, relay: string): string {
     `  back if unused      ${plan.unused}, at once when it is closed`,
     `  lost at most        ${lost}`,
     `  takes writes        a few at once, all when it is ${deepBlocks} blocks deep`,
+    `  begins              until ${when(plan.openBy)}, or your stake comes back`,
     `  service ends        ${when(plan.serviceEnd)}`,
     `  comes back          ${back}`,
   ].join('\n')
@@ -43,15 +45,17 @@ const orNone = (value: number | string | null): string => (value === null ? '-' 
 
 export function viewLines(view: View): string {
   const { contract, relay, server, network, state, txid, depth, budget, paid, settled, audited } = view
+  // An end that is signed may be above all that was signed before.
+  const signed = paid === null || settled === null ? paid : Math.max(paid, settled)
   const lines = [
     `contract ${contract}`,
     `  with      ${oneLine(relay ?? server)}`,
     `  is        ${state}: ${view.next}`,
     `  budget    ${amount(budget, network)}`,
-    `  signed    ${orNone(paid)} at most, ${orNone(settled)} settled, ${orNone(audited)} audited`,
+    `  signed    ${orNone(signed)} at most, ${orNone(settled)} settled, ${orNone(audited)} audited`,
     `  relay     ${heardText(view)}`,
   ]
-  if (txid !== null) lines.push(`  funding   ${txid}, ${depth} blocks deep`)
+  if (txid !== null) lines.push(`  funding   ${txid}, ${depth} ${depth === 1 ? 'block' : 'blocks'} deep`)
   const isOver = state === 'closed' || state === 'refunded'
   for (const { how, from, client, relay: theirs, burned } of view.endings) {
     const time = from === null ? 'at any time' : `from ${when(from)}`
@@ -62,9 +66,15 @@ export function viewLines(view: View): string {
         : `  ends      ${endings[how]}, ${time}: you get ${client}, the relay ${theirs}${lost}`,
     )
   }
+  if (isOver && view.endings.length === 0 && view.renewal !== null)
+    lines.push(`  ended     by going over into the contract ${view.renewal}`)
+  if (txid === null && view.inside > 0)
+    lines.push(`  set aside ${view.inside} satoshi of yours, as its stake`)
   if (view.endings.length > 0 && !isOver) lines.push(`  service   ends ${when(view.serviceEnd)}`)
   if (view.maxSpend !== null && !isOver)
-    lines.push(`  allowed   ${view.maxSpend} to be signed over (--max-spend)`)
+    lines.push(
+      `  allowed   ${view.maxSpend} to be signed over (--max-spend${view.renews === null ? '' : ', less what went to the relay before it came over'})`,
+    )
   if (view.deadline !== null) lines.push(`  deadline  ${when(view.deadline)}: ${deadlineText(view)}`)
   return lines.join('\n')
 }
@@ -72,7 +82,7 @@ export function viewLines(view: View): string {
 const heardText = ({ owed, reserved, unproven, verdict }: View): string =>
   owed === null
     ? 'nothing was heard of what is owed yet'
-    : `owed ${owed}, reserved ${orNone(reserved)}, not acknowledged ${orNone(unproven)} (${orNone(verdict)})`
+    : `owed ${owed}, reserved ${orNone(reserved)}, ${verdict === null ? 'not audited yet' : `not acknowledged ${orNone(unproven)} (${verdict})`}`
 
 /** What happens then, if nothing was done before. */
 function deadlineText({ state, deadline, serviceEnd, expiry, renewal }: View): string {
@@ -105,3 +115,20 @@ export const listColumns = [
   'ends',
   'relay',
 ] as const
+
+/** What ends with a contract, in a question or a remark; undefined where nothing does. */
+export function leavingText({ records, satoshis }: Leaving): string | undefined {
+  if (records === 0) return undefined
+  const many = records === 1 ? 'one live record' : `${records} live records`
+  const grace = protocolLimits.graceMs / 86_400_000
+  return `${many} of yours worth up to ${satoshis} satoshi stop being paid for, and go ${grace} days later; --keep ${satoshis} keeps them`
+}
+
+/** Beside a balance: what is in contracts and in no wallet. */
+export function insideText(views: readonly View[]): string | undefined {
+  const inside = views.reduce((sum, view) => sum + view.inside, 0)
+  if (inside === 0) return undefined
+  const opening = views.filter(({ txid }) => txid === null).reduce((sum, view) => sum + view.inside, 0)
+  const waits = opening === 0 ? '' : `, ${opening} of that as stakes of what is not open yet`
+  return `  besides, ${inside} of yours in contracts${waits} (relay contract list)`
+}

@@ -2,8 +2,8 @@ import type { Client } from '../../client.ts'
 import type { Plan, View } from '../../contracts.ts'
 import { command, durationSeconds, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
-import { listColumns, planLines, rowOf, viewLines } from './contract-text.ts'
-import { coinOptions, coinsOf, isAgreed } from './money.ts'
+import { leavingText, listColumns, planLines, rowOf, viewLines } from './contract-text.ts'
+import { coinOptions, coinsOf, isAgreed, isTerminal } from './money.ts'
 
 const options = {
   ...coinOptions,
@@ -43,14 +43,9 @@ const verbs: Record<string, (given: Given) => Promise<number>> = {
     const most = numberOf(values, 'max-spend')
     return shown(session, await client.contracts.pay(subject, { ...call, maxSpend: most }))
   },
-  async close({ session, client, subject, values, call }) {
-    const { contract, audited, endings } = await client.contracts.get(subject)
-    const back = endings.find(({ how }) => how === 'agreed')?.client
-    const question = `end the contract ${contract.slice(0, 16)}? About ${audited ?? 0} satoshi go to the relay, ${back ?? 'all'} come back. Records that were not paid to their end may go`
-    if (!values.yes && !(await isAgreed(session, question))) return refusedBy(session)
-    return shown(session, await client.contracts.close(subject, { ...call, keep: numberOf(values, 'keep') }))
-  },
+  close: closeVerb,
   async refund({ session, client, subject, call }) {
+    sayIfOver(session, await client.contracts.get(subject))
     return shown(session, await client.contracts.refund(subject, call))
   },
   renew: (given) => renewVerb(given, {}),
@@ -73,7 +68,7 @@ export const contractCommand = command({
     '          --profile 0: WITHOUT expiry, what is in it never comes back by itself; that is asked about separately, and',
     '          where nobody can be asked it takes --no-expiry beside it',
     'show      who gets what, at which time; pay: what an audit of now comes to (relay agent does it by itself)',
-    'close     ends it by agreement; --keep SATOSHI pays that much beyond the audit, so that records stay to their end',
+    'close     ends it by agreement, or calls off one that is not open yet; --keep SATOSHI pays that much beyond the audit, so that records stay to their end',
     'renew     a next contract in its place, --term as long; topup: with --budget SATOSHI more in it',
     'refund    everything back by time, when the relay is gone; recover: contracts that only your wallet remembers',
     '--yes     does not ask; --chain CHAIN and the like: where your coins are, as for wallet',
@@ -135,13 +130,41 @@ function isBareOf({ profile = '1', 'no-expiry': isAccepted = false }: Values): b
   return profile === '0'
 }
 
+async function closeVerb({ session, client, values, subject, call }: Given): Promise<number> {
+  const view = await client.contracts.get(subject)
+  const { contract, state, audited, endings, inside } = view
+  const keep = numberOf(values, 'keep')
+  sayIfOver(session, view)
+  const isOpen = state === 'active' || state === 'disputed'
+  const leaving = isOpen && keep === undefined ? await client.contracts.leaving(contract, call) : undefined
+  const remark = leaving && leavingText(leaving)
+  const back = endings.find(({ how }) => how === 'agreed')?.client
+  const id = contract.slice(0, 16)
+  const goes = `About ${audited ?? 0} satoshi go to the relay, ${back ?? 'all'} come back`
+  const question = isOpen
+    ? `end the contract ${id}? ${goes}.${remark === undefined ? '' : ` ${remark}.`}`
+    : `call the contract ${id} off? Your stake of ${inside} satoshi comes back, less a fee.`
+  const isAsked = isOpen || state === 'staking' || state === 'opening'
+  if (isAsked && !values.yes) {
+    if (!(await isAgreed(session, question))) return refusedBy(session)
+  }
+  if (remark !== undefined && (values.yes || !isTerminal(session))) session.say(`note: ${remark}`)
+  return shown(session, await client.contracts.close(contract, { ...call, keep }))
+}
+
+function sayIfOver(session: Session, { state }: View): void {
+  if (state === 'closed' || state === 'refunded' || state === 'cancelled')
+    session.say(`it is ${state} already: nothing is left to be ended or had back`)
+}
+
 async function renewVerb(
   { session, client, values, subject, call }: Given,
   order: { readonly topUp?: number },
 ): Promise<number> {
-  const asked = asking(session, values, subject)
+  const { contract, relay } = await client.contracts.get(subject)
+  const asked = asking(session, values, relay?.split('#')[0] ?? subject)
   const options = { ...call, ...order, termSeconds: termOf(values), agree: asked.agree }
-  return concluded(session, await client.contracts.renew(subject, options), asked.wasDry)
+  return concluded(session, await client.contracts.renew(contract, options), asked.wasDry)
 }
 
 /** Shows every number, then asks; what never comes back by itself is asked about separately. */
@@ -158,9 +181,8 @@ function asking(session: Session, values: Values, subject: string) {
 
 /** Even with --yes; only where there is nobody to be asked, what was typed counts. */
 function isBareAgreed(session: Session, values: Values, { stake }: Plan): Promise<boolean> {
-  const { stdout, stderr } = session.io
   const question = `it has NO expiry: if the relay ever vanishes or refuses, all ${stake} satoshi are lost for ever. Go on?`
-  if (stdout.isTTY && stderr.isTTY) return isAgreed(session, question)
+  if (isTerminal(session)) return isAgreed(session, question)
   if (values['no-expiry']) return Promise.resolve(true)
   throw usageError(
     '--profile 0 never comes back by itself: where nobody can be asked, it takes --no-expiry beside it',

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Migration } from '../../home/migration.ts'
+import { isUnderWay, type Migration } from '../../home/migration.ts'
 import { migrationLimits } from '../../relays/migrate.ts'
 import { command, durationSeconds, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
@@ -12,13 +12,15 @@ const standardEvery = 60
 
 export const migrateCommand = command({
   name: 'migrate',
-  usage: '[--from RELAY --to ADDRESS] [--until DURATION] [--max-cost SATOSHI] [--once] [--every DURATION]',
+  usage:
+    '[--from RELAY --to ADDRESS] [--until DURATION] [--max-cost SATOSHI] [--once] [--every DURATION] | --stop',
   summary: 'move from one relay to another, friends and all',
   help: [
     '--from, --to        the relay you leave and the one you go to; without them, the migration under way goes on',
     `--until DURATION    how long friends are waited for, from its beginning on; ${migrationLimits.waitSeconds / 86_400}d unless said`,
     '--max-cost SATOSHI  the most that the new relay may reserve for the copies; what they cost is said before',
     '--once              does what can be done now, and does not wait for friends',
+    '--stop              gives it up where it is: both relays stay yours',
     '--every DURATION    between two looks whether they came; 1m unless said',
     '--chain CHAIN       and the like: where your coins are, as for wallet',
     'Records are copied and friends told by both relays. When all were seen on the new one, or the time is up, the old one is',
@@ -31,6 +33,7 @@ export const migrateCommand = command({
     until: { type: 'string' },
     'max-cost': { type: 'string' },
     once: { type: 'boolean' },
+    stop: { type: 'boolean' },
     every: { type: 'string' },
   },
   positionals: [0, 0],
@@ -40,6 +43,11 @@ export const migrateCommand = command({
       throw usageError('migrate takes --from RELAY and --to ADDRESS')
     const seconds = every === undefined ? standardEvery : durationSeconds(every, 'every')
     const { redundancy } = await session.client()
+    if (values.stop) {
+      const { from, to, step } = await redundancy.stop()
+      session.print({ step, from, to }, `stopped: both ${from} and ${to} are yours`)
+      return exitCodes.ok
+    }
     const call = {
       ...coinsOf(session, values),
       signal: session.signal,
@@ -52,7 +60,7 @@ export const migrateCommand = command({
         ? await redundancy.goOn(call)
         : await redundancy.migrate(from, to, call)
     await show(session, state)
-    while (state.step !== 'done' && once !== true) {
+    while (isUnderWay(state) && once !== true) {
       const isOver = await pause(seconds * 1000, undefined, { signal: session.signal }).then(
         () => false,
         () => true,
@@ -60,7 +68,7 @@ export const migrateCommand = command({
       if (isOver) return exitCodes.ok
       const before = unseenIn(state).length
       state = await redundancy.goOn(call)
-      if (state.step === 'done' || unseenIn(state).length < before) await show(session, state)
+      if (!isUnderWay(state) || unseenIn(state).length < before) await show(session, state)
     }
     return state.step === 'done' && state.lost.length > 0 ? exitCodes.failed : exitCodes.ok
   },

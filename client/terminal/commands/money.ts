@@ -20,10 +20,13 @@ export function coinsOf(
   return { chain, headers, network }
 }
 
+export const isTerminal = ({ io: { stdout, stderr } }: Session): boolean =>
+  Boolean(stdout.isTTY && stderr.isTTY)
+
 /** Only somebody at a terminal can be asked. */
-export async function isAgreed({ io }: Session, question: string): Promise<boolean> {
-  const { stdin, stdout, stderr, signal } = io
-  if (!stdout.isTTY || !stderr.isTTY) return true
+export async function isAgreed(session: Session, question: string): Promise<boolean> {
+  const { stdin, stderr, signal } = session.io
+  if (!isTerminal(session)) return true
   const reader = createInterface({ input: stdin, output: stderr })
   try {
     // Where the input ends without an answer, there is none.

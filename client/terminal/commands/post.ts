@@ -12,7 +12,7 @@ export const postCommand = command({
     'TEXT                what to say; `-` reads it from stdin',
     '--file FILE         a file of any size instead; the same command again goes on after an interruption',
     '--channel NAME      for its members only; OWNER/NAME where several are called so',
-    '--subject S         a title',
+    '--subject S         a title, of a text; a file has its name',
     '--ttl 30d           how long relays keep it',
     '--max-pulls N       how many may read it, on each relay: 100 unless said, in a channel enough for its members',
     '--max-cost SATOSHI  the most that all relays together may reserve for it, for all these readers; as with send',

@@ -10,6 +10,7 @@ import {
   satoshis,
   usageError,
 } from '../command.ts'
+import { explain } from '../explain.ts'
 import type { Session } from '../session.ts'
 import { bytesText, oneLine } from '../show.ts'
 import { showQuote, stopped } from './send.ts'
@@ -48,7 +49,7 @@ export const syncCommand = command({
     const peer = reference === 'self' ? 'self' : await client.friend(reference)
     const everyMs = (every === undefined ? watchSeconds : durationSeconds(every, 'every')) * 1000
     const maxCost = cost === undefined ? undefined : satoshis(cost, 'max-cost')
-    const once = async () => {
+    const once = async (isQuiet = false) => {
       let quoted: Quoted | undefined
       const onQuote = (quotes: Quoted) => {
         quoted = quotes
@@ -67,14 +68,19 @@ export const syncCommand = command({
       }
       const syncing = client.folders.sync(directory, peer, options)
       const done = await syncing.catch(stopped(session))
-      show(session, done, quoted)
+      if (!isQuiet || isNews(done)) show(session, done, quoted)
       await client.finish({ signal, files: false })
       return done
     }
     let done = await once()
     while (watch) {
       if (await isStopped(session, everyMs)) return exitCodes.ok
-      done = await once()
+      // What fails now may go well next time; the first time told whether it can.
+      done = await once(true).catch((error: unknown) => {
+        if (session.signal.aborted) throw error
+        session.say(`warning: ${explain(error)}`)
+        return done
+      })
     }
     return done.refused.length > 0 ? exitCodes.forged : exitCodes.ok
   },
@@ -86,6 +92,10 @@ async function isStopped({ signal }: Session, ms: number): Promise<boolean> {
 }
 
 type Done = Awaited<ReturnType<Awaited<ReturnType<Session['client']>>['folders']['sync']>>
+
+/** What a watcher is to be told of. */
+const isNews = ({ state, received, removed, conflicts, refused, failures }: Done): boolean =>
+  state !== 'unchanged' || [received, removed, conflicts, refused, failures].some((all) => all.length > 0)
 
 function show(session: Session, done: Done, quoted: Quoted | undefined): void {
   session.endBar()

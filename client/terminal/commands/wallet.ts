@@ -4,7 +4,7 @@ import { connectWallet } from '../../open.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine } from '../show.ts'
-import { viewLines } from './contract-text.ts'
+import { insideText, viewLines } from './contract-text.ts'
 import { coinOptions, coinsOf, isAgreed } from './money.ts'
 import { recoverCoins } from './wallet-recover.ts'
 import { amount, asOfText, balanceLines, satoshiWord, worth } from './wallet-text.ts'
@@ -110,7 +110,10 @@ function refuseOthers(action: string, values: Values): void {
 
 async function balance({ session, coins }: Job): Promise<number> {
   const found = await coins.balance()
-  session.print(found, balanceLines(found))
+  const views = await (await session.client()).contracts.list()
+  const inContracts = views.reduce((sum, { inside }) => sum + inside, 0)
+  const lines = [balanceLines(found), insideText(views)].filter((line) => line !== undefined)
+  session.print({ ...found, inContracts }, lines.join('\n'))
   return exitCodes.ok
 }
 

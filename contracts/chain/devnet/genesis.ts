@@ -1,6 +1,6 @@
 /** The first block of every devnet, and how others are made: the same rules of headers as everywhere, hardly any work. */
 import { concat, toUtf8 } from '../../../market/bytes.ts'
-import { blockHash, hasWork, type Header, serializeHeader } from '../../transaction/block.ts'
+import { hasWork, type Header, serializeHeader } from '../../transaction/block.ts'
 import { merkleRoot } from '../../transaction/merkle-path.ts'
 import { op } from '../../transaction/script.ts'
 import {
@@ -79,5 +79,3 @@ function pushNumber(height: number): Uint8Array {
   if (bytes.at(-1)! >= 0x80) bytes.push(0) // the loop ran at least once
   return Uint8Array.of(bytes.length, ...bytes)
 }
-
-export const hashOfHeader = (header: Header): Txid => blockHash(serializeHeader(header))

@@ -2,7 +2,12 @@
 import type * as sdk from '@bsv/sdk'
 import { fromHex, toHex } from '../../../market/bytes.ts'
 import { makeBeefOf } from '../../transaction/beef.ts'
-import { type Transaction, parseTransaction } from '../../transaction/transaction.ts'
+import {
+  formatOutpoint,
+  parseTransaction,
+  type Transaction,
+  type Txid,
+} from '../../transaction/transaction.ts'
 import { type Action, type ActionState, type Coin, fundsBasket } from '../coins/rows.ts'
 import type { CoinStore } from '../coins/store.ts'
 import type { ListActionsArgs, ListOutputsArgs } from './args.ts'
@@ -21,6 +26,18 @@ export async function balanceOf(store: CoinStore): Promise<Balance> {
   for await (const { state, reserved, satoshis } of store.coinsIn(fundsBasket))
     balance[reserved !== undefined ? 'reserved' : state === 'mined' ? 'confirmed' : 'unconfirmed'] += satoshis
   return balance
+}
+
+/** What `balanceOf` gained or lost by a transaction; undefined for one that is not at hand. */
+export function movedBy(store: CoinStore, txid: Txid): number | undefined {
+  const transaction = store.member(txid)?.transaction
+  if (transaction === undefined) return undefined
+  const worth = (outpoint: string): number => {
+    const coin = store.coin(outpoint)
+    return coin?.basket === fundsBasket ? coin.satoshis : 0
+  }
+  const came = transaction.outputs.reduce((sum, _, vout) => sum + worth(`${txid}.${vout}`), 0)
+  return transaction.inputs.reduce((sum, input) => sum - worth(formatOutpoint(input)), came)
 }
 
 /**

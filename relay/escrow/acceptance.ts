@@ -4,7 +4,7 @@ import { demand } from '../../contracts/escrow/refusal.ts'
 import type { Terms } from '../../contracts/escrow/terms.ts'
 import type { Funding } from '../../contracts/escrow/transactions.ts'
 import { type Beef, lineage, verifyBeef } from '../../contracts/transaction/beef.ts'
-import { serializeTransaction } from '../../contracts/transaction/transaction.ts'
+import { type Outpoint, serializeTransaction } from '../../contracts/transaction/transaction.ts'
 import { isDraining } from '../store/contracts.ts'
 import type { EscrowParts } from './parts.ts'
 import { checkAcceptable, offerOf } from './policy.ts'
@@ -37,7 +37,16 @@ export async function checkBacked(
   await verifyBeef({ members, subject }, chain, { left: scriptUnits, giveWay: setImmediate })
   for (const { transaction, path } of members.values())
     if (path === undefined) await chain.broadcast(serializeTransaction(transaction))
-  for (const stake of funding.stakes) {
+  await checkUnspent({ wallet }, funding.stakes)
+}
+
+/** @throws `stake-unproven` for a stake that the network does not have, or that is spent; ERR_CHAIN_UNAVAILABLE */
+export async function checkUnspent(
+  { wallet }: Pick<EscrowParts, 'wallet'>,
+  stakes: readonly Outpoint[],
+): Promise<void> {
+  const { chain } = wallet()
+  for (const stake of stakes) {
     const isThere = (await chain.isUnspent(stake)) !== false
     demand(isThere, 'stake-unproven', 'a stake is spent already')
   }
