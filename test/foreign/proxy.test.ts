@@ -53,15 +53,16 @@ t.test('a message goes out and comes in through it, over HTTP and WebSocket', as
   const stop = new AbortController()
 
   await alice.send(bob.identity, 'hello')
-  const heard = await new Promise((resolve, reject) => {
-    const onMessage = ({ payload }: { payload: unknown }) => {
-      resolve(payload)
+  const heard: unknown[] = []
+  await bob.listen({
+    signal: stop.signal,
+    onMessage({ payload }) {
+      heard.push(payload)
       stop.abort()
-    }
-    bob.listen({ signal: stop.signal, onMessage }).catch(reject)
+    },
   })
 
-  t.match(heard, { text: 'hello' })
+  t.match(heard, [{ text: 'hello' }])
 
   const stranger = await person('Mallory', `socks5h://relay:wrong@${server}`)
   t.match(await stranger.ping(), [{ error: { code: 'ERR_UNREACHABLE', message: /^the proxy / } }])
