@@ -5,6 +5,8 @@ import { cpus, totalmem } from 'node:os'
 export interface Bench {
   /** The large sizes, where the default is smaller to stay within the time of a run. */
   readonly full: boolean
+  /** Where plots are written. */
+  readonly plots: string
   /** Where CPU profiles of the relays are written. */
   readonly profile: string | undefined
   /** Says on the terminal what is going on. */

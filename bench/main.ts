@@ -1,16 +1,19 @@
 /** `npm run bench`: what a relay costs, beside what it may cost. Loopback only; takes a few minutes at most. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { advertParts } from './adverts.ts'
 import { auditParts } from './audit.ts'
 import { authParts } from './auth.ts'
 import { backupParts } from './backup.ts'
 import { chainParts } from './chain.ts'
 import { contractParts } from './contracts.ts'
 import { flowParts } from './flow.ts'
+import { friendParts } from './friends.ts'
 import { type Bench, type Figure, machine, type Part, tableHead, tableRow } from './figures.ts'
 import { inventoryParts } from './inventories.ts'
 import { ledgerParts } from './ledger.ts'
 import { liveParts } from './live.ts'
+import { marketParts } from './market/market.ts'
 import { meteredParts } from './metered.ts'
 import { paymentParts } from './payments.ts'
 import { printProfiles } from './profile.ts'
@@ -38,6 +41,9 @@ const parts: readonly Part[] = [
   ...contractParts,
   ...flowParts,
   ...syncParts,
+  ...advertParts,
+  ...friendParts,
+  ...marketParts,
 ]
 /** No part begins after this; --full fills a store three times as large. */
 const budgetSeconds = { default: 250, full: 500 }
@@ -47,6 +53,7 @@ const help = `npm run bench -- [NAME …] [options]
   NAME …         these parts alone; --only NAME is the same
   --json FILE    also write the figures there
   --full         the large store holds 1 M records
+  --plots DIR    write plots of the simulated market there (default docs/plots)
   --profile DIR  write CPU profiles of the relays there and show where their time went
   --list         the parts
 `
@@ -54,6 +61,7 @@ const options = {
   only: { type: 'string', multiple: true },
   json: { type: 'string' },
   full: { type: 'boolean', default: false },
+  plots: { type: 'string', default: 'docs/plots' },
   profile: { type: 'string' },
   list: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -108,12 +116,12 @@ async function main(args: readonly string[]): Promise<number> {
 /** One part; its figures are shown at once. A part that fails has none. */
 async function run(
   { name, run: work }: Part,
-  values: { full: boolean; profile?: string | undefined },
+  values: { full: boolean; plots: string; profile?: string | undefined },
 ): Promise<Outcome> {
   const profile = values.profile === undefined ? undefined : `${values.profile}/${name}`
   if (profile !== undefined) mkdirSync(profile, { recursive: true })
   const note = (text: string) => void process.stderr.write(`  ${name}: ${text}\n`)
-  const bench: Bench = { full: values.full, profile, note }
+  const bench: Bench = { full: values.full, plots: values.plots, profile, note }
   const speed = await measureSpeed()
   const { verifyMicros, signMicros, factor } = speed
   note(

@@ -10,15 +10,21 @@ import { z } from 'zod'
 import { Key } from '../market/units.ts'
 import type { Bench } from './figures.ts'
 
-export interface RelayProcess {
-  readonly url: string
-  readonly key: Key
+/** A program of ours that is ready. */
+export interface Process {
   /** From the start of the process to its ready line. */
   readonly startMs: number
   readonly startCpuMicros: number
   /** CPU time of the whole process, all threads, since it began; the kernel tells it in steps of 10 ms. */
   cpuMicros(): number
   rssBytes(): number
+  /** Without a chance to say goodbye; resolves once it is gone. */
+  kill(): Promise<void>
+}
+
+export interface RelayProcess extends Process {
+  readonly url: string
+  readonly key: Key
 }
 
 const program = fileURLToPath(new URL('../relay/main.js', import.meta.url))
@@ -60,7 +66,7 @@ export async function runChild(file: string, args: readonly string[]): Promise<s
   return lines
 }
 
-/** Starts a relay on `data` (or an empty folder), gives it to `work`, and stops it. */
+/** Starts a relay on `data` (or an empty folder), gives it to `work`, and stops it if it was not killed. */
 export async function withRelay<T>(
   bench: Bench,
   options: { data?: string; limits?: readonly string[]; args?: readonly string[] },
@@ -71,40 +77,43 @@ export async function withRelay<T>(
   const profiling = bench.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', bench.profile]
   const limits = (options.limits ?? []).flatMap((limit) => ['--limit', limit])
   const args = [...profiling, program, 'start', '--data', data, '--listen', '127.0.0.1:0', ...kind]
-  const began = performance.now()
-  const child = spawn(process.execPath, [...args, '--log-level', 'error', ...limits], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  children.add(child)
-  const exited = once(child, 'exit')
-  try {
-    const { url, key } = await readyLine(child, Ready)
-    const startMs = performance.now() - began
-    const pid = child.pid! // it has said it is ready, so it was spawned
-    const startCpuMicros = cpuMicrosOf(pid)
-    return await work({
-      url,
-      key,
-      startMs,
-      startCpuMicros,
-      cpuMicros: () => cpuMicrosOf(pid),
-      rssBytes: () => rssBytesOf(pid),
-    })
-  } finally {
-    await stop(child, exited)
-  }
+  return withProgram([...args, '--log-level', 'error', ...limits], Ready, ({ url, key }, process) =>
+    work({ url, key, ...process }),
+  )
 }
 
 /** A simulated node that costs another process what it costs, with a block every second. */
-export async function withDevnetProcess<T>(work: (url: string) => Promise<T>): Promise<T> {
+export function withDevnetProcess<T>(work: (url: string) => Promise<T>): Promise<T> {
   const args = [program, 'devnet', '--listen', '127.0.0.1:0', '--block-every', '1s']
+  return withProgram(args, z.object({ url: z.url() }), ({ url }) => work(url))
+}
+
+/** Runs node with `args` until `work` is done; the program's first line says that it is ready, in the form `ready`. */
+export async function withProgram<R, T>(
+  args: readonly string[],
+  ready: z.ZodType<R>,
+  work: (ready: R, process: Process) => Promise<T>,
+): Promise<T> {
+  const began = performance.now()
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   children.add(child)
+  const exited = once(child, 'exit')
   try {
-    const { url } = await readyLine(child, z.object({ url: z.url() }))
-    return await work(url)
+    const line = await readyLine(child, ready)
+    const startMs = performance.now() - began
+    const pid = child.pid! // it has said it is ready, so it was spawned
+    return await work(line, {
+      startMs,
+      startCpuMicros: cpuMicrosOf(pid),
+      cpuMicros: () => cpuMicrosOf(pid),
+      rssBytes: () => rssBytesOf(pid),
+      async kill() {
+        child.kill('SIGKILL')
+        await exited
+      },
+    })
   } finally {
-    await stop(child, once(child, 'exit'))
+    await stop(child, exited)
   }
 }
 

@@ -4,6 +4,7 @@ import { publish, unpublish } from './mail/publish.ts'
 import type { Posted } from './mail/post.ts'
 import { identityUrl, publicUrl } from './people/identity-url.ts'
 import { ownRelays } from './people/relays.ts'
+import type { Key } from '../market/units.ts'
 import type { CallOptions } from './wire/connection.ts'
 
 export class Card {
@@ -18,9 +19,11 @@ export class Card {
     return identityUrl(await this.#ctx.home.me())
   }
 
-  /** Where the own relays serve the file once it is published. */
-  async places(): Promise<string[]> {
-    return (await ownRelays(this.#ctx)).map(({ url }) => publicUrl(url, this.#ctx.wallet.identity))
+  /** Where the own relays serve the file once it is published; of these relays, unless it is all. */
+  async places(relays?: readonly Key[]): Promise<string[]> {
+    const own = await ownRelays(this.#ctx)
+    const served = own.filter(({ key }) => relays?.includes(key) ?? true)
+    return served.map(({ url }) => publicUrl(url, this.#ctx.wallet.identity))
   }
 
   /** From now on, through every change of relays. Undefined when it is published already. @throws as `Client.send` */

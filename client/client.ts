@@ -21,6 +21,7 @@ import { hear, type HearOptions } from './hear.ts'
 import { arrivals, type Message, openArrival } from './home/inbox.ts'
 import { type Incoming, incoming } from './home/incoming.ts'
 import { Mail } from './letters.ts'
+import { Market } from './market.ts'
 import { deleteRecord, type Flushed } from './mail/flush.ts'
 import { joinRelay, leaveRelay } from './mail/joining.ts'
 import { overview, type Sent } from './mail/overview.ts'
@@ -32,7 +33,6 @@ import type { Quoted } from './money/quotes.ts'
 import type { Withdrawn } from './money/withdraw.ts'
 import type { CoinOptions } from './money/wallet.ts'
 import { type InitOptions, initHome, openHome, type OpenOptions } from './open.ts'
-import type { Added, Friend } from './people/friends.ts'
 import * as people from './people/friends.ts'
 import { ownRelays, relaysNamed } from './people/relays.ts'
 import { Redundancy } from './redundancy.ts'
@@ -81,26 +81,26 @@ export class Client {
     return leaveRelay(this.#ctx, reference, options)
   }
 
-  friends(): Promise<Friend[]> {
+  friends(): Promise<people.Friend[]> {
     return people.friends(this.#ctx)
   }
 
   /** By alias, label or key. @throws ERR_NOT_FOUND, ERR_CONFLICT when several are meant */
-  friend(reference: string): Promise<Friend> {
+  friend(reference: string): Promise<people.Friend> {
     return people.findFriend(this.#ctx, reference)
   }
 
   /** Takes the text of an identity file, or its URL. @throws ERR_CONFLICT for a rollback or a fork */
-  addFriend(text: string, options: { alias?: string | undefined } = {}): Promise<Added> {
+  addFriend(text: string, options: { alias?: string | undefined } = {}): Promise<people.Added> {
     return people.addFriend(this.#ctx, text, options)
   }
 
   /** Calls a friend by another name from now on. @throws ERR_NOT_FOUND, ERR_CONFLICT when another friend has it */
-  async renameFriend(reference: string, alias: string): Promise<Friend> {
+  async renameFriend(reference: string, alias: string): Promise<people.Friend> {
     return people.renameFriend(this.#ctx, (await this.friend(reference)).key, alias)
   }
 
-  async removeFriend(reference: string): Promise<Friend> {
+  async removeFriend(reference: string): Promise<people.Friend> {
     const friend = await this.friend(reference)
     await people.removeFriend(this.#ctx.home, friend.key)
     return friend
@@ -112,13 +112,13 @@ export class Client {
    * quotes stay within so many satoshi in total, however late it goes up and whatever their prices are then.
    * @throws ERR_COST when it may cost more: nothing is kept or sent then; RefusedByAll when every relay refuses it
    */
-  send(to: Key | Friend, what: string | Payload, options: SendOptions = {}): Promise<Delivery> {
-    return send(this.#ctx, { to: keyOf(to), payload: payloadOf(what) }, options)
+  send(to: Key | people.Friend, what: string | Payload, options: SendOptions = {}): Promise<Delivery> {
+    return send(this.#ctx, { to: people.keyOf(to), payload: payloadOf(what) }, options)
   }
 
   /** Sends a file of any size, or goes on with its sending. `maxCost` holds for all its records together, as with `send`. */
-  sendFile(to: Key | Friend, path: string, options: FileOptions = {}): Promise<Delivery> {
-    return deliverFile(this.#ctx, { to: keyOf(to), path }, options)
+  sendFile(to: Key | people.Friend, path: string, options: FileOptions = {}): Promise<Delivery> {
+    return deliverFile(this.#ctx, { to: people.keyOf(to), path }, options)
   }
 
   /** What keeping a record of so many content bytes, a message or a file costs at most, in satoshi. Quotes bind their relays. */
@@ -126,10 +126,7 @@ export class Client {
     return quote(this.#ctx, what, options)
   }
 
-  /**
-   * The coins of this identity, on the chain that was named, here or the last time, or of the connected wallet. Close it: one
-   * process at a time has them open, from the first call on, and closing brings their backup to the own relays.
-   */
+  /** The coins of this identity, on the chain that was named here or the last time, or of the connected wallet. Close it: one process at a time has them open, and closing brings their backup to the own relays. */
   wallet(options: CoinOptions = {}): Coins {
     return coinsOf(this.#ctx, options)
   }
@@ -155,6 +152,11 @@ export class Client {
   /** Escrow contracts with relays: opened, paid as they are used, ended, had back. */
   get contracts(): Contracts {
     return new Contracts(this.#ctx)
+  }
+
+  /** Relays that offer themselves: what they would cost, which to take. */
+  get market(): Market {
+    return new Market(this.#ctx)
   }
 
   /** Posts for many: public ones, private channels, and those of others. */
@@ -246,5 +248,3 @@ export class Client {
     return ping(this.#ctx, await relaysNamed(this.#ctx, reference, options.signal), options)
   }
 }
-
-const keyOf = (to: Key | Friend): Key => (typeof to === 'string' ? to : to.key)

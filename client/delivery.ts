@@ -41,9 +41,7 @@ export async function send(
   checkTag(options.tag)
   const { ttlSeconds = outboxLimits.ttlSeconds, tag, maxPulls, keep, quorum, ...others } = options
   const { maxCost, maxSpend, onQuote, ...call } = others
-  const { relays, spares } = await chosenRelays(ctx, keep)
-  if (quorum !== undefined && (quorum < 1 || quorum > relays.length))
-    throw new MarketError('ERR_CONFLICT', `${quorum} relays cannot sign for what ${relays.length} get`)
+  const { relays, spares } = await chosenRelays(ctx, { keep, quorum })
   const load = loadOf([contentBytes(payload)], { ttlSeconds, maxPulls })
   const bound = await agreeBound(ctx, { relays, load }, { maxCost, maxSpend, onQuote, ...call })
   // What was allowed is for those that were asked what it costs.

@@ -18,7 +18,7 @@ import { currentKey, type KeptChannel, keptChannels, walletOf } from './home/cha
 import { feedLimits, lastPost, noteLastPost } from './home/feeds.ts'
 import type { Incoming } from './home/incoming.ts'
 import { contentBytes } from './money/load.ts'
-import { type Friend, findFriend, friends } from './people/friends.ts'
+import { type Friend, findFriend, friends, keyOf } from './people/friends.ts'
 import { identityText } from './people/identity-url.ts'
 import type { CallOptions } from './wire/connection.ts'
 
@@ -44,6 +44,8 @@ export interface ChannelView {
   readonly epoch: number
   /** Own: members who have not been sent the key of now. */
   readonly untold: readonly Key[]
+  /** Its owner says that we are no member any more: nothing new comes, and what was read stays. */
+  readonly isRemoved: boolean
 }
 
 export class Feeds {
@@ -57,7 +59,8 @@ export class Feeds {
    * Posts a text for everybody, or in a channel: a record that `maxPulls` readers on each relay may have. It is delivered,
    * queued, and paid for, as by `Client.send`; `onQuote` hears the full price, of all pulls on all relays, before anything is
    * kept or sent.
-   * @throws as `Client.send`; ERR_TOO_LARGE for what is no post but a file; ERR_NOT_FOUND, ERR_CONFLICT for the channel
+   * @throws as `Client.send`; ERR_TOO_LARGE for what is no post but a file; ERR_NOT_FOUND, ERR_CONFLICT for the channel, ERR_FORBIDDEN for one
+   * we were removed from
    */
   async post(text: string, { channel, subject, ...options }: PostOptions = {}): Promise<Delivery> {
     const { to, keeping } = await this.#readers(channel, options)
@@ -143,6 +146,11 @@ export class Feeds {
     return (await keptChannels(this.#ctx.home)).map((channel) => this.#view(channel))
   }
 
+  /** One of them, by its name or `OWNER/NAME`. @throws ERR_NOT_FOUND, ERR_CONFLICT */
+  async channel(reference: string): Promise<ChannelView> {
+    return this.#view(await this.#find(reference))
+  }
+
   /** A channel without members. @throws ERR_CONFLICT when there is one of that name, ERR_MALFORMED, ERR_LIMIT */
   async createChannel(name: string): Promise<ChannelView> {
     return this.#view(await createChannel(this.#ctx, name))
@@ -161,7 +169,7 @@ export class Feeds {
     return this.#view(await invite(this.#ctx, name, { people: keys, hasHistory }, options))
   }
 
-  /** Those who remain get a fresh key; what they had, the removed can still read. @throws ERR_NOT_FOUND */
+  /** Those who remain get a fresh key, the removed are told; what they had, they can still read. @throws ERR_NOT_FOUND */
   async removeMembers(
     name: string,
     people: readonly (Key | Friend)[],
@@ -182,6 +190,8 @@ export class Feeds {
   ) {
     const { ttlSeconds = postLimits.ttlSeconds, maxPulls } = options
     const channel = await this.#named(reference)
+    if (channel?.removed !== undefined)
+      throw new MarketError('ERR_FORBIDDEN', `you were removed from the channel ${channel.name}`)
     if (channel === undefined)
       return { to: ANYONE_KEY, keeping: { ttlSeconds, maxPulls: maxPulls ?? feedLimits.audience } }
     const pulls = Math.max(protocolLimits.defaultMaxPulls, channel.members.length + postLimits.sparePulls)
@@ -192,16 +202,18 @@ export class Feeds {
   }
 
   async #named(reference: string | undefined): Promise<KeptChannel | undefined> {
-    if (reference === undefined) return undefined
+    return reference === undefined ? undefined : this.#find(reference)
+  }
+
+  async #find(reference: string): Promise<KeptChannel> {
     const aliases = new Map((await friends(this.#ctx)).map(({ key, alias }) => [key, alias]))
     return findChannel(this.#ctx, reference, (key) => aliases.get(key))
   }
 
-  #view({ name, owner, members, keys, untold }: KeptChannel): ChannelView {
+  #view({ name, owner, members, keys, untold, removed }: KeptChannel): ChannelView {
     const isOwn = owner === this.#ctx.wallet.identity
     const { epoch } = currentKey({ keys })
-    return { name, owner, isOwn, members, epoch, untold: untold.map(({ to }) => to) }
+    const waiting = untold.filter((one) => one.isRemoved !== true).map(({ to }) => to)
+    return { name, owner, isOwn, members, epoch, untold: waiting, isRemoved: removed !== undefined }
   }
 }
-
-const keyOf = (one: Key | Friend): Key => (typeof one === 'string' ? one : one.key)

@@ -1,5 +1,7 @@
 /** Listening as its user sees it: messages as they come, and what follows from them. */
 import type { Context } from './context.ts'
+import type { FeedPost } from './feeds/feed.ts'
+import { FeedListener } from './feeds/listen.ts'
 import type { TransferOptions } from './files/transfer.ts'
 import type { Message } from './home/inbox.ts'
 import type { Incoming } from './home/incoming.ts'
@@ -8,13 +10,15 @@ import { listen } from './mail/listen.ts'
 export interface HearOptions {
   readonly signal: AbortSignal
   readonly onMessage: (message: Message) => void
+  /** Posts of those who are followed and in channels, which are not listened to without it. */
+  readonly onPost?: (post: FeedPost) => void
   readonly onLive?: (relay: string) => void
   readonly onFile?: (file: Incoming) => void
   readonly maxFileBytes?: number | undefined
 }
 
 /** `finish` fetches files, unless told not to, and brings up what waits. */
-export function hear(
+export async function hear(
   ctx: Context,
   options: HearOptions,
   finish: (what: TransferOptions & { files?: boolean }) => Promise<{ files: readonly Incoming[] }>,
@@ -32,5 +36,18 @@ export function hear(
   }
   // Acks and the queue do not wait for a long file.
   const answer = async (signal: AbortSignal) => void (await finish({ signal, files: false }))
-  return listen(ctx, { ...options, chores: [fetch, answer] })
+  const { signal, onPost } = options
+  const feeds = onPost && new FeedListener(ctx, { signal, onPost })
+  const onMessage = (message: Message) => {
+    options.onMessage(message)
+    if (aboutFeeds.includes(message.payload.type)) feeds?.review()
+  }
+  try {
+    await listen(ctx, { ...options, onMessage, chores: [fetch, answer] })
+  } finally {
+    await feeds?.finish()
+  }
 }
+
+/** Messages by which there are other feeds to be heard, or elsewhere. */
+const aboutFeeds = ['channel', 'channel-removed', 'identity']

@@ -28,6 +28,24 @@ export type { Connected } from './home/home.ts'
 export type { Incoming } from './home/incoming.ts'
 export type { Migration } from './home/migration.ts'
 export type { LetterOptions, Mail } from './letters.ts'
+export type {
+  ChannelRead,
+  Choice,
+  ChooseCall,
+  Judged,
+  KnownAdvert,
+  Listing,
+  Market,
+  MarketCall,
+  OpenedAt,
+  OpenSetCall,
+  Probed,
+  Usage,
+  Wishes,
+} from './market.ts'
+export type { ChosenSet } from '../market/choose-set.ts'
+export type { Factor, Limits, Why } from '../market/score.ts'
+export type { UsagePattern } from '../market/usage-pattern.ts'
 export type { Attachment, Letter, Thread } from './mail/letters.ts'
 export type { Redundancy as RedundancySettings } from './home/redundancy.ts'
 export type { Flushed } from './mail/flush.ts'

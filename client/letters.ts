@@ -91,8 +91,7 @@ export class Mail {
     const bounds = await this.#agree(letter, attach, options)
     const files: RecordId[] = []
     for (const [place, path] of attach.entries()) {
-      const { maxPulls, ttlSeconds, maxSpend, signal, attempts } = rest
-      const terms = { maxPulls, ttlSeconds, maxSpend, signal, attempts, onProgress, maxCost: bounds?.[place] }
+      const terms = { ...rest, onProgress, maxCost: bounds?.[place] }
       files.push((await deliverFile(this.#ctx, { to, path }, terms)).recordId)
     }
     return send(this.#ctx, { to, payload: { ...letter, files } }, { ...rest, maxCost: bounds?.at(-1) })

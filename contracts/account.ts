@@ -45,6 +45,20 @@ export type Purse = z.infer<typeof Purse>
 /** The columns of an entry, in the order in which they are shown. */
 export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'returned'] as const
 
+/** What an entry books. New ones come last: relays store the number of each. */
+export const entryTypes = [
+  'received',
+  'returned',
+  'write',
+  'pull',
+  'prove',
+  'deleted',
+  'expired',
+  'unpaid',
+  'bought',
+  'extended',
+] as const
+
 /**
  * What happened to a purse. `received` came into it; `reserved` was set aside for a record, and `released` when it cost
  * less; `earned` went from what was reserved to the relay; `returned` left it again. `bought` is a read that its reader
@@ -53,18 +67,7 @@ export const ledgerColumns = ['received', 'reserved', 'earned', 'released', 'ret
 export const LedgerEntry = z.object({
   at: Milliseconds,
   purse: PurseName,
-  what: z.enum([
-    'received',
-    'returned',
-    'write',
-    'pull',
-    'prove',
-    'deleted',
-    'expired',
-    'unpaid',
-    'bought',
-    'extended',
-  ]),
+  what: z.enum(entryTypes),
   recordId: RecordId.optional(),
   /** Where the credit came from or went; of `bought` the owner of the record. */
   note: z.string().max(noteLength).optional(),

@@ -9,8 +9,9 @@ import { contractReplies, contractRequests } from './escrow/wire.ts'
 import { Withdrawal } from './payment.ts'
 import { DeleteReceipt, Extension, extensionLimits, Receipt } from './receipt.ts'
 import { UsageReport } from './usage.ts'
+import type { Feature } from './info.ts'
 
-export const protocolVersion = 1
+export { type Feature, features, Info, protocolVersion } from './info.ts'
 
 /** `<store epoch>.<place>`: opaque to clients, a place valid in any inventory or listen with any filter (§4.4). */
 export const Cursor = z.string().regex(/^[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,15})$/, 'not a cursor')
@@ -114,6 +115,8 @@ export const Entry = z.object({
   bytes: z.int().min(1),
   tag: Tag,
   expires: Milliseconds,
+  /** A message in a box (docs/protocol.md §13): there is no record to be read. */
+  kind: z.literal('box').optional(),
 })
 export type Entry = z.infer<typeof Entry>
 
@@ -175,48 +178,6 @@ export const Push = z.object({
   ]),
 })
 export type Push = z.infer<typeof Push>
-
-/** `GET /.well-known/relay`: only what this relay enforces (§7.4). */
-export const Info = z.object({
-  key: Key,
-  network: z.enum(['main', 'test', 'regtest', 'devnet']).nullable(),
-  software: z.string(),
-  version: z.string(),
-  protocol: z.literal(protocolVersion),
-  features: z.array(z.string()),
-  limits: z.object({
-    recordBytes: z.int(),
-    ttl: z.int(),
-    page: z.int(),
-    batch: z.int(),
-    bodyBytes: z.int(),
-    replyBytes: z.int(),
-    subscriptions: z.int(),
-    replay: z.int(),
-  }),
-  advert: z.unknown(),
-  contracts: z.unknown(),
-  endpoints: z.record(z.string(), z.string()),
-})
-export type Info = z.infer<typeof Info>
-
-/** What a client may use only where `features` lists it. */
-export const features = [
-  'store',
-  'batch',
-  'listen',
-  'prove',
-  'quote',
-  'account',
-  'owner',
-  'detail',
-  'maxPulls',
-  'bilateralPulls',
-  'RequestUsage',
-  'withdraw',
-  'contracts',
-] as const
-export type Feature = (typeof features)[number]
 
 /** What a relay's `features` must list before it may be sent this (§4.2). */
 export function featuresOf(request: Request | Write): Feature[] {

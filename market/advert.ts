@@ -93,9 +93,9 @@ export const stampText = (claims: AdvertClaims): string => canonicalize(claims)
 
 /** Signs stamped claims. @throws ERR_MALFORMED for claims that no reader would take */
 export async function sealAdvert(claims: AdvertClaims, stamp: string, signer: Signer): Promise<SealedAdvert> {
-  const unsigned = { ...claims, proofOfWork: stamp }
-  const digest = sha256(canonicalize(unsigned))
-  return decodeAdvert(canonicalize({ ...unsigned, signature: toHex(await signer.sign(digest)) }))
+  const stamped = { ...claims, proofOfWork: stamp }
+  const digest = sha256(canonicalize(stamped))
+  return decodeAdvert(canonicalize({ ...stamped, signature: toHex(await signer.sign(digest)) }))
 }
 
 /**
@@ -111,9 +111,33 @@ export function decodeAdvert(text: string): SealedAdvert {
   const address = addressOf(advert)
   const problem = inconsistency(advert)
   if (problem !== undefined) throw new MarketError('ERR_MALFORMED', problem)
-  const { signature, proofOfWork, ...claims } = advert
-  const bits = leadingZeroBits(stampDigest(stampText(claims), proofOfWork))
-  return { advert, text, hash: sha256Hex(text), bits, address }
+  return { advert, text, hash: sha256Hex(text), bits: bitsOf(text, advert), address }
+}
+
+/** The end of every canonical advert: its last fields in their order. */
+const ending =
+  /"proofOfWork":"([0-9]{1,20})","protocol":1,"seq":[0-9]{1,16},"serverPubKey":"([0-9a-f]{66})","signature":"([0-9a-f]{1,144})","storageCostPerGigPerDay":[0-9]{1,13},"timestamp":([0-9]{1,16}),"type":"serverBroadcast"}$/
+
+/** What a text says at a glance, whether or not it is an advert: whose it is, when it was made, and how much work is in it. */
+export interface Glimpse {
+  readonly relay: Key
+  readonly timestamp: number
+  /** Measured when it is asked for. */
+  readonly bits: number
+}
+
+/** Undefined for what cannot be an advert. It costs a fraction of `decodeAdvert`. */
+export function glance(text: string): Glimpse | undefined {
+  const [, proofOfWork = '', relay = '', signature = '', timestamp] = ending.exec(text) ?? []
+  if (relay === '') return undefined
+  const fields = { proofOfWork, signature }
+  return {
+    relay,
+    timestamp: Number(timestamp),
+    get bits() {
+      return bitsOf(text, fields)
+    },
+  }
 }
 
 /**
@@ -172,12 +196,20 @@ function inconsistency(advert: Advert): string | undefined {
   return undefined
 }
 
+type Proofs = Pick<Advert, 'proofOfWork' | 'signature'>
+
+const bitsOf = (text: string, { proofOfWork, signature }: Proofs): number =>
+  leadingZeroBits(
+    stampDigest(unsigned(text, signature).replace(`"proofOfWork":"${proofOfWork}",`, ''), proofOfWork),
+  )
+
+// Both stand in the canonical text once, as fields: inside of a string a quotation mark has a backslash before it.
+const unsigned = (text: string, signature: string): string => text.replace(`"signature":"${signature}",`, '')
+
 function isSigned({ advert, text }: SealedAdvert): boolean {
   const { signature, serverPubKey } = advert
-  // `signature` stands in the canonical text once, as a field: no string of an advert can contain a quotation mark.
-  const signed = text.replace(`"signature":"${signature}",`, '')
   try {
-    return verifySignature(fromHex(signature), sha256(signed), messageKey(serverPubKey))
+    return verifySignature(fromHex(signature), sha256(unsigned(text, signature)), messageKey(serverPubKey))
   } catch {
     return false // a key that is no point on the curve has signed nothing
   }

@@ -42,8 +42,8 @@ export type FolderEntry = z.infer<typeof FolderEntry>
 
 export const isFile = (entry: FolderEntry): entry is FileEntry => 'sha256' in entry
 
-/** Folders that programs look into: who may write there may have things done. */
-const reserved = ['.git', '.relay-sync']
+/** Folders that programs look into, the short name of one too: who may write there may have things done. */
+const reserved = ['.git', 'git~1', '.relay-sync']
 
 /** Why this is no path for a file of a shared folder on every system; undefined where it is one. */
 export function pathFault(given: string): string | undefined {

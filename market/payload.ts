@@ -84,6 +84,9 @@ export const Channel = z.object({
     .optional(),
 })
 export type Channel = z.infer<typeof Channel>
+/** From its owner: who gets it is no member from this epoch on. */
+export const ChannelRemoved = z.object({ type: z.literal('channel-removed'), name, epoch: z.int().min(1) })
+export type ChannelRemoved = z.infer<typeof ChannelRemoved>
 /** The backup of a wallet, from its owner to himself: what follows 00 is the backup as a file has it. */
 export const WalletBackup = z.object({
   type: z.literal('wallet-backup'),
@@ -132,6 +135,7 @@ export const Payload = z.discriminatedUnion('type', [
   Ack,
   IdentityPayload,
   Channel,
+  ChannelRemoved,
   EnvelopePayload,
   WalletBackup,
   Folder,

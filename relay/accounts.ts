@@ -6,6 +6,7 @@ import { dayMs, type Key, type Prices } from '../market/units.ts'
 import type { ContractTerms } from './escrow/admission.ts'
 import type { Contracts } from './escrow/contracts.ts'
 import type { Limits } from './limits.ts'
+import type { Capacity } from './market/capacity.ts'
 import { type Pricing, quoteLifeMs } from './pricing.ts'
 import { escrowsOf } from './store/contracts.ts'
 import { metaKey } from './store/keys.ts'
@@ -21,6 +22,8 @@ const trackedAddresses = 100_000
 export interface AccountsOptions {
   readonly store: Store
   readonly pricing: Pricing
+  /** Absent: without bound. */
+  readonly capacity?: Pick<Capacity, 'check'>
   readonly limits: Limits
   /** Everybody writes free of charge. */
   readonly open: boolean
@@ -47,15 +50,22 @@ export class Accounts {
   }
 
   /**
-   * Refuses at once, before anything is prepared for them, those who have no credit and will be given none.
-   * @throws ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED
+   * Refuses at once, before anything is prepared for them, those who have no credit and will be given none; nobody is asked
+   * to pay for what there is no room for.
+   * @throws ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED, ERR_BUSY
    */
   checkMayWrite(owner: Key, offer: Omit<Offer, 'owner'>): void {
     if (this.isAllowed(owner) || escrowsOf(this.#options.store, owner).current !== undefined) return
     const prices = this.#options.pricing.at(offer.at)
     if (isFree(prices)) throw this.#notSold(offer.at)
-    if (this.#options.grantNew === 0 && !this.has(owner))
-      throw this.#paymentRequired({ ...offer, owner }, { prices, most: 0, now: offer.at, isKnown: false })
+    if (this.#options.grantNew > 0 || this.has(owner)) return
+    this.checkRoom(offer.bytes)
+    throw this.#paymentRequired({ ...offer, owner }, { prices, most: 0, now: offer.at, isKnown: false })
+  }
+
+  /** @throws ERR_BUSY where a record of so many content bytes, written now, would have no room */
+  checkRoom(bytes: number): void {
+    this.#options.capacity?.check(bytes)
   }
 
   has(owner: Key): boolean {
@@ -73,11 +83,12 @@ export class Accounts {
 
   /**
    * The terms on which a record is taken: its worst case fits into its purse when its write is booked with them.
-   * @throws ERR_NO_ACCOUNT where nothing is sold, ERR_PAYMENT_REQUIRED with a quote where it is, ERR_BUSY where quotes of
-   * before must end first
+   * @throws ERR_NO_ACCOUNT where nothing is sold, ERR_PAYMENT_REQUIRED with a quote where it is, ERR_BUSY where there is no room,
+   * or quotes of before must end first
    */
   terms(batch: RecordBatch, offer: Offer, address: string): Terms {
     const { owner, expires } = offer
+    this.#options.capacity?.check(offer.bytes, batch)
     if (this.isAllowed(owner)) return { purse: 'credit', prices: freePrices, paidUntil: expires }
     const contract = this.#options.contracts?.()?.terms(batch, offer, batch.now)
     if (contract?.terms !== undefined) return contract.terms

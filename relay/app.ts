@@ -13,8 +13,14 @@ import type { KeyWallet } from '../contracts/wallet/key-wallet.ts'
 import { fromUtf8 } from '../market/bytes.ts'
 import { type Code, codes, MarketError } from '../market/errors.ts'
 import { plain, type Response } from './answers.ts'
+import type { Board } from './market/board.ts'
+import { addBoard } from './market/routes.ts'
+import type { Boxes } from './boxes/options.ts'
+import { addBoxes } from './boxes/routes.ts'
 import type { Budget, Hold } from './budget.ts'
 import { headerBytesOf, type Limits } from './limits.ts'
+import type { Overlay } from './overlay/overlay.ts'
+import { addOverlay } from './overlay/routes.ts'
 import { callerAddress, limitAddress } from './rate.ts'
 import type { RequestObserver, Service } from './service.ts'
 import { Turns } from './turns.ts'
@@ -33,9 +39,14 @@ export interface AppDeps extends Omit<ActDeps, 'service'> {
   readonly publicUrl?: string | undefined
   /** Let clients of BRC-31 in; needs `publicUrl`. */
   readonly brc31: boolean
+  readonly boxes: Boxes
   readonly limits: Limits
   readonly budget: Budget
   readonly info: () => Info
+  /** Absent with `--no-board`. */
+  readonly board?: Board | undefined
+  /** Absent without a chain, and with `--no-overlay`. */
+  readonly overlay?: Overlay | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
   readonly trustProxy: boolean
@@ -102,7 +113,12 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   const auth = addWebAuth(app, webAuthOptions(deps))
   const makeRoom = (request: FastifyRequest, bytes: number) => holds.get(request.raw)?.take(bytes)
   addFiles(app, { ...deps, auth, makeRoom })
+  addBoxes(app, { ...deps, auth, makeRoom })
   addIdentities(app, { ...deps.means, trustProxy })
+  if (deps.board !== undefined) addBoard(app, { ...deps.means, trustProxy, board: deps.board })
+
+  if (deps.overlay !== undefined)
+    addOverlay(app, { ...deps, overlay: deps.overlay, now: deps.means.now, makeRoom })
 
   app.post('/', async (request, reply) => {
     const body = request.body as Buffer | undefined // the only parser gives a Buffer

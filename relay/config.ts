@@ -2,14 +2,19 @@
 import { z } from 'zod'
 import { Network } from '../contracts/chain/chain.ts'
 import { parseChain } from '../contracts/chain/open.ts'
+import { parseChannel } from '../market/channels/name.ts'
 import { freePrices, isFree } from '../market/price.ts'
 import { Key, mostSatoshi, Prices } from '../market/units.ts'
+import { Boxes, parseBoxes } from './boxes/options.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
+import { marketFields, parseMarket } from './market/price-options.ts'
 import { Policy, parsePolicy } from './escrow/policy-options.ts'
 import { parseWords, UsageError } from './operator/usage.ts'
 import { parsePrices } from './pricing.ts'
+import { type Option, startOptions } from './start-options.ts'
 
 const mib = 1024 * 1024
+const mostChannels = 16
 
 const Listen = z.strictObject({ host: z.string().min(1), port: z.int().min(0).max(65_535) })
 
@@ -22,6 +27,7 @@ export const Config = z.strictObject({
   allow: z.array(Key),
   /** What records cost, where it is said; else what was set at run time holds. */
   prices: Prices.optional(),
+  ...marketFields,
   /** Satoshi that a newcomer is given; 0: nothing. */
   grantNew: z.int().min(0).max(mostSatoshi),
   metrics: Listen.optional(),
@@ -43,88 +49,17 @@ export const Config = z.strictObject({
   /** Where what clients sign is written down once more. */
   paymentLog: z.string().optional(),
   contracts: Policy,
+  boxes: Boxes,
+  /** Whether adverts of others are kept for everybody. */
+  board: z.boolean(),
+  /** Whether tokens of others are kept for everybody, where there is a chain. */
+  overlay: z.boolean(),
+  /** Channels that its own advert goes to. */
+  advertise: z.array(z.string()),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
   limits: Limits,
 })
 export type Config = z.infer<typeof Config>
-
-/** The options that say where the coins are: of `start`, and of `wallet` when no relay runs. */
-export const chainOptions = {
-  chain: {
-    type: 'string',
-    value: 'CHAIN',
-    help: 'have a wallet: devnet, devnet:URL, node:URL or arc:URL (remembered, as the next three)',
-  },
-  network: { type: 'string', value: 'NAME', help: 'main (default), test or regtest; devnet for devnets' },
-  headers: { type: 'string', value: 'URL', help: 'for arc: a service that knows the headers' },
-  backup: { type: 'string', value: 'FILE', help: 'keep an encrypted backup of the coins there' },
-} as const satisfies Record<string, Option>
-
-interface Option {
-  readonly type: 'string' | 'boolean'
-  readonly multiple?: true
-  readonly value?: string
-  readonly help: string
-}
-
-/** The options of `start`; each is also an environment variable, `--min-free-disk` being RELAYD_MIN_FREE_DISK. */
-export const startOptions = {
-  data: { type: 'string', value: 'DIR', help: 'where the key and the store live (required)' },
-  listen: {
-    type: 'string',
-    value: 'HOST:PORT',
-    help: 'address to serve on (default 127.0.0.1:8420; port 0: any free one)',
-  },
-  open: { type: 'boolean', help: 'let everybody write, free of charge' },
-  allow: {
-    type: 'string',
-    multiple: true,
-    value: 'KEY',
-    help: 'let this identity write, free of charge (repeatable)',
-  },
-  price: {
-    type: 'string',
-    multiple: true,
-    value: 'NAME=SATOSHI',
-    help: 'sell: storageGBDay, egressGB, ingressGB (repeatable); with the last two small writes are not free',
-  },
-  'grant-new': { type: 'string', value: 'SATOSHI', help: 'credit for a newcomer’s first write, for 30 days' },
-  'public-url': { type: 'string', value: 'URL', help: 'how clients reach this relay, when not by --listen' },
-  brc31: { type: 'boolean', help: 'let old clients of BRC-31 (Authrite) in, too; needs --public-url' },
-  'trust-proxy': { type: 'boolean', help: 'take the caller’s address from the last X-Forwarded-For entry' },
-  'tls-cert': { type: 'string', value: 'FILE', help: 'certificate chain (PEM); with --tls-key, serve https' },
-  'tls-key': { type: 'string', value: 'FILE', help: 'private key of the certificate (PEM)' },
-  'min-free-disk': { type: 'string', value: 'MIB', help: 'refuse writes when less is free (default 512)' },
-  limit: {
-    type: 'string',
-    multiple: true,
-    value: 'NAME=NUMBER',
-    help: 'change a limit (repeatable; see docs)',
-  },
-  metrics: { type: 'string', value: 'HOST:PORT', help: 'serve Prometheus GET /metrics there (default: not)' },
-  ...chainOptions,
-  'zero-conf': {
-    type: 'string',
-    value: 'SATOSHI',
-    help: 'credit for payments of one payer before they are in a block (default 10000)',
-  },
-  contract: {
-    type: 'string',
-    multiple: true,
-    value: 'NAME=NUMBER',
-    help: 'change what contracts are opened; poolSize=0: none (repeatable; see docs)',
-  },
-  'payment-log': {
-    type: 'string',
-    value: 'FILE',
-    help: 'write what clients sign there too; best on another disk (default: in --data)',
-  },
-  'log-level': {
-    type: 'string',
-    value: 'LEVEL',
-    help: 'fatal, error, warn, info (default), debug or silent',
-  },
-} as const satisfies Record<string, Option>
 
 type Given = { [name: string]: string | boolean | (string | boolean)[] | undefined }
 
@@ -146,6 +81,7 @@ export function readConfig(
     open: given.open === true,
     allow: list('allow'),
     prices: list('price').length === 0 ? undefined : { ...freePrices, ...parsePrices(list('price')) },
+    ...parseMarket(list('auto-price'), text('capacity')),
     grantNew: Number(text('grant-new') ?? 0),
     metrics: text('metrics') === undefined ? undefined : parseListen(text('metrics')!, 'metrics'),
     publicUrl: text('public-url')?.replace(/\/+$/, ''),
@@ -162,16 +98,21 @@ export function readConfig(
     zeroConfLimit: Number(text('zero-conf') ?? 10_000),
     paymentLog: text('payment-log'),
     contracts: parsePolicy(list('contract')),
+    boxes: parseBoxes(given),
+    board: given['no-board'] !== true,
+    overlay: given['no-overlay'] !== true,
+    advertise: [...new Set(list('advertise'))],
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
   })
   if (!parsed.success) throw new UsageError(sentence(parsed.error))
-  const { limits, open, prices, chain, brc31, publicUrl } = parsed.data
+  const { limits, open, prices, autoPrice, chain, brc31, publicUrl } = parsed.data
   checkLimits(limits)
   checkChain(chain)
+  checkAdvertise(parsed.data)
   if (brc31 && publicUrl === undefined)
     throw new UsageError('--brc31 needs --public-url: its clients sign whole URLs')
-  if (open && prices !== undefined && !isFree(prices))
+  if (open && (autoPrice !== undefined || (prices !== undefined && !isFree(prices))))
     throw new UsageError('with --open everybody writes free of charge: leave it out to sell at a --price')
   return parsed.data
 }
@@ -202,6 +143,21 @@ export function checkChain({ chain }: Config['chain']): void {
     parseChain(chain)
   } catch (cause) {
     throw new UsageError(`--chain: ${(cause as Error).message}`, { cause }) // it throws nothing else
+  }
+}
+
+/** @throws UsageError */
+function checkAdvertise({ advertise, board }: Config): void {
+  if (advertise.length > mostChannels)
+    throw new UsageError(`--advertise takes at most ${mostChannels} channels`)
+  for (const name of advertise) {
+    try {
+      const { kind, target } = parseChannel(name)
+      if (kind === 'url') throw new Error('a document at a URL is only read: advertise to file:PATH')
+      if (kind === 'board' && target === 'self' && !board) throw new Error('there is --no-board')
+    } catch (cause) {
+      throw new UsageError(`--advertise ${name}: ${(cause as Error).message}`, { cause }) // it throws nothing else
+    }
   }
 }
 

@@ -29,7 +29,7 @@ export interface ConnectionDeps extends ConnectionEvents {
   readonly isKnown: (identity: Key) => Promise<boolean>
 }
 
-export const closing = { goingAway: 1001, tryAgainLater: 1013 } as const
+export const closing = { goingAway: 1001, policy: 1008, tryAgainLater: 1013 } as const
 
 export class Connection {
   readonly #ws: WebSocket

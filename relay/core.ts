@@ -10,6 +10,7 @@ import { Clock } from './clock.ts'
 import type { Config } from './config.ts'
 import type { Contracts } from './escrow/contracts.ts'
 import { keyFile, refuseLostKey, storeDirectory } from './data-directory.ts'
+import { Capacity, capacityOfDisk } from './market/capacity.ts'
 import { Metrics } from './metrics.ts'
 import { Pricing } from './pricing.ts'
 import { type HandlerDeps, Handlers } from './requests/handlers.ts'
@@ -61,14 +62,21 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
 
   const allowed = new Set(config.allow)
   const pricing = await Pricing.open(store, { configured: config.prices, open })
-  if (!open && allowed.size === 0 && isFree(pricing.next(now())?.prices ?? pricing.at(now())))
+  if (
+    !open &&
+    allowed.size === 0 &&
+    !config.autoPrice &&
+    isFree(pricing.next(now())?.prices ?? pricing.at(now()))
+  )
     log.warn('nobody may write: start with --open, --allow KEY or --price')
   /** Opened later, where there is a chain. */
   let till: Till | undefined
   let opened: Contracts | undefined
   const contracts = () => opened
-  const { grantNew } = config
-  const accounts = new Accounts({ store, pricing, limits, open, allowed, grantNew, contracts })
+  const { grantNew, minFreeDiskBytes } = config
+  const room = config.capacityBytes ?? capacityOfDisk(store, data, minFreeDiskBytes)
+  const capacity = new Capacity(store, room)
+  const accounts = new Accounts({ store, pricing, capacity, limits, open, allowed, grantNew, contracts })
   const { disk, clock, handlers, means } = openHandlers(config, {
     ...{ store, accounts, now, monotonic, contracts },
     till: () => till,
@@ -90,7 +98,7 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
     clock.confirm()
     sweeper.confirm()
   }
-  const parts = { signer, store, sweeper, pricing, disk, clock, service, metrics, means }
+  const parts = { signer, store, sweeper, pricing, capacity, disk, clock, service, metrics, means }
   const useTill = (ready: Till) => {
     till = ready
   }

@@ -7,6 +7,8 @@ export const keyFile = (data: string): string => join(data, 'relay.key')
 export const storeDirectory = (data: string): string => join(data, 'store')
 /** The relay's coins (contracts/wallet/). */
 export const walletDirectory = (data: string): string => join(data, 'wallet')
+/** What the overlay holds (overlay/rows.ts): public, and no part of a backup. */
+export const overlayDirectory = (data: string): string => join(data, 'overlay')
 /** Of the coins, as `relayd restore` brought it: it is there until they are recovered from it. */
 export const walletBackup = (data: string): string => join(data, 'wallet.backup')
 /** The chain of a devnet that runs in the relay. */

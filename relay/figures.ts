@@ -5,6 +5,8 @@ import type { Config } from './config.ts'
 import type { Contracts } from './escrow/contracts.ts'
 import type { Tally } from './escrow/tally.ts'
 import type { LiveHub } from './live.ts'
+import type { Market } from './market/market.ts'
+import type { Capacity } from './market/capacity.ts'
 import type { Operator } from './operator/operator.ts'
 import type { Service } from './service.ts'
 import type { Sockets } from './sockets.ts'
@@ -23,6 +25,7 @@ export interface Sources {
   readonly operator: Pick<Operator, 'summary'>
   readonly sweeper: Pick<Sweeper, 'state'>
   readonly disk: Pick<DiskGuard, 'free'>
+  readonly capacity: Pick<Capacity, 'state'>
   readonly clock: Pick<Clock, 'trouble'>
   readonly hub: Pick<LiveHub, 'counts'>
   readonly sockets: Pick<Sockets, 'count'>
@@ -31,6 +34,7 @@ export interface Sources {
   readonly treasury?: Pick<Treasury, 'network' | 'status' | 'silentSeconds'> | undefined
   /** Undefined where there are none. */
   readonly contracts?: (() => Pick<Contracts, 'tally'> | undefined) | undefined
+  readonly market?: Pick<Market, 'board' | 'live' | 'advertiser'> | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
 }
@@ -98,6 +102,16 @@ export const figures: readonly Figure[] = [
   ),
   gauge('relay_disk_free_bytes', 'Free bytes of the file system of the data folder', ({ disk }) => disk.free),
   gauge('relay_disk_reserve_bytes', 'Writes are refused below this', ({ config }) => config.minFreeDiskBytes),
+  gauge(
+    'relay_capacity_bytes',
+    'Bytes that may be promised (--capacity)',
+    ({ capacity }) => capacity.state.bytes,
+  ),
+  gauge(
+    'relay_promised_bytes',
+    'Bytes that are promised: never more than may be',
+    ({ capacity }) => capacity.state.sold,
+  ),
   gauge(
     'relay_commit_queue_operations',
     'Operations that wait for the next commit',

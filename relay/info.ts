@@ -1,17 +1,19 @@
 /** What the relay says of itself to everybody (docs/protocol.md §7.4). */
-import { features, type Info, protocolVersion } from '../contracts/api.ts'
+import { type Feature, features, type Info, protocolVersion } from '../contracts/api.ts'
 import type { Config } from './config.ts'
 import { software, version } from './version.ts'
 
 export function describe(
-  { limits }: Config,
+  { limits, board }: Config,
   {
     key,
     url,
     network,
     hasTill,
     contracts,
-  }: Pick<Info, 'key' | 'network' | 'contracts'> & { url: string; hasTill: boolean },
+    capacity,
+    advert,
+  }: Pick<Info, 'key' | 'network' | 'contracts' | 'capacity' | 'advert'> & { url: string; hasTill: boolean },
 ): Info {
   const { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay } = limits
   return {
@@ -20,10 +22,18 @@ export function describe(
     software,
     version,
     protocol: protocolVersion,
-    features: features.filter((feature) => hasTill || (feature !== 'withdraw' && feature !== 'contracts')),
+    features: offeredFeatures({ hasTill, hasBoard: board }),
     limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
-    advert: null,
+    capacity,
+    advert,
     contracts,
     endpoints: { http: `${url}/`, websocket: `${url.replace(/^http/, 'ws')}/` },
   }
 }
+
+/** Of all features, those that this relay has. */
+export const offeredFeatures = ({ hasTill, hasBoard }: { hasTill: boolean; hasBoard: boolean }): Feature[] =>
+  features.filter((feature) => {
+    if (feature === 'withdraw' || feature === 'contracts') return hasTill
+    return feature !== 'adverts' || hasBoard
+  })

@@ -5,8 +5,9 @@ import { destination, pino } from 'pino'
 import { MarketError } from '../market/errors.ts'
 import { exitCodes } from './operator/command.ts'
 import { commands } from './operator/commands.ts'
-import { readConfig, startOptions } from './config.ts'
+import { readConfig } from './config.ts'
 import { UsageError } from './operator/usage.ts'
+import { startOptions } from './start-options.ts'
 import { version } from './version.ts'
 
 /** How long a stopping relay may take to finish what it accepted. */

@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { replies, type RequestType } from '../contracts/api.ts'
 import { type Code, codes } from '../market/errors.ts'
 import { type Figure, figures, type Moment, type Sources } from './figures.ts'
+import { figuresOfAdverts } from './figures-of-adverts.ts'
 import { figuresOfCoins } from './figures-of-coins.ts'
 import { figuresOfContracts } from './figures-of-contracts.ts'
 import type { RequestObserver } from './service.ts'
@@ -93,8 +94,8 @@ export class Metrics implements RequestObserver, StoreObserver {
 
   /** Adds the figures of `sources`, once. Returns what makes the page. */
   page({ operator, ...sources }: Sources): () => Promise<string> {
-    const setters = [...figures, ...figuresOfCoins, ...figuresOfContracts].map((figure) =>
-      this.#setter(figure),
+    const setters = [...figures, ...figuresOfCoins, ...figuresOfContracts, ...figuresOfAdverts].map(
+      (figure) => this.#setter(figure),
     )
     let summary = operator.summary()
     return async () => {

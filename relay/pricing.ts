@@ -7,6 +7,7 @@ import type { Quote } from '../contracts/account.ts'
 import { ceilSatoshi, freePrices, quoteUnits, type Wish } from '../market/price.ts'
 import { mostSatoshi, type Prices } from '../market/units.ts'
 import { UsageError } from './operator/usage.ts'
+import type { Batch } from './store/batch.ts'
 import type { Store } from './store/store.ts'
 import { timeOf } from './store/place.ts'
 import { decodeTariff, encodeTariff, type Tariff, tariffRow } from './store/tariff.ts'
@@ -95,10 +96,11 @@ export class Pricing {
 
   /**
    * Decides on prices, one change after another; those that are not named stay as was decided last. Says from when on they
-   * hold. What was written before keeps its own.
+   * hold. What was written before keeps its own. `also` is written with them; what it throws keeps prices as they are.
+   * @param atOnce also what rises: nobody was quoted anything yet
    */
-  set(change: PriceChange): Promise<number> {
-    return this.#decide({ change })
+  set(change: PriceChange, also?: (batch: Batch) => void, atOnce = false): Promise<number> {
+    return this.#decide({ change, also, atOnce })
   }
 
   #advance(now: number): number {
@@ -121,9 +123,10 @@ export class Pricing {
     return decided
   }
 
-  async #keep({ change, atOnce = false, ...started }: Decision): Promise<number> {
+  async #keep({ change, atOnce = false, also, ...started }: Decision): Promise<number> {
     try {
       const { tariff, from } = await this.#store.commit((batch) => {
+        also?.(batch)
         const decided = this.#decideAt(batch.now, { change, atOnce, ...started })
         batch.put(tariffRow, encodeTariff(decided.tariff))
         // A rise shortens quotes from now on, whether or not it is written; a fall must be durable before it is quoted.
@@ -157,6 +160,7 @@ interface Decision extends Partial<Started> {
   readonly change: PriceChange
   /** Also for prices that rise. */
   readonly atOnce?: boolean
+  readonly also?: ((batch: Batch) => void) | undefined
 }
 
 /** Of all prices. */

@@ -7,21 +7,23 @@ import { buildApp } from './app.ts'
 import { Budget } from './budget.ts'
 import type { Config } from './config.ts'
 import { type Core, openCore, type RelayDeps, type Undo } from './core.ts'
-import { controlFile, hasStore, paymentLogFile, refuseFile } from './data-directory.ts'
-import { Contracts } from './escrow/contracts.ts'
-import { PaymentLog } from './escrow/payment-log.ts'
+import { controlFile, hasStore, refuseFile } from './data-directory.ts'
 import type { Sources } from './figures.ts'
 import { describe } from './info.ts'
 import { LiveHub } from './live.ts'
 import { serveMetrics } from './metrics-server.ts'
+import { advertsLivePath } from './market/advert-live.ts'
+import { type Market, openMarket } from './market/market.ts'
+import { type OpenedOverlay, openOverlay } from './overlay/open.ts'
 import { Cashier } from './operator/cashier.ts'
 import { openControl } from './operator/control.ts'
 import { Operator } from './operator/operator.ts'
 import { UsageError } from './operator/usage.ts'
+import { openContracts, openPriceRule, openTill, openTreasury } from './parts.ts'
 import { listening, type Port, tryPort } from './port.ts'
 import { partingMs, Sockets } from './sockets.ts'
-import { Till } from './till/till.ts'
-import { Treasury } from './treasury.ts'
+import type { Till } from './till/till.ts'
+import type { Treasury } from './treasury.ts'
 
 export interface RunningRelay {
   readonly url: string
@@ -54,10 +56,16 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const treasury = await openTreasury(config, core, deps, undo)
     const till = treasury && (await openTill(config, { ...core, treasury }, undo))
     const contracts = treasury && (await openContracts(config, { ...core, treasury }, undo))
-    const { url, ...live } = await listen(config, { ...core, treasury, till }, undo)
+    const overlay = treasury && openOverlay(config, { ...core, treasury }, undo)
+    const market = await openMarket(config, core, undo)
+    let sockets: Sockets | undefined
+    const rule = await openPriceRule(config, { ...core, sockets: () => sockets }, undo)
+    const { url, ...live } = await listen(config, { ...core, treasury, till, market, overlay }, undo)
+    sockets = live.sockets
     treasury?.keepFollowing(async () => {
       await till?.follow()
       await contracts?.follow()
+      await overlay?.host?.follow()
     })
     const key = core.signer.identity
     let metricsUrl: string | undefined
@@ -72,14 +80,17 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
       sockets: live.sockets.count,
       wallet: treasury?.status ?? null,
       contracts: contracts?.tally ?? null,
+      capacity: core.capacity.state,
     })
     const { store, pricing, now, confirmClock } = core
     const { open, data } = config
     const coins = treasury && (() => treasury.export())
-    const serving = { status, confirmClock }
+    const serving = { status, confirmClock, rule, advertiser: market.advertiser }
     const operator = new Operator({ store, pricing, now, open, data, coins, serving })
     const cashier = new Cashier({ treasury, isServing: true })
-    metricsUrl = await openMetrics(config, { ...core, ...live, operator, treasury, config }, undo)
+    metricsUrl = await openMetrics(config, { ...core, ...live, operator, treasury, config, market }, undo)
+    const network = treasury?.network ?? null
+    await market.advertise({ url, network, hasTill: till !== undefined, openOverlay: overlay?.channel })
     const control = await openControl(controlFile(data), (order, args, signal) =>
       (cashier.knows(order) ? cashier : operator).execute(order, args, signal),
     )
@@ -92,59 +103,20 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
   }
 }
 
-/** Its wallet, where a chain is named. It need not answer for records to be served. */
-async function openTreasury({ data, chain }: Config, core: Core, deps: RelayDeps, undo: Undo) {
-  const { signer: keys, now, monotonic, log } = core
-  const { devnetUrl, followEveryMs } = deps
-  const treasury = await Treasury.open({
-    ...{ data, keys, given: chain, now, monotonic, log },
-    ...{ devnetUrl, followEveryMs, isServing: true },
-  })
-  if (treasury !== undefined) undo.push(() => treasury.close())
-  return treasury
-}
-
-/** Where there are coins, people pay with theirs and are paid back. */
-async function openTill({ zeroConfLimit }: Config, core: Core & { treasury: Treasury }, undo: Undo) {
-  const { store, signer: keys, now, log, means, treasury, useTill } = core
-  const wallet = () => treasury.desk.wallet
-  const till = await Till.open({ store, wallet, keys, now, zeroConfLimit, admit: means.admitWrite, log })
-  useTill(till)
-  undo.push(async () => {
-    await treasury.hangUp()
-    await till.idle()
-  })
-  return till
-}
-
-/** Where there are coins, contracts are opened, and those that are open are never left alone. */
-async function openContracts(config: Config, core: Core & { treasury: Treasury }, undo: Undo) {
-  const { store, signer: keys, now, log, means, treasury, pricing, useContracts } = core
-  const payments = await PaymentLog.open(config.paymentLog ?? paymentLogFile(config.data))
-  undo.push(() => payments.close())
-  const contracts = await Contracts.open({
-    ...{ store, keys, now, payments, log, network: treasury.network, policy: config.contracts },
-    ...{ admit: means.admitWrite, checkClock: means.admitEnd, random: Math.random },
-    wallet: () => treasury.desk.wallet,
-    prices: () => pricing.at(now()),
-  })
-  useContracts(contracts)
-  undo.push(async () => {
-    await treasury.hangUp()
-    await contracts.idle()
-  })
-  return contracts
-}
-
 /** HTTP and WebSocket on the configured address. Resolves when both are served. */
 async function listen(
   config: Config,
-  core: Core & { treasury: Treasury | undefined; till: Till | undefined },
+  core: Core & {
+    treasury: Treasury | undefined
+    till: Till | undefined
+    market: Market
+    overlay: OpenedOverlay | undefined
+  },
   undo: Undo,
 ) {
   const { limits, trustProxy, host, port } = config
   const { service, store, isKnown, onError, log, trouble, metrics, treasury } = core
-  const { signer, means, pricing, till } = core
+  const { signer, means, pricing, till, market, overlay } = core
   const budget = new Budget(limits.bodiesInFlightBytes)
   const tls = config.tls && {
     cert: await readPem('--tls-cert', config.tls.cert),
@@ -153,14 +125,18 @@ async function listen(
   let url = ''
   const app = buildApp({
     ...{ service, signer, means, pricing, till },
-    ...{ publicUrl: config.publicUrl, brc31: config.brc31 },
+    ...{ publicUrl: config.publicUrl, brc31: config.brc31, boxes: config.boxes },
     limits,
     info: () =>
       describe(config, {
         ...{ key: core.signer.identity, url, network: treasury?.network ?? null },
         hasTill: till !== undefined,
         contracts: core.contracts()?.offer ?? null,
+        capacity: core.capacity.state,
+        advert: market.advertiser()?.current ?? null,
       }),
+    board: market.board,
+    overlay: overlay?.host,
     budget,
     trouble,
     trustProxy,
@@ -171,9 +147,13 @@ async function listen(
   })
   app.server.maxConnections = limits.connections + httpConnections
   const hub = new LiveHub({ store, limits, onError })
-  const sockets = new Sockets(app.server, { service, hub, limits, budget, trustProxy, isKnown })
+  const { live } = market
+  const paths = live && { [advertsLivePath]: live.upgrade.bind(live) }
+  const sockets = new Sockets(app.server, { service, hub, limits, budget, trustProxy, isKnown, paths })
   // Open sockets would keep the server from closing, so they are closed first.
-  app.addHook('preClose', () => sockets.close())
+  app.addHook('preClose', async () => {
+    await Promise.all([sockets.close(), live?.close()])
+  })
   undo.push(async () => {
     const cut = setInterval(() => app.server.closeAllConnections(), partingMs)
     await app.close()

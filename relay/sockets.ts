@@ -8,7 +8,11 @@ import { callerAddress } from './rate.ts'
 
 export interface SocketDeps extends Omit<ConnectionDeps, keyof ConnectionEvents> {
   readonly trustProxy: boolean
+  /** Others that take connections, by path; each returns the status of a refusal. */
+  readonly paths?: Readonly<Record<string, Upgrade>> | undefined
 }
+
+type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer, address: string) => string | undefined
 
 const heartbeatMs = 30_000
 const meterMs = 1000
@@ -62,7 +66,12 @@ export class Sockets {
     const { limits, trustProxy } = this.#deps
     const address = callerAddress(request, trustProxy)
     const held = this.#perAddress.get(address) ?? 0
-    if (request.url?.split('?')[0] !== '/') refuseUpgrade(socket, '404 Not Found')
+    const path = request.url?.split('?')[0] ?? ''
+    const other = this.#deps.paths !== undefined && Object.hasOwn(this.#deps.paths, path)
+    if (other) {
+      const refused = this.#deps.paths[path]?.(request, socket, head, address)
+      if (refused !== undefined) refuseUpgrade(socket, refused)
+    } else if (path !== '/') refuseUpgrade(socket, '404 Not Found')
     else if (held >= limits.connectionsPerAddress) refuseUpgrade(socket, '429 Too Many Requests')
     else {
       if (this.#open.size >= limits.connections) this.#closeIdlest()

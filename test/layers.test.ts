@@ -30,6 +30,7 @@ const clientFolders = [
   'files',
   'sync',
   'relays',
+  'market',
   'terminal',
 ] as const
 /** The places in the two pure layers that may do I/O, because relay and client both need them. */

@@ -28,6 +28,7 @@ import {
   standardPrices,
   start,
 } from './beginnings.ts'
+import { Books } from './books.ts'
 import { Purse, type Stored, type Wish } from './purse.ts'
 
 /** How a contract came to an end. `dead`: its funding was double-spent. */
@@ -58,9 +59,7 @@ export class Pair {
   asked: number | undefined
   readonly #options: PairOptions
   #fundedAt: number
-  /** Paid by rollovers, and what those left to the contract of now. */
-  #paidBefore = 0
-  #moved = 0
+  readonly #books = new Books(this.purse)
   #txid = 'J'
   #endedAt = 0
   /** The contract before, until the one of now is deep. */
@@ -95,19 +94,15 @@ export class Pair {
   get earned(): number {
     return this.settled + (this.live?.earnedBefore ?? 0)
   }
-  /** Of the contract of now. */
-  get books(): { owed: number; reserved: number; moved: number } {
-    const { owed, committed } = this.purse
-    const [all, due] = [committed - this.#paidBefore, Math.max(0, owed - this.#paidBefore)]
-    return { owed: due, reserved: Math.max(0, all - due), moved: Math.min(Math.max(0, all), this.#moved) }
+  /** Of the contract of now, as `audited` and `prepaid`. */
+  get books(): Books['sums'] {
+    return this.#books.sums
   }
-  /** By the audit of now, for the contract of now. */
   get audited(): number {
-    return Math.max(0, this.purse.audited(this.now) - this.#paidBefore)
+    return this.#books.audited(this.now)
   }
-  /** Ahead of that audit by rollovers. */
   get prepaid(): number {
-    return Math.max(0, this.#paidBefore - this.purse.audited(this.now))
+    return this.#books.prepaid(this.now)
   }
 
   /** A write as the relay decides on it. */
@@ -172,8 +167,7 @@ export class Pair {
     this.#old = { client: this.client, server: this.server, terms: this.terms, fundedAt: this.#fundedAt }
     const earned = paid
     this.terms = terms
-    this.#paidBefore += paid
-    this.#moved = Math.max(0, this.purse.committed - this.#paidBefore)
+    this.#books.rollOver(paid)
     this.#fundedAt = this.now
     this.#txid = `${this.#txid}R`
     this.server = freshServer(terms, this.#txid, { earned, at: this.at })
@@ -189,8 +183,7 @@ export class Pair {
       this.ending = { kind: 'dead' }
       return
     }
-    this.#paidBefore -= this.live?.earnedBefore ?? 0
-    this.#moved = 0
+    this.#books.undo(this.live?.earnedBefore ?? 0)
     this.#old = undefined
     this.terms = old.terms
     this.client = old.client
@@ -214,7 +207,7 @@ export class Pair {
     if (blocks >= deepBlocks && this.#old !== undefined) {
       this.past.push({ kind: 'rollover', paid: this.live?.earnedBefore ?? 0 })
       this.#old = undefined
-      this.#moved = 0
+      this.#books.settle()
     }
     this.tellServer({ on: 'chain', ...look, at: this.at })
     if (this.#isHonest) this.tellClient({ on: 'chain', ...look, at: this.at })

@@ -107,11 +107,11 @@ async function changeMembers(
     const keys = [...held.keys, freshKey(ctx, currentKey(held).epoch + 1)].slice(-payloadLimits.epochs)
     // Who was promised the old keys and did not get them yet gets them now.
     const owed = (to: Key) => held.untold.some((one) => one.to === to && one.hasHistory)
-    const untold = members.map((to) => ({
-      to,
-      recordId: newRecordId(),
+    const told = members.map((to) => ({
+      ...{ to, recordId: newRecordId() },
       hasHistory: owed(to) || hasHistory(to),
     }))
+    const untold = [...told, ...removedOf(held, members)]
     const next = { ...held, keys, members, untold }
     await saveChannel(home, next)
     return next
@@ -120,7 +120,7 @@ async function changeMembers(
   return (await keptChannel(home, changed)) ?? changed
 }
 
-/** Sends the keys of now to those who do not have them yet; what no relay takes now goes with a later command. */
+/** Sends the keys of now to members who do not have them yet, and word to who was removed; what no relay takes now goes with a later command. */
 export async function tellMembers(ctx: Context, options: CallOptions = {}): Promise<void> {
   const untold = (await keptChannels(ctx.home)).filter((channel) => channel.untold.length > 0)
   if (untold.length === 0 || (await ownRelays(ctx)).length === 0) return
@@ -134,9 +134,9 @@ export async function tellMembers(ctx: Context, options: CallOptions = {}): Prom
 
 /** The record has its id before it is made: one that a crash left in the outbox is not sent twice. */
 async function tell(ctx: Context, channel: KeptChannel, one: Untold, options: CallOptions): Promise<void> {
-  const { to, recordId, hasHistory } = one
+  const { to, recordId } = one
   if (!(await entries(ctx.home)).has(recordId)) {
-    const draft = { to, recordId, payload: keyPayload(channel, hasHistory), ttlSeconds: keyTtlSeconds }
+    const draft = { to, recordId, payload: payloadFor(channel, one), ttlSeconds: keyTtlSeconds }
     try {
       await post(ctx, draft, { ...options, attempts: 1 })
     } catch (error) {
@@ -152,9 +152,20 @@ async function tell(ctx: Context, channel: KeptChannel, one: Untold, options: Ca
   })
 }
 
-function keyPayload(channel: KeptChannel, hasHistory: boolean): Payload {
+/** Who is out by this change, and who did not hear yet that he is. */
+function removedOf(held: KeptChannel, members: readonly Key[]): Untold[] {
+  const isOut = (to: Key) => !members.includes(to)
+  const before = held.untold.filter(({ to, isRemoved }) => isRemoved === true && isOut(to))
+  const now = held.members.filter(isOut).map((to) => ({
+    ...{ to, recordId: newRecordId(), hasHistory: false, isRemoved: true },
+  }))
+  return [...before, ...now].slice(-channelLimits.members)
+}
+
+function payloadFor(channel: KeptChannel, { hasHistory, isRemoved }: Untold): Payload {
   const { name, members, keys } = channel
   const { epoch, key } = currentKey(channel)
+  if (isRemoved === true) return { type: 'channel-removed', name, epoch }
   const history = keys.slice(0, -1).map((old) => ({ epoch: old.epoch, key: old.key }))
   return { type: 'channel', name, key, members, epoch, ...(hasHistory && history.length > 0 && { history }) }
 }

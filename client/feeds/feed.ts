@@ -49,7 +49,7 @@ export interface FeedOptions {
 }
 
 /** One who reads: as key 1, or with one key of a channel; and whom, where their relays are known. */
-interface Source extends Place {
+export interface Source extends Place {
   readonly reader: Wallet
   readonly writers: readonly { readonly owner: Key; readonly relays: readonly RelayAddress[] }[]
 }
@@ -87,7 +87,8 @@ export async function feedItems(
   { limit = feedReadLimits.shown, ...what }: FeedOptions & { readonly limit?: number | undefined },
 ): Promise<FeedItem[]> {
   const found: { sentMs: number; open: () => Promise<FeedItem> }[] = []
-  for (const { reader, writers, channel } of await sources(ctx, what, { isEverything: true })) {
+  for (const source of await sources(ctx, what, { isEverything: true })) {
+    const { reader, writers, channel } = source
     const place = channel && { channel }
     for (const { owner } of writers) {
       const { posts, gone } = await feedState(ctx.home, { reader: reader.identity, owner })
@@ -95,10 +96,7 @@ export async function feedItems(
         found.push({
           // Nobody stays at the end of the list by a date to come.
           sentMs: Math.min(post.sentMs, post.receivedMs),
-          open: async () => {
-            const { bytes: _, ...message } = await openPost({ wallet: reader }, post)
-            return { state: 'here', ...place, ...message }
-          },
+          open: () => itemOf(post, source),
         })
       for (const { id, atMs, why } of gone) {
         const item = { state: 'gone' as const, ...place, id, from: owner, sentMs: atMs, why }
@@ -108,6 +106,14 @@ export async function feedItems(
   }
   const newest = found.sort((a, b) => a.sentMs - b.sentMs).slice(-limit)
   return Promise.all(newest.map(({ open }) => open()))
+}
+
+export async function itemOf(
+  post: KeptPost,
+  { reader, channel }: Pick<Source, 'reader' | 'channel'>,
+): Promise<FeedPost> {
+  const { bytes: _, ...message } = await openPost({ wallet: reader }, post)
+  return { state: 'here', ...(channel && { channel }), ...message }
 }
 
 /** A post that is here, who reads it, and where its writer's records are. @throws ERR_NOT_FOUND */
@@ -126,7 +132,7 @@ export async function findPost(
 }
 
 /** `isEverything`: with all old keys and former members, to show what is here. */
-async function sources(
+export async function sources(
   ctx: Context,
   { channel }: FeedOptions,
   { isEverything = false } = {},
@@ -159,11 +165,11 @@ async function sources(
 
 const hasRelays = ({ relays }: { readonly relays: readonly RelayAddress[] }): boolean => relays.length > 0
 
-/** The key of now, and those before it for as long as posts under them may be under way. */
-function keysInUse({ keys }: KeptChannel, now: number): KeptChannel['keys'] {
+/** The key of now, and those before it for as long as posts under them may be under way; who was removed has none of now. */
+function keysInUse({ keys, removed }: KeptChannel, now: number): KeptChannel['keys'] {
   const newest = keys.slice(-feedReadLimits.keys)
   return newest.filter((_, index) => {
-    const next = newest[index + 1]
+    const next = newest[index + 1] ?? removed
     return next === undefined || next.sinceMs + feedReadLimits.oldKeyMs > now
   })
 }

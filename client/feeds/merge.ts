@@ -1,7 +1,7 @@
 /** What several relays say of one feed, held side by side. */
 import type { RelayAddress } from '../../market/address.ts'
 import { parsePath, type RecordId } from '../../market/record.ts'
-import { feedLimits, type FeedState, type KeptPost } from '../home/feeds.ts'
+import type { FeedState, KeptPost } from '../home/feeds.ts'
 import type { Wanted } from './fetch.ts'
 import type { Listed, Post } from './list.ts'
 
@@ -12,7 +12,7 @@ export interface Merged {
   /** What was known, with who lists it now too. */
   readonly posts: readonly KeptPost[]
   readonly isChanged: boolean
-  /** What is new, the newest that can be kept, the oldest first. */
+  /** What is new, of each relay the newest that can be kept, the oldest first. */
   readonly found: readonly Found[]
 }
 
@@ -34,12 +34,13 @@ export function merge(state: FeedState, lists: readonly Listed[], first: number)
       found.set(path, { ...post, listing: [...(found.get(path)?.listing ?? []), relay] })
     }
   }
-  const newest = [...found.values()].sort((a, b) => a.at - b.at).slice(-feedLimits.posts)
+  // All of it: `at` is a relay's word, and one that lists what is not there must not push out what others have.
+  const oldestFirst = [...found.values()].sort((a, b) => a.at - b.at)
   const all = lists.map(({ relay }) => relay)
   return {
     posts: [...known.values()],
     isChanged,
-    found: newest.map((post, index) => ({ ...post, relays: turned(post.listing, first + index, all) })),
+    found: oldestFirst.map((post, index) => ({ ...post, relays: turned(post.listing, first + index, all) })),
   }
 }
 

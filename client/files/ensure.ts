@@ -8,7 +8,7 @@ import { BrokenWord, isUnpaid, Refused } from '../errors.ts'
 import { type Entry, keepRefusal, recordOf } from '../home/outbox.ts'
 import type { Outgoing } from '../home/outgoing.ts'
 import { deliver, type Draft, post, type Posted } from '../mail/post.ts'
-import { chosenRelays } from '../people/choice.ts'
+import { placesOf } from './plan.ts'
 import type { TransferOptions } from './transfer.ts'
 
 /** One run of a sending. */
@@ -65,6 +65,7 @@ export async function ensure(job: Job, id: RecordId, content: () => Content): Pr
 /** A record of this sending exists once: what an earlier run sealed is delivered, not sealed again. */
 async function ensureOnce(job: Job, id: RecordId, content: () => Content): Promise<Posted> {
   const { ctx, transfer, options, known } = job
+  const { quorum = ctx.quorum } = transfer
   const entry = known.get(id)
   const record = entry && (await recordOf(ctx.home, entry))
   if (entry === undefined || record === undefined) {
@@ -80,19 +81,23 @@ async function ensureOnce(job: Job, id: RecordId, content: () => Content): Promi
       ttlSeconds,
       maxPulls: maxPulls ?? undefined,
       bound,
+      quorum: transfer.quorum,
       ...content(),
     }
     return postWhereCredit(job, draft)
   }
   const accepted = [...entry.accepted]
-  if (accepted.length >= ctx.quorum)
+  if (accepted.length >= quorum)
     return { recordId: id, path: record.path, state: 'delivered', accepted, failures: [] }
-  return deliver(ctx, { record, ...(await chosenRelays(ctx)), sending: transfer.id }, options)
+  return deliver(ctx, { record, ...(await placesOf(ctx, transfer)), quorum, sending: transfer.id }, options)
 }
 
 /** A relay that had no credit for one record is not sent all others only to refuse them; `retryRefused` asks it again. */
-async function postWhereCredit({ ctx, options, refusals }: Job, draft: Draft & { recordId: RecordId }) {
-  const { relays: own, spares } = await chosenRelays(ctx)
+async function postWhereCredit(
+  { ctx, transfer, options, refusals }: Job,
+  draft: Draft & { recordId: RecordId },
+) {
+  const { relays: own, spares } = await placesOf(ctx, transfer)
   const isDry = ({ url }: RelayAddress) => isUnpaid(refusals.get(url)?.error)
   const relays = own.filter((relay) => !isDry(relay))
   if (relays.length === 0) return post(ctx, { ...draft, relays: own }, options) // each for another record: now all for one

@@ -7,7 +7,7 @@ import { type FileHead, payloadLimits } from '../../market/payload.ts'
 import { formatPath, RecordId } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import { type Arrival, arrival, keepArrival, openArrival } from '../home/inbox.ts'
-import { bestFirst, noteTrouble } from '../home/redundancy.ts'
+import { bestFirst, noteTrouble, rest, restMs } from '../home/redundancy.ts'
 import { noteRead } from '../mail/acks.ts'
 import { friend } from '../people/friends.ts'
 import { race } from '../wire/race.ts'
@@ -76,13 +76,22 @@ export async function fetchChunk(
   if (held === undefined && source !== undefined) await ctx.connect(source).finishRead(path)
 }
 
-/** From whichever relay gives it first; those in trouble are asked last, and who is slow is raced. */
-async function readFrom({ ctx, sources, options }: Job, path: string): Promise<Arrival> {
+/**
+ * A record from whichever relay gives it first; those in trouble are asked last, and who is slow is raced.
+ * @throws ERR_NOT_FOUND where none has it, and as `call`
+ */
+export async function readFrom(
+  { ctx, sources, options }: Pick<Job, 'ctx' | 'sources' | 'options'>,
+  path: string,
+): Promise<Arrival> {
   const asked: RelayAddress[] = []
+  const silent = new Set<RelayAddress>()
   const ask = async (address: RelayAddress, signal: AbortSignal): Promise<Arrival | undefined> => {
     asked.push(address)
+    silent.add(address)
     try {
       const { record, re } = await ctx.connect(address).call({ type: 'read', path }, { ...options, signal })
+      silent.delete(address)
       return record && { record, re, relay: address.key, receivedMs: ctx.now() }
     } catch (error) {
       if (!signal.aborted) await noteTrouble(ctx.home, address.key, error, ctx.now())
@@ -91,7 +100,11 @@ async function readFrom({ ctx, sources, options }: Job, path: string): Promise<A
   }
   const { hedgeMs, signal } = options
   const found = await race(await bestFirst(ctx.home, sources, ctx.now()), ask, { hedgeMs, signal })
-  if (found === undefined) throw new MarketError('ERR_NOT_FOUND', 'a chunk is on none of its relays')
+  if (found === undefined) throw new MarketError('ERR_NOT_FOUND', `no relay has ${path} any more`)
+  // Whoever was asked before and has not answered: the next record is not to wait for him again.
+  for (const address of silent)
+    if (asked.indexOf(address) < asked.findIndex(({ key }) => key === found.relay))
+      await rest(ctx.home, address.key, ctx.now() + restMs.silent, ctx.now())
   // What was asked of others is not asked again.
   const others = asked.filter(({ key }) => key !== found.relay)
   await Promise.all(others.map((address) => ctx.connect(address).finishRead(path)))

@@ -8,11 +8,12 @@ import { named } from '../home/durable.ts'
 import { chunkCount, largestCount, type Outgoing, saveOutgoing } from '../home/outgoing.ts'
 import { newRecordId, outboxLimits } from '../mail/post.ts'
 import { type CostOptions, agreeBound } from '../money/bound.ts'
+import { chosenRelays, type Chosen, type Wanted } from '../people/choice.ts'
 import { ownRelays } from '../people/relays.ts'
 import { chunkBytesFor, fileLoad } from './chunks.ts'
 import type { TransferOptions } from './transfer.ts'
 
-export interface FileOptions extends TransferOptions, CostOptions {
+export interface FileOptions extends TransferOptions, CostOptions, Wanted {
   readonly tag?: string | undefined
   readonly ttlSeconds?: number | undefined
   readonly maxPulls?: number | undefined
@@ -24,20 +25,49 @@ export async function begin(
   what: Pick<Outgoing, 'to' | 'source'>,
   options: FileOptions,
 ): Promise<Outgoing> {
-  const planned = await plan(ctx, what, options)
-  const bound = await agreeBound(ctx, { relays: await ownRelays(ctx), load: fileLoad(planned) }, options)
+  const { keep, quorum } = options
+  const { relays } = await chosenRelays(ctx, { keep, quorum })
+  const chosen = {
+    ...(keep !== undefined && { relays: relays.map(({ key }) => key) }),
+    ...(quorum !== undefined && { quorum }),
+  }
+  const planned = { ...(await plan(ctx, what, options)), ...chosen }
+  const bound = await agreeBound(
+    ctx,
+    { relays: await askedFor(ctx, planned), load: fileLoad(planned) },
+    options,
+  )
   const transfer = { ...planned, ...(bound && { bound }) }
   await saveOutgoing(ctx.home, transfer)
   return transfer
 }
 
+/** The relays whose prices say what it may cost: those chosen for it, else all, of which any may get a record. */
+const askedFor = async (ctx: Context, transfer: Outgoing) =>
+  transfer.relays === undefined ? ownRelays(ctx) : (await placesOf(ctx, transfer)).relays
+
+/** Where its records go. Once those that were chosen for it are all left, where everything goes. */
+export async function placesOf(ctx: Context, { relays: wanted = [] }: Outgoing): Promise<Chosen> {
+  const own = await ownRelays(ctx)
+  const relays = own.filter(({ key }) => wanted.includes(key))
+  if (relays.length === 0) return chosenRelays(ctx)
+  return { relays, spares: own.filter(({ key }) => !wanted.includes(key)) }
+}
+
 /** What it may cost was settled when it began; it is asked again only to be shown. */
 export async function goOn(ctx: Context, begun: Outgoing, options: FileOptions): Promise<Outgoing> {
-  const { maxCost, maxSpend, ...others } = options
-  const { bound } = begun
+  const { maxCost, maxSpend, keep, quorum, ...others } = options
+  const { bound, source, id } = begun
+  const isOther = (given: number | undefined, before: number | undefined) =>
+    given !== undefined && given !== before
+  if (isOther(keep, begun.relays?.length) || isOther(quorum, begun.quorum))
+    throw new MarketError(
+      'ERR_CONFLICT',
+      `the sending of ${source} began with other numbers of relays: go on with those, or delete ${id} and begin again`,
+    )
   checkSame(begun, 'at any cost', [maxCost, bound && 'maxCost' in bound ? bound.maxCost : undefined])
   checkSame(begun, 'without limit to what is signed over', [maxSpend, bound?.maxSpend])
-  await agreeBound(ctx, { relays: await ownRelays(ctx), load: fileLoad(begun) }, others)
+  await agreeBound(ctx, { relays: await askedFor(ctx, begun), load: fileLoad(begun) }, others)
   return begun
 }
 

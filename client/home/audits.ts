@@ -5,7 +5,7 @@ import { Cursor } from '../../contracts/api.ts'
 import type { Seen, Standing, UnsettledRecord } from '../../contracts/audit/books.ts'
 import { Path } from '../../market/record.ts'
 import { Hash, type Key, Milliseconds, Prices } from '../../market/units.ts'
-import { readJson, writeDurably } from './durable.ts'
+import { namesIn, readJson, writeDurably } from './durable.ts'
 import { hashOf, type Home } from './home.ts'
 
 const Sum = z.string().regex(/^[0-9]{1,60}$/)
@@ -77,6 +77,21 @@ export interface Passed {
 
 export const savedAudit = async (home: Home, relay: Key, purse: string): Promise<SavedAudit | undefined> =>
   (await readJson(fileOf(home, relay, purse), SavedAudit)) as SavedAudit | undefined // the schema has the same fields
+
+/** How many purses of each relay were audited with which verdict; what was forged is kept elsewhere (market.ts). @throws ERR_DAMAGED */
+export async function savedVerdicts(
+  home: Home,
+): Promise<ReadonlyMap<Key, Readonly<Record<SavedAudit['verdict'], number>>>> {
+  const verdicts = new Map<Key, Record<SavedAudit['verdict'], number>>()
+  for (const name of await namesIn(home.path('audits'))) {
+    const [, relay] = /^([0-9a-f]{66})\.[0-9a-z]+\.json$/.exec(name) ?? []
+    const saved = relay === undefined ? undefined : await readJson(home.path('audits', name), SavedAudit)
+    if (relay === undefined || saved === undefined) continue
+    const counts = verdicts.get(relay) ?? { explained: 0, unproven: 0 }
+    verdicts.set(relay, { ...counts, [saved.verdict]: counts[saved.verdict] + 1 })
+  }
+  return verdicts
+}
 
 export const saveAudit = (home: Home, relay: Key, audit: SavedAudit): Promise<void> =>
   writeDurably(fileOf(home, relay, audit.purse), JSON.stringify(audit))

@@ -7,7 +7,7 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
-import { type Channel, payloadLimits } from '../../market/payload.ts'
+import { type Channel, type ChannelRemoved, payloadLimits } from '../../market/payload.ts'
 import { RecordId } from '../../market/record.ts'
 import { Hash, Key, Milliseconds } from '../../market/units.ts'
 import { namesIn, readJson, writeDurably } from './durable.ts'
@@ -16,6 +16,8 @@ import { hashOf, type Home } from './home.ts'
 export const channelLimits = {
   /** Own ones, and those friends invite to. */
   channels: 500,
+  /** Those of one friend. */
+  ofFriend: 50,
   /** A change of members sends each of them a record. */
   members: 256,
 } as const
@@ -29,8 +31,14 @@ const EpochKey = z.strictObject({
 })
 export type EpochKey = z.infer<typeof EpochKey>
 
-/** A member who is to get the key of now, by a record that may be in the outbox already; with the old keys or without. */
-const Untold = z.strictObject({ to: Key, recordId: RecordId, hasHistory: z.boolean() })
+/** Who is to hear of the last change by a record that may be in the outbox already: a member gets the key of now, with the old ones or without. */
+const Untold = z.strictObject({
+  to: Key,
+  recordId: RecordId,
+  hasHistory: z.boolean(),
+  /** A member no longer: he hears that, and gets nothing. */
+  isRemoved: z.boolean().optional(),
+})
 export type Untold = z.infer<typeof Untold>
 
 const KeptChannel = z.strictObject({
@@ -42,6 +50,8 @@ const KeptChannel = z.strictObject({
   members: z.array(Key).max(payloadLimits.members),
   /** Of an own channel. */
   untold: z.array(Untold),
+  /** Of a friend's channel: from which epoch on we are no member, and since when we know. */
+  removed: z.strictObject({ epoch: z.int().min(1), sinceMs: Milliseconds }).optional(),
 })
 export type KeptChannel = z.infer<typeof KeptChannel>
 
@@ -96,13 +106,17 @@ export async function takeChannel(
         'ERR_CONFLICT',
         `the channel ${name} has a newer key than this one, of epoch ${epoch}: it is a replay, or forged`,
       )
-    if (all.some(({ keys }) => keys.some((one) => one.key === key)))
+    // Of this owner: whoever has a key may say it is his, and must not keep it from its owner's channel.
+    const ofOwner = all.filter((one) => one.owner === owner)
+    if (ofOwner.some(({ keys }) => keys.some((one) => one.key === key)))
       throw new MarketError(
         'ERR_CONFLICT',
         `the key of the channel ${name} belongs to another channel or epoch`,
       )
     if (held === undefined && all.length >= channelLimits.channels)
       throw new MarketError('ERR_LIMIT', `there are ${all.length} channels already`)
+    if (held === undefined && ofOwner.length >= channelLimits.ofFriend)
+      throw new MarketError('ERR_LIMIT', `there are ${ofOwner.length} channels of this friend already`)
     // Of an epoch that is known the key is known too: nobody gives it another one.
     const known = new Map([...history, ...(held?.keys ?? [])].map((one) => [one.epoch, one.key]))
     const since = new Map(held?.keys.map((one) => [one.epoch, one.sinceMs]))
@@ -110,7 +124,24 @@ export async function takeChannel(
     const keys = [...older, [epoch, key] as const].map(([one, text]) => ({
       ...{ epoch: one, key: text, sinceMs: since.get(one) ?? nowMs },
     }))
-    await saveChannel(home, { owner, name, members, keys: keys.slice(-payloadLimits.epochs), untold: [] })
+    // A key from before we were removed lets nobody in again.
+    const isIn = held?.removed === undefined || epoch > held.removed.epoch
+    const removed = isIn ? {} : { removed: held?.removed }
+    const taken = { owner, name, members, keys: keys.slice(-payloadLimits.epochs), untold: [], ...removed }
+    await saveChannel(home, taken)
+  })
+}
+
+/** Takes the word of `owner` that we are no member any more, unless it is older than the key held. What was read stays. */
+export async function takeRemoval(
+  home: Home,
+  { owner, nowMs }: { readonly owner: Key; readonly nowMs: number },
+  { name, epoch }: ChannelRemoved,
+): Promise<void> {
+  await withChannels(home, async () => {
+    const held = await keptChannel(home, { owner, name })
+    if (held === undefined || epoch <= Math.max(currentKey(held).epoch, held.removed?.epoch ?? 0)) return
+    await saveChannel(home, { ...held, removed: { epoch, sinceMs: held.removed?.sinceMs ?? nowMs } })
   })
 }
 

@@ -43,6 +43,7 @@
  *   migration.json                      the migration that is under way, or was last (migration.ts)
  *   mail/ID.json                        a text we sent, as it was signed, and mail/read.json what was read (letters.ts)
  *   sync/ID/                            a folder that is kept in step, ID = hash of whom with and its name (folders.ts)
+ *   market/                             channels, adverts, probes, forged bills: for choosing relays (market.ts)
  *   announce.json                       relays on which friends are still to be told of a change
  *   files/FRIEND/NAME                   a file fetched and checked
  *   locks/NAME.N                        see lock.ts
@@ -77,6 +78,7 @@ const folders = [
   'feeds',
   'channels',
   'mail',
+  'market',
   'sync',
   'files',
   'locks',

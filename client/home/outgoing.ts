@@ -24,6 +24,9 @@ export const Outgoing = z.strictObject({
   tag: Tag,
   maxPulls: z.int().min(1).nullable(),
   createdMs: Milliseconds,
+  /** The relays that were chosen for it, and how many of them must sign for each record, where that was said of it. */
+  relays: z.array(Key).min(1).optional(),
+  quorum: z.int().min(1).optional(),
   /** The most that may be spent on all its records. */
   bound: Bound.optional(),
   /** No relay took a record of it for want of credit, or after one broke its word: until then it is not tried again by itself. */

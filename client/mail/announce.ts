@@ -19,7 +19,8 @@ const announcementTtlSeconds = 30 * 86_400
  * already see nothing new.
  */
 export async function announce(ctx: Context, options: CallOptions = {}): Promise<void> {
-  const relays = (await ctx.home.announcement()).map(parseAddress)
+  const announced = await ctx.home.announcement()
+  const relays = announced.map(parseAddress)
   if (relays.length === 0) return
   const { text } = await ctx.home.me()
   const payload = { type: 'identity' as const, identity: JSON.parse(text) as unknown }
@@ -42,7 +43,11 @@ export async function announce(ctx: Context, options: CallOptions = {}): Promise
     await publish(ctx, { ...options, relays: relays.slice(-protocolLimits.relaysPerRecord) }).catch(
       tellRefusal(ctx),
     )
-  await ctx.home.forgetAnnouncement()
+  await ctx.home.lock('me', async () => {
+    // The relays may have changed again while friends were told.
+    const isSame = String(await ctx.home.announcement()) === String(announced)
+    if (isSame) await ctx.home.forgetAnnouncement()
+  })
 }
 
 const tellRefusal = (ctx: Context) => (error: unknown) => {

@@ -5,7 +5,7 @@ import { canonicalize } from '../../market/canonical.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Channel } from '../../market/payload.ts'
 import type { Context } from '../context.ts'
-import { takeChannel } from '../home/channels.ts'
+import { takeChannel, takeRemoval } from '../home/channels.ts'
 import { type Arrival, keepArrival, type Message, openArrival } from '../home/inbox.ts'
 import { expectFile } from '../home/incoming.ts'
 import { updateFriend } from '../people/friends.ts'
@@ -28,6 +28,8 @@ export async function takeIn(
     else await noteRead(ctx, arrived)
     if (payload.type === 'identity') await takeIdentity(ctx, from, payload.identity)
     if (payload.type === 'channel') await takeKey(ctx, message, payload)
+    if (payload.type === 'channel-removed')
+      await takeRemoval(ctx.home, { owner: from, nowMs: ctx.now() }, payload)
   }
   if (payload.type === 'file') await expectFile(ctx.home, message, at)
   await keepArrival(ctx.home, arrived)

@@ -9,6 +9,8 @@ import { ClientError } from '../errors.ts'
 export const patienceLimits = {
   /** The time between two answers of an honest relay on a slow network is less. */
   silentMs: 10_000,
+  /** For so many such times it may go on answering page after page; a later pull goes on from there. */
+  silences: 6,
 } as const
 
 interface Group {
@@ -31,6 +33,9 @@ interface Waiting {
   readonly group: Group
   readonly cut: AbortController
   isAsked: boolean
+  /** Its whole time is over. */
+  isOver: boolean
+  whole: NodeJS.Timeout | undefined
   timer: NodeJS.Timeout | undefined
 }
 
@@ -51,6 +56,8 @@ export class Patience {
         group,
         cut: new AbortController(),
         isAsked: false,
+        isOver: false,
+        whole: undefined,
         timer: undefined,
       })
   }
@@ -63,6 +70,7 @@ export class Patience {
       signal: this.#signal === undefined ? signal : AbortSignal.any([this.#signal, signal]),
       asks: () => {
         waiting.isAsked = true
+        if (waiting.isOver) cutOff(waiting)
         this.#look()
       },
       heard: () => {
@@ -72,6 +80,7 @@ export class Patience {
       },
       done: () => {
         clearTimeout(waiting.timer)
+        clearTimeout(waiting.whole)
         this.#waiting.delete(name)
         for (const owner of waiting.group.owners) this.#done.add(owner)
         this.#look()
@@ -80,19 +89,29 @@ export class Patience {
   }
 
   end(): void {
-    for (const { timer } of this.#waiting.values()) clearTimeout(timer)
+    for (const { timer, whole } of this.#waiting.values()) {
+      clearTimeout(timer)
+      clearTimeout(whole)
+    }
     this.#waiting.clear()
   }
 
   /** Gives a last chance to each relay that others have spoken for. Strangers nobody speaks for. */
   #look(): void {
     for (const waiting of this.#waiting.values()) {
-      const { group, cut, isAsked } = waiting
+      const { group, isAsked } = waiting
       const isSpokenFor = group.owners.every((owner) => owner !== undefined && this.#done.has(owner))
-      if (!isSpokenFor || !isAsked || waiting.timer !== undefined) continue
-      const silent = `${group.address.url} did not answer while others did: what only it has comes later`
-      const why = new ClientError('ERR_UNREACHABLE', silent)
-      waiting.timer = setTimeout(() => cut.abort(why), this.#silentMs)
+      if (!isSpokenFor) continue
+      waiting.whole ??= setTimeout(() => {
+        waiting.isOver = true
+        if (waiting.isAsked) cutOff(waiting)
+      }, patienceLimits.silences * this.#silentMs)
+      if (isAsked) waiting.timer ??= setTimeout(() => cutOff(waiting), this.#silentMs)
     }
   }
+}
+
+function cutOff({ group, cut }: Waiting): void {
+  const silent = `${group.address.url} did not answer while others did: what only it has comes later`
+  cut.abort(new ClientError('ERR_UNREACHABLE', silent))
 }

@@ -2,12 +2,11 @@
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { decodePayload } from '../../market/payload.ts'
 import { parsePath, type RecordId } from '../../market/record.ts'
-import type { Cursor, RequestOf } from '../../contracts/api.ts'
 import type { Context } from '../context.ts'
 import { walletBackupTag } from '../home/own-backups.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
-import { PageCheck } from '../wire/places.ts'
+import { listTagged } from '../wire/listing.ts'
 
 export const searchLimits = {
   /** Of one relay's list: a page, and pages. */
@@ -62,26 +61,11 @@ export async function findBackup(ctx: Context, network: string, options: CallOpt
 }
 
 /** What we have there for ourselves, with the times of its arrival. */
-export async function listOwn(ctx: Context, connection: Connection, options: CallOptions) {
+export function listOwn(ctx: Context, connection: Connection, options: CallOptions) {
   const self = ctx.wallet.identity
-  const found: { path: string; at: number }[] = []
-  const { listed: limit, pages: most } = searchLimits
-  const filter = { type: 'inventory' as const, owner: [self], tag: walletBackupTag, detail: true, limit }
-  const pages = new PageCheck()
-  let place: { cursor: Cursor } | { afterTs: number } = { afterTs: 0 }
-  for (let page = 0; page < most; page++) {
-    const request: RequestOf<'inventory'> = { ...filter, ...place }
-    const { reply } = await connection.call(request, options)
-    pages.take({ reply, limit, now: ctx.now() })
-    for (const entry of reply.result) {
-      const { path, at } = typeof entry === 'string' ? { path: entry, at: 0 } : entry
-      const { owner, receiver } = parsePath(path)
-      if (owner === self && receiver === self) found.push({ path, at })
-    }
-    if (!reply.more) break
-    place = { cursor: reply.cursor }
-  }
-  return found
+  const { listed: limit, pages } = searchLimits
+  const list = { owner: self, receiver: self, tag: walletBackupTag, limit, pages, now: ctx.now() }
+  return listTagged(connection, list, options)
 }
 
 async function readOne(

@@ -12,12 +12,21 @@ export interface Chosen {
   readonly spares: readonly RelayAddress[]
 }
 
-/** `keep` of the own relays, as many as the settings say unless it is given. @throws ERR_CONFLICT where there are fewer */
-export async function chosenRelays(ctx: Context, keep?: number): Promise<Chosen> {
+/** How many relays are to get it, and how many of those must sign for it, where it is said of a record or file. */
+export interface Wanted {
+  readonly keep?: number | undefined
+  readonly quorum?: number | undefined
+}
+
+/** `keep` of the own relays, as many as the settings say unless it is given. @throws ERR_CONFLICT where there are fewer than wanted */
+export async function chosenRelays(ctx: Context, { keep, quorum }: Wanted = {}): Promise<Chosen> {
   const own = await ownRelays(ctx)
   const wanted = keep ?? (await redundancy(ctx.home)).keep ?? own.length
   if (keep !== undefined && (!Number.isSafeInteger(keep) || keep < 1 || keep > own.length))
     throw new MarketError('ERR_CONFLICT', `${keep} relays cannot have it: you have ${own.length}`)
+  const count = Math.min(wanted, own.length)
+  if (quorum !== undefined && (quorum < 1 || quorum > count))
+    throw new MarketError('ERR_CONFLICT', `${quorum} relays cannot sign for what ${count} get`)
   if (wanted >= own.length) return { relays: own, spares: [] }
   const sorted = await bestFirst(ctx.home, own, ctx.now())
   return { relays: sorted.slice(0, wanted), spares: sorted.slice(wanted) }

@@ -244,3 +244,5 @@ function save(
 }
 
 const fileOf = (home: Home, key: Key): string => home.path('friends', `${key}.json`)
+
+export const keyOf = (one: Key | Friend): Key => (typeof one === 'string' ? one : one.key)

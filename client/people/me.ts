@@ -72,7 +72,9 @@ async function changeRelays(
     const next = change(old)
     const file = await sealIdentity({ label, relays: next.map(formatAddress), now: now(), previous }, wallet)
     const ours = old.filter(({ key }) => !foreign.has(key)).map(formatAddress)
-    const everywhere = [...new Set([...ours, ...file.msg.request.relays])]
+    // Those of a change that nobody was told of yet stay: there friends still look.
+    const untold = (await home.announcement()).filter((text) => !foreign.has(parseAddress(text).key))
+    const everywhere = [...new Set([...untold, ...ours, ...file.msg.request.relays])]
     // Noted before the change, so that a crash after it cannot leave friends without the news.
     await home.saveAnnouncement(everywhere)
     const left = old.filter((address) => !next.some(({ key }) => key === address.key))

@@ -16,6 +16,7 @@ import { ackTag } from '../mail/tags.ts'
 import { friendKeys, friends } from '../people/friends.ts'
 import { addRelay, removeRelay } from '../people/me.ts'
 import { isThere, ownRelays } from '../people/relays.ts'
+import { checkRelay } from './check.ts'
 import { greet, seenOn } from './greet.ts'
 import { copyAll, foreignAt, type MoveOptions, takeBack, verified } from './moving.ts'
 
@@ -152,10 +153,16 @@ const steps: Record<Exclude<Migration['step'], 'done' | 'stopped'>, Step> = {
     return { ...state, friends: met, step: isOver ? 'leave' : 'meet' }
   },
 
-  /** Once more what came since, held against the new relay's own list: before that the old one is not left. */
+  /** Once more what came since, held against the new relay's own list and some proofs: before that the old one is not left. */
   async leave(ctx, state, options) {
     const copied = await verified(ctx, await copyAll(ctx, state, options), options)
     checkHeld(copied)
+    const { relay, health } = await checkRelay(ctx, parseAddress(state.to), { signal: options.signal })
+    if (health === 'lying')
+      throw new ClientError(
+        'ERR_UNTRUSTED',
+        `${relay.url} cannot prove what it lists: the old relay is not left`,
+      )
     const from = parseAddress(state.from)
     if (await isOwn(ctx, from)) await removeRelay(ctx, from.key, options.signal)
     await announce(ctx, { signal: options.signal, attempts: 1 })

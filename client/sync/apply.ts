@@ -1,6 +1,6 @@
 /** Files as the others have them: made whole beside the folder's, checked, and put in place of what was there. */
 import { createHash, randomBytes } from 'node:crypto'
-import { open, rename, rm, utimes } from 'node:fs/promises'
+import { open, rename, rm, rmdir, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type FileEntry, isFile, pathFault } from '../../market/folder.ts'
 import { MarketError } from '../../market/errors.ts'
@@ -92,7 +92,8 @@ export async function apply(
   } finally {
     applied.fetchedBytes = pieces.fetchedBytes
     await saveIndex(share.place, index)
-    await rm(join(share.folder.directory, workFolder), { recursive: true, force: true })
+    await rm(workPlace(share), { recursive: true, force: true })
+    await rmdir(dirname(workPlace(share))).catch(() => undefined) // another share of this directory is at work
   }
   return applied
 }
@@ -137,7 +138,7 @@ function* batchesOf(takes: readonly Take[]): Generator<Take[]> {
 async function takeFile(job: Job, { entry, keepAs }: Take): Promise<void> {
   const { share, index, applied } = job
   const { directory, device, sequence } = share.folder
-  const temporary = join(directory, workFolder, randomBytes(8).toString('hex'))
+  const temporary = join(workPlace(share), randomBytes(8).toString('hex'))
   await ensureDirectory(dirname(temporary))
   await writeFile(job, temporary, entry)
   const before = index.get(entry.path)
@@ -158,6 +159,9 @@ async function takeFile(job: Job, { entry, keepAs }: Take): Promise<void> {
   index.set(entry.path, { ...(await statOf(target)), entry: { ...entry, pieces } })
   applied.received.push(entry.path)
 }
+
+/** One directory may be shared with several, at the same time. */
+const workPlace = ({ folder, place }: Share): string => join(folder.directory, workFolder, place.id)
 
 async function writeFile(job: Job, path: string, entry: FileEntry): Promise<void> {
   const file = await open(path, 'wx', 0o666)

@@ -15,8 +15,13 @@ export interface Sizes {
 
 /** For files: small enough that several fit a record, large enough that a list stays short. */
 export const fileSizes = { least: 16 * 1024, bits: 16, most: 128 * 1024 } as const satisfies Sizes
-/** For lists: a change of one line should cost little. */
-export const indexSizes = { least: 4 * 1024, bits: 13, most: 32 * 1024 } as const satisfies Sizes
+/** For lists: a change of one line should cost little, and the record that names all pieces stay short. */
+export const indexSizes = (listBytes: number): Sizes => (listBytes <= shortList ? shortSizes : longSizes)
+
+/** Bytes: of some hundred files. */
+const shortList = 256 * 1024
+const shortSizes = { least: 1024, bits: 10, most: 8 * 1024 } as const satisfies Sizes
+const longSizes = { least: 4 * 1024, bits: 13, most: 32 * 1024 } as const satisfies Sizes
 
 /** A number for each byte; all clients may have others, but not one client today and tomorrow. */
 const gear = Int32Array.from({ length: 256 }, (_, byte) => {

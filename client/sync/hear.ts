@@ -6,7 +6,6 @@ import { MarketError } from '../../market/errors.ts'
 import type { Folder, Piece } from '../../market/payload.ts'
 import { parsePath, type RecordId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
-import type { Cursor, RequestOf } from '../../contracts/api.ts'
 import { codeOf, Refused } from '../errors.ts'
 import {
   type Heard,
@@ -18,8 +17,10 @@ import {
   saveList,
 } from '../home/folders.ts'
 import { hashOf } from '../home/home.ts'
+import { noteTrouble } from '../home/redundancy.ts'
 import { folderTag } from '../mail/tags.ts'
-import { PageCheck } from '../wire/places.ts'
+import { listTagged } from '../wire/listing.ts'
+import { eachLimited } from '../wire/retry.ts'
 import { hashHex } from './cut.ts'
 import { type Failures, placesOf, readPack, readRecord, type Share } from './records.ts'
 
@@ -27,8 +28,10 @@ const hearLimits = {
   /** Of one relay's list of versions: a page, and pages. */
   listed: 100,
   pages: 10,
-  /** Each version that is read is a pull. */
+  /** Versions that one relay lists; each that is read is a pull. */
   read: 16,
+  /** Bytes of the lists of all copies: they are compared in memory, where they take several times as much. */
+  lists: 4 * folderLimits.indexBytes,
   seen: 500,
 } as const
 
@@ -44,6 +47,8 @@ export interface News {
   readonly copies: readonly Copy[]
   readonly failures: Failures
   readonly refused: readonly Error[]
+  /** Of lists. */
+  readonly fetchedBytes: number
   /** Another home says to be this copy: it is a copy of this one, or this one of it. */
   readonly hasTwin: boolean
 }
@@ -55,36 +60,51 @@ export function tagOf(self: Key, { peer, name }: Pick<KeptFolder, 'peer' | 'name
 
 /** Every other copy as far as it was ever heard of, after asking for news. What a relay fails at stops no other. */
 export async function hearCopies(share: Share): Promise<News> {
-  const { place, folder, options } = share
+  const { ctx, place, folder, options } = share
   const heard = await readHeard(place)
   const failures: Failures = []
   const refused: Error[] = []
   let hasTwin = false
+  let fetchedBytes = 0
   const found = new Map<string, number>()
-  await Promise.all(
-    share.relays.map(async (relay) => {
-      try {
-        for (const { path, at } of await listHeads(share, relay))
-          found.set(path, Math.max(at, found.get(path) ?? 0))
-      } catch (error) {
-        failures.push({ relay: relay.url, error: error as Error })
-      }
-    }),
-  )
-  options.signal?.throwIfAborted()
-  const isNews = (path: string) => {
+  const isNews = ({ path }: { path: string }) => {
     const { recordId } = parsePath(path)
     const isKnown = Object.values(heard.copies).some((copy) => copy.recordId === recordId)
     return !isKnown && !heard.seen.includes(recordId) && !folder.heads.includes(recordId)
   }
-  const news = [...found].filter(([path]) => isNews(path)).sort(([, a], [, b]) => b - a)
-  for (const [path] of news.slice(0, hearLimits.read)) {
+  await Promise.all(
+    share.relays.map(async (relay) => {
+      try {
+        const news = (await listHeads(share, relay)).filter(isNews).sort((a, b) => b.at - a.at)
+        // Of each relay: one that lists what is not there keeps nobody from what others have.
+        for (const { path, at } of news.slice(0, hearLimits.read))
+          found.set(path, Math.max(at, found.get(path) ?? 0))
+      } catch (error) {
+        failures.push({ relay: relay.url, error: error as Error })
+        if (options.signal?.aborted !== true) await noteTrouble(ctx.home, relay.key, error, ctx.now())
+      }
+    }),
+  )
+  options.signal?.throwIfAborted()
+  const newestFirst = [...found].sort(([, a], [, b]) => b - a).map(([path]) => path)
+  const heads = new Map<string, { head: ReadRecord } | { error: unknown }>()
+  // All at once: one relay that lists much and gives nothing is waited for once.
+  await eachLimited(newestFirst, hearLimits.read, async (path) => {
+    const read = readRecord(share, path)
+    heads.set(path, await read.then((head) => ({ head })).catch((error: unknown) => ({ error })))
+  })
+  options.signal?.throwIfAborted()
+  for (const path of newestFirst) {
     const { recordId } = parsePath(path)
     try {
-      if ((await takeHead(share, heard, path)) === 'twin') {
+      const read = heads.get(path)! // all were read
+      if ('error' in read) throw read.error
+      const taken = await takeHead(share, heard, read.head)
+      if (taken === 'twin') {
         hasTwin = true
         continue
       }
+      fetchedBytes += taken
     } catch (error) {
       options.signal?.throwIfAborted()
       // A relay's no, or silence, is no fact about the folder.
@@ -97,7 +117,7 @@ export async function hearCopies(share: Share): Promise<News> {
     heard.seen = [...heard.seen, recordId].slice(-hearLimits.seen)
     await saveHeard(place, heard)
   }
-  return { copies: await knownCopies(place, heard), failures, refused, hasTwin }
+  return { copies: await knownCopies(place, heard), failures, refused, fetchedBytes, hasTwin }
 }
 
 async function knownCopies(place: Place, heard: Heard): Promise<Copy[]> {
@@ -110,27 +130,31 @@ async function knownCopies(place: Place, heard: Heard): Promise<Copy[]> {
   return copies
 }
 
-/** Reads what announces a version, then its list: only the pieces of it that the version before had not. */
-async function takeHead(share: Share, heard: Heard, path: string): Promise<'twin' | undefined> {
+type ReadRecord = Awaited<ReturnType<typeof readRecord>>
+
+/** Takes what announces a version, and reads its list: only the pieces of it that the version before had not; their bytes. */
+async function takeHead(
+  share: Share,
+  heard: Heard,
+  { record, payload }: ReadRecord,
+): Promise<'twin' | number> {
   const { place, folder } = share
-  const { record, payload } = await readRecord(share, path)
   if (payload.type !== 'folder') throw new MarketError('ERR_MALFORMED', 'it announces no version of a folder')
   const { device, name, sequence, size } = payload
   const before = heard.copies[device]
   if (name === folder.name && device === folder.device && sequence > folder.sequence) return 'twin'
-  if (name !== folder.name || device === folder.device || sequence <= (before?.head.sequence ?? 0))
-    return undefined
+  if (name !== folder.name || device === folder.device || sequence <= (before?.head.sequence ?? 0)) return 0
   if (before === undefined && Object.keys(heard.copies).length >= folderLimits.devices)
     throw new MarketError('ERR_MALFORMED', `the folder has more than ${folderLimits.devices} copies`)
   const total = payload.pieces.reduce((sum, { length }) => sum + length, 0)
   if (size > folderLimits.indexBytes || total !== size)
     throw new MarketError('ERR_MALFORMED', 'the list of the folder is too long, or not as long as it says')
-  const known = before && (await piecesOf(before.head.pieces, await readList(place, device)))
-  const packs = new Map<RecordId, Promise<Uint8Array>>()
-  const parts: Uint8Array[] = []
-  for (const piece of payload.pieces)
-    parts.push(known?.get(piece.sha256) ?? (await fetchPiece(share, packs, piece)))
-  const list = Buffer.concat(parts)
+  const others = Object.entries(heard.copies).filter(([other]) => other !== device)
+  if (others.reduce((sum, [, { head }]) => sum + head.size, size) > hearLimits.lists)
+    throw new MarketError('ERR_MALFORMED', 'the lists of all copies of the folder are too long together')
+  const known = before && piecesOf(before.head.pieces, await readList(place, device))
+  const { found, fetchedBytes } = await fetchPieces(share, payload.pieces, known)
+  const list = Buffer.concat(payload.pieces.map((piece) => found.get(piece.sha256)!)) // each was found
   if (hashHex(list) !== payload.sha256)
     throw new MarketError('ERR_MALFORMED', 'the list of the folder is another')
   parseEntries(fromUtf8(list))
@@ -141,10 +165,10 @@ async function takeHead(share: Share, heard: Heard, path: string): Promise<'twin
     expires: record.expires,
   }
   heard.copies[device] = { head: payload, ...about }
-  return undefined
+  return fetchedBytes
 }
 
-async function piecesOf(pieces: readonly Piece[], list: Uint8Array | undefined) {
+function piecesOf(pieces: readonly Piece[], list: Uint8Array | undefined) {
   const found = new Map<string, Uint8Array>()
   let offset = 0
   for (const { sha256, length } of pieces) {
@@ -155,45 +179,37 @@ async function piecesOf(pieces: readonly Piece[], list: Uint8Array | undefined) 
   return found
 }
 
-async function fetchPiece(
+/** Every record is fetched once, and nothing of it is kept but what was asked for: a list may name many large ones. */
+async function fetchPieces(
   share: Share,
-  packs: Map<RecordId, Promise<Uint8Array>>,
-  { at, offset = 0, length, sha256 }: Piece,
-): Promise<Uint8Array> {
-  if (at === undefined)
-    throw new MarketError('ERR_MALFORMED', 'the list of the folder does not say where it is')
-  const pack = packs.get(at) ?? readPack(share, at)
-  packs.set(at, pack)
-  const bytes = (await pack).subarray(offset, offset + length)
-  if (hashHex(bytes) !== sha256) throw new MarketError('ERR_MALFORMED', 'a piece of the list is another')
-  return bytes
+  pieces: readonly Piece[],
+  known: ReadonlyMap<string, Uint8Array> = new Map(),
+) {
+  const found = new Map(known)
+  const byRecord = new Map<RecordId, Piece[]>()
+  for (const piece of pieces) {
+    if (known.has(piece.sha256)) continue
+    if (piece.at === undefined)
+      throw new MarketError('ERR_MALFORMED', 'the list of the folder does not say where it is')
+    byRecord.set(piece.at, [...(byRecord.get(piece.at) ?? []), piece])
+  }
+  let fetchedBytes = 0
+  for (const [id, wanted] of byRecord) {
+    const pack = await readPack(share, id)
+    fetchedBytes += pack.length
+    for (const { sha256, length, offset = 0 } of wanted) {
+      const bytes = new Uint8Array(pack.subarray(offset, offset + length))
+      if (hashHex(bytes) !== sha256) throw new MarketError('ERR_MALFORMED', 'a piece of the list is another')
+      found.set(sha256, bytes)
+    }
+  }
+  return { found, fetchedBytes }
 }
 
-async function listHeads({ ctx, folder, options }: Share, relay: RelayAddress) {
-  const self = ctx.wallet.identity
-  const connection = ctx.connect(relay)
-  const { listed: limit, pages: most } = hearLimits
-  const found: { path: string; at: number }[] = []
-  const filter = {
-    type: 'inventory' as const,
-    owner: [folder.peer],
-    tag: tagOf(self, folder),
-    detail: true,
-    limit,
-  }
-  const pages = new PageCheck()
-  let place: { cursor: Cursor } | { afterTs: number } = { afterTs: 0 }
-  for (let page = 0; page < most; page++) {
-    const request: RequestOf<'inventory'> = { ...filter, ...place }
-    const { reply } = await connection.call(request, options)
-    pages.take({ reply, limit, now: ctx.now() })
-    for (const entry of reply.result) {
-      const { path, at } = typeof entry === 'string' ? { path: entry, at: 0 } : entry
-      const { owner, receiver } = parsePath(path)
-      if (owner === folder.peer && receiver === self) found.push({ path, at })
-    }
-    if (!reply.more) break
-    place = { cursor: reply.cursor }
-  }
-  return found
+function listHeads({ ctx, folder, options }: Share, relay: RelayAddress) {
+  const receiver = ctx.wallet.identity
+  const { listed: limit, pages } = hearLimits
+  const owner = folder.peer
+  const list = { owner, receiver, tag: tagOf(receiver, folder), limit, pages, now: ctx.now() }
+  return listTagged(ctx.connect(relay), list, options)
 }

@@ -6,6 +6,7 @@ import { extname } from 'node:path'
 import {
   type FileEntry,
   type FolderEntry,
+  folderLimits,
   type GoneEntry,
   isFile,
   Names,
@@ -17,6 +18,15 @@ import { joined, orderOf } from './versions.ts'
 
 /** Deletions are forgotten after this; a copy that was away for longer brings the file back. */
 export const goneMs = 180 * 86_400_000
+
+/** Forgets deletions after that time, and the oldest of them where all entries are more than others take of a list. */
+export function forgetOld(index: Map<string, LocalEntry>, nowMs: number): void {
+  const gone = [...index.values()].flatMap(({ entry }) => (isFile(entry) ? [] : [entry]))
+  gone.sort((a, b) => a.deletedMs - b.deletedMs || (a.path < b.path ? -1 : 1))
+  const over = index.size - folderLimits.entries
+  for (const [rank, { path, deletedMs }] of gone.entries())
+    if (rank < over || deletedMs + goneMs < nowMs) index.delete(path)
+}
 
 export type Step =
   /** Only known; nothing on disk changes. */

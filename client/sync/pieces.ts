@@ -5,8 +5,9 @@ import { MarketError } from '../../market/errors.ts'
 import type { Piece } from '../../market/payload.ts'
 import type { RecordId } from '../../market/record.ts'
 import { codeOf, Refused } from '../errors.ts'
-import { type LocalEntry, spool, spooled } from '../home/folders.ts'
+import { type LocalEntry, spool, spooled, spoolFolder } from '../home/folders.ts'
 import { hashHex } from './cut.ts'
+import { checkRoom } from './disk.ts'
 import { type Failures, placesOf, readPack, type Share } from './records.ts'
 import { readPiece } from './scan.ts'
 
@@ -54,10 +55,13 @@ export class Pieces {
     if (this.#lost.has(id) || (await spooled(place, id)) !== undefined) return
     try {
       const bytes = await readPack(this.#share, id)
+      // Whatever the files say of their sizes.
+      await checkRoom([spoolFolder(place)], bytes.length)
       await spool(place, id, bytes)
       this.fetchedBytes += bytes.length
     } catch (error) {
       options.signal?.throwIfAborted()
+      if (codeOf(error) === 'ERR_NO_SPACE') throw error
       this.#lost.add(id)
       const isGone = codeOf(error) === 'ERR_NOT_FOUND' && !(error instanceof Refused)
       if (!isGone) this.#sources.failures.push({ relay: placesOf(this.#share), error: error as Error })

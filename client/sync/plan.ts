@@ -65,7 +65,7 @@ export async function planVersion(
   const packs = planPacks(wanted, packBytes)
   const places: Places = new Map([...theirs, ...ours, ...placesIn(packs.map(({ pack }) => pack))])
   const list = toUtf8(formatEntries(all.map((entry) => located(entry, places))))
-  const cut = [...cutBytes(list, indexSizes)]
+  const cut = [...cutBytes(list, indexSizes(list.length))]
   if (cut.length > payloadLimits.indexPieces)
     throw new MarketError('ERR_TOO_LARGE', 'the list of this folder is too long')
   const fresh = cut.filter(({ piece }) => !ours.has(piece.sha256))

@@ -5,6 +5,7 @@ import { decodePayload } from '../../market/payload.ts'
 import { formatPath, type RecordId, type SealedRecord } from '../../market/record.ts'
 import type { Context } from '../context.ts'
 import type { KeptFolder, Place } from '../home/folders.ts'
+import { readFrom } from '../files/pieces.ts'
 import { noteRead } from '../mail/acks.ts'
 import type { CallOptions } from '../wire/connection.ts'
 
@@ -32,24 +33,15 @@ export async function readPack(share: Share, id: RecordId): Promise<Uint8Array> 
   return bytes
 }
 
-/** A record from the first relay that has it; its owner is told. @throws as `readPack` */
+/** A record from whichever relay gives it first; its owner is told. @throws as `readPack` */
 export async function readRecord({ ctx, relays, options }: Share, path: string) {
-  let failure: unknown
-  for (const relay of relays) {
-    const connection = ctx.connect(relay)
-    try {
-      const { record, re } = await connection.call({ type: 'read', path }, options)
-      if (record === undefined) continue
-      const opened = await openRecord(ctx, record)
-      if (record.msg.from !== ctx.wallet.identity) await noteRead(ctx, { record, re, relay: relay.key })
-      await connection.finishRead(path)
-      return { ...opened, record }
-    } catch (error) {
-      options.signal?.throwIfAborted()
-      failure = error
-    }
-  }
-  throw failure ?? new MarketError('ERR_NOT_FOUND', `no relay has ${path} any more`)
+  const arrived = await readFrom({ ctx, sources: relays, options }, path)
+  const { record } = arrived
+  const opened = await openRecord(ctx, record)
+  if (record.msg.from !== ctx.wallet.identity) await noteRead(ctx, arrived)
+  const source = relays.find(({ key }) => key === arrived.relay)! // it came from one of them
+  await ctx.connect(source).finishRead(path)
+  return { ...opened, record }
 }
 
 async function openRecord({ wallet }: Context, record: SealedRecord) {

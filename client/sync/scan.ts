@@ -46,7 +46,7 @@ export async function scan(
   if (found.length === 0 && live > suspicious && !options.allowEmpty)
     throw new MarketError(
       'ERR_CONFLICT',
-      `all ${live} files of ${directory} are gone: is it the right folder?`,
+      `all ${live} files of ${directory} are gone: is it the right folder? (--allow-empty)`,
     )
   for (const path of found) {
     options.signal?.throwIfAborted()

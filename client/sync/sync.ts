@@ -28,7 +28,7 @@ import type { CallOptions } from '../wire/connection.ts'
 import { type Applied, apply } from './apply.ts'
 import { type Copy, hearCopies } from './hear.ts'
 import type { Failures, Share } from './records.ts'
-import { goneMs, merge } from './merge.ts'
+import { forgetOld, merge } from './merge.ts'
 import { publish, type Published } from './publish.ts'
 import { readPiece, scan } from './scan.ts'
 
@@ -57,6 +57,7 @@ export interface Synced extends Omit<Applied, 'fetchedBytes'> {
   readonly state: Published['state']
   /** Records of ours that went up, and bytes of pieces. */
   readonly sent: { readonly records: number; readonly bytes: number; readonly ids: readonly RecordId[] }
+  /** Of files, and of the others' lists of them. */
   readonly fetchedBytes: number
   readonly failures: readonly { relay: string; error: Error }[]
   /** Versions of other copies that say what nobody who means well would say: nothing of them is done. */
@@ -124,7 +125,7 @@ async function inStep(
     conflicts: [],
     skipped: [],
     waiting: [],
-    fetchedBytes: 0,
+    fetchedBytes: news.fetchedBytes,
   }
   for (let attempt = 1; ; attempt++) {
     try {
@@ -171,8 +172,7 @@ async function bringIn(
     allowEmpty,
   }
   const unshared = await scan(folder.directory, index, looking)
-  for (const [path, { entry }] of index)
-    if (!isFile(entry) && entry.deletedMs + goneMs < ctx.now()) index.delete(path)
+  forgetOld(index, ctx.now())
   // Before anything of it is told: a version never counts for two contents.
   await saveIndex(place, index)
   const { steps, skipped } = merge(
@@ -188,6 +188,7 @@ async function bringIn(
     onProgress,
   }
   const applied = await apply(job, steps)
+  forgetOld(index, ctx.now())
   total.received.push(...applied.received)
   total.removed.push(...applied.removed)
   total.conflicts.push(...applied.conflicts)

@@ -1,5 +1,5 @@
 /** Which of two versions of a file knows of the other: each counts, for every copy of the folder, its last change. */
-import type { Version } from '../../market/folder.ts'
+import { folderLimits, type Version } from '../../market/folder.ts'
 
 /** `aside`: each was changed without knowing the other. */
 export type Order = 'same' | 'before' | 'after' | 'aside'
@@ -14,11 +14,16 @@ export function orderOf(one: Version, other: Version): Order {
   return isBehind ? 'before' : 'same'
 }
 
-/** The version that knows of both. */
+/**
+ * The version that knows of both. Of more copies than one may name, those with the highest counts: it is the same however often
+ * and in whichever order versions are joined. Who forgets a copy keeps a conflict beside where there was none, and loses nothing.
+ */
 export function joined(one: Version, other: Version): Version {
   const counts = new Map(one)
   for (const [device, count] of other) counts.set(device, Math.max(count, counts.get(device) ?? 0))
-  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1))
+  const byName = (all: Version) => all.sort(([a], [b]) => (a < b ? -1 : 1))
+  const highest = byName([...counts]).sort(([, a], [, b]) => b - a)
+  return byName(highest.slice(0, folderLimits.devices))
 }
 
 /** The version after a change by `device`. */

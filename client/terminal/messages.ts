@@ -15,9 +15,12 @@ export const isShown = ({ payload }: Message): boolean => !silent.includes(paylo
 export function show(session: Session, message: Message, names: ReadonlyMap<Key, string>): void {
   if (!isShown(message)) return
   const name = names.get(message.from)
+  // Where a friend moved to is a note of its own; the file that says so comes by each of his relays, old and new.
+  if (name !== undefined && message.payload.type === 'identity' && !session.isJson) return
   const who = oneLine(name ?? `stranger ${message.from}`)
   const tag = message.tag === '' ? '' : ` [${oneLine(message.tag)}]`
-  session.print(messageRow(message, name), `${timeText(message.sentMs)}  ${who}${tag}: ${bodyText(message)}`)
+  const text = `${subjectText(message)}${bodyText(message)}`
+  session.print(messageRow(message, name), `${timeText(message.sentMs)}  ${who}${tag}: ${text}`)
 }
 
 /** A message as a program wants it: the payload's own fields, undamaged. */
@@ -55,6 +58,10 @@ function fileText(file: Incoming): string {
   }
 }
 
+/** In front of a text that has one. */
+export const subjectText = ({ payload }: Pick<Message, 'payload'>): string =>
+  'subject' in payload && payload.subject ? `${oneLine(payload.subject)} — ` : ''
+
 export function bodyText({ payload }: Message): string {
   switch (payload.type) {
     case 'text':
@@ -66,6 +73,8 @@ export function bodyText({ payload }: Message): string {
       return 'has a new identity file'
     case 'channel':
       return `invites you to the channel ${oneLine(payload.name)}`
+    case 'channel-removed':
+      return `removed you from the channel ${oneLine(payload.name)}`
     case 'envelope':
       return 'passes on a signed message'
     case 'damaged':

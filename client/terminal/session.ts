@@ -186,8 +186,10 @@ function noticeText(notice: Notice): string {
     case 'contract-ending':
       return `note: the contract ${notice.contract.slice(0, 16)} with ${notice.relay} serves until ${timeText(notice.serviceEnd)}: relay contract renew or close it, or relay agent renews it`
     case 'friend-moved':
-      return `note: ${notice.name} is now on ${notice.relays.join(' ') || 'no relay'}`
+      return `note: ${notice.name} is now on ${notice.relays.map(withoutKey).join(' ') || 'no relay'}`
     case 'friend-forked':
       return `WARNING: the key of ${notice.friend} signed two contradicting identity files: somebody else may have it`
   }
 }
+
+const withoutKey = (address: string): string => address.replace(/#.*$/, '')

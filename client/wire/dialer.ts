@@ -95,6 +95,27 @@ export class Dialer {
     return { addresses: await this.#check(target, found.slice(0, dialerLimits.addresses)) }
   }
 
+  /** Where a name leads to now, as far as this machine is to know: behind a proxy names are resolved elsewhere. @throws what resolvers do */
+  async addressesOf(url: string): Promise<readonly string[]> {
+    const { host } = targetOf(originOf(url))
+    if (isIP(host) !== 0) return [host]
+    const isHidden = isOnion(host) || (this.#proxy !== undefined && !isThisMachine(host))
+    return isHidden ? [] : (await this.#lookup(host)).slice(0, dialerLimits.addresses)
+  }
+
+  /**
+   * Tells of URLs that strangers named whether they would certainly be refused, for judging many without asking anybody: a name
+   * may still lead into a private network.
+   */
+  async judge(): Promise<(url: string) => boolean> {
+    const own = this.#allowPrivate ? [] : await this.#ownTargets()
+    return (url) => {
+      const target = targetOf(originOf(url))
+      const isInside = isIP(target.host) === 0 ? isThisMachine(target.host) : !isPublic(target.host)
+      return isInside && !this.#allowPrivate && !isAmong(own, target)
+    }
+  }
+
   /** Those that may be connected to. @throws ERR_PRIVATE_ADDRESS when none may */
   async #check(target: Target, found: readonly string[]): Promise<readonly string[]> {
     const open = found.filter(isPublic)
@@ -107,13 +128,12 @@ export class Dialer {
   }
 
   /** The user named it; or it is this machine, where he himself has a relay. */
-  async #isOwn({ host, port }: Target): Promise<boolean> {
-    if (this.#allowPrivate) return true
-    const own = [...this.#named, ...(await this.#owned()).map(originOf)].map(targetOf)
-    return own.some(
-      (known) =>
-        (known.host === host && known.port === port) || (isThisMachine(known.host) && isThisMachine(host)),
-    )
+  async #isOwn(target: Target): Promise<boolean> {
+    return this.#allowPrivate || isAmong(await this.#ownTargets(), target)
+  }
+
+  async #ownTargets(): Promise<readonly Target[]> {
+    return [...this.#named, ...(await this.#owned()).map(originOf)].map(targetOf)
   }
 
   async #throughProxy(proxy: SocksClientOptions['proxy'], { host, port }: Target): Promise<Socket> {
@@ -128,6 +148,12 @@ export class Dialer {
     }
   }
 }
+
+const isAmong = (own: readonly Target[], { host, port }: Target): boolean =>
+  own.some(
+    (known) =>
+      (known.host === host && known.port === port) || (isThisMachine(known.host) && isThisMachine(host)),
+  )
 
 const systemLookup: Lookup = async (host) =>
   (await resolve(host, { all: true })).map(({ address }) => address)

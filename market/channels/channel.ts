@@ -2,6 +2,8 @@
  * What every way by which adverts travel can do (docs/protocol.md §12.4). A channel carries texts and is trusted with nothing:
  * whatever it yields is checked by its reader, and what it withholds another channel may have.
  */
+import type { Duplex } from 'node:stream'
+
 export interface AdvertChannel {
   /** As it was named by its user, e.g. `irc://irc.example/relays`. */
   readonly name: string
@@ -15,6 +17,11 @@ export interface AdvertChannel {
    * @throws MarketError ERR_BUSY when it cannot be reached
    */
   read(signal?: AbortSignal): AsyncIterable<string>
+  /**
+   * The texts that come to the channel from now on, until `signal` is aborted; absent where it has to be read again.
+   * @throws MarketError ERR_BUSY when it cannot be reached, or is no longer
+   */
+  follow?(signal: AbortSignal): AsyncIterable<string>
   close(): Promise<void>
 }
 
@@ -24,3 +31,36 @@ export const channelLimits = {
   /** How long a channel may be silent while it is read. */
   silenceMs: 5_000,
 } as const
+
+/** How channels reach the world: by the rules of whoever opens them (proxies, addresses that strangers named). */
+export interface Outside {
+  /** One exchange, redirects not followed. @throws when nobody answers in time, or more than `maxReplyBytes` */
+  fetch(request: HttpRequest): Promise<HttpReply>
+  /** A connection; where `isSecure` inside of TLS, the certificate checked against `host`. @throws when it cannot be made */
+  connect(to: Endpoint, signal?: AbortSignal): Promise<Duplex>
+  /** Milliseconds since 1970. */
+  now(): number
+  /** At least 0, below 1. */
+  random(): number
+}
+
+export interface HttpRequest {
+  readonly url: string
+  /** JSON, sent by POST; absent for GET. */
+  readonly body?: string
+  readonly timeoutMs: number
+  readonly maxReplyBytes: number
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface HttpReply {
+  readonly status: number
+  readonly text: string
+}
+
+export interface Endpoint {
+  /** A name or an address, an IPv6 one without brackets. */
+  readonly host: string
+  readonly port: number
+  readonly isSecure: boolean
+}

@@ -2,11 +2,11 @@
 import { resolve } from 'node:path'
 import { type LedgerEntry, ledgerColumns, type Purse } from '../../contracts/account.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { Prices } from '../../market/units.ts'
-import { parsePrices, priceNames } from '../pricing.ts'
 import { devnet } from '../devnet.ts'
+import { advert } from './advert-command.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
 import { contracts, contractsAdvice, drain } from './contract-commands.ts'
+import { price } from './price-command.ts'
 import type { Reached } from './reach-running.ts'
 import { UsageError } from './usage.ts'
 import { wallet } from './wallet-command.ts'
@@ -100,27 +100,6 @@ const accounts = command({
   },
 })
 
-const price = command({
-  usage: 'price [set NAME=SATOSHI…]',
-  summary: 'what records cost: storageGBDay, egressGB, ingressGB; what is stored keeps its own',
-  words: [0, 1 + priceNames.length],
-  async run({ words: [verb, ...words], print, relay }) {
-    if (verb !== undefined && (verb !== 'set' || words.length === 0))
-      throw new UsageError('usage: relayd price [set NAME=SATOSHI…]')
-    const change = parsePrices(words)
-    const reached = await relay()
-    const state = verb === 'set' ? await reached.send('set-prices', change) : await reached.send('prices', {})
-    print(state, ({ prices, next }) => [
-      priceLine(prices),
-      ...(next === null
-        ? []
-        : [
-            `from ${timeText(next.from)} UTC on, when quotes given out have ended: ${priceLine(next.prices)}`,
-          ]),
-    ])
-  },
-})
-
 const ledger = command({
   usage: 'ledger check | explain KEY|PATH',
   summary: 'recompute every satoshi; tell the story of an account or a record',
@@ -206,6 +185,7 @@ export const commands: { readonly [name: string]: Command } = {
   ledger,
   contracts,
   drain,
+  advert,
   wallet,
   backup,
   restore,
@@ -225,9 +205,6 @@ const purseLine = ({
   `${purse}: ${available} available, ${reserved} reserved for ${records} records, ${owed} spent${
     returned === '0' ? '' : ` and ${returned} returned`
   } of ${received}${lapses === null ? '' : `; lapses ${timeText(lapses)} UTC`}`
-
-const priceLine = ({ storageGBDay, egressGB, ingressGB }: Prices): string =>
-  `${storageGBDay} satoshi per GB and day stored, ${egressGB} per GB served, ${ingressGB} per GB taken in`
 
 function entryCells(entry: LedgerEntry): string[] {
   const { at, purse, what, recordId, note } = entry

@@ -5,6 +5,7 @@ import { Hash } from '../../market/units.ts'
 import { contractsIn, summaryOf } from '../escrow/listing.ts'
 import { findContract, isDraining, putDraining } from '../store/contracts.ts'
 import type { Store } from '../store/store.ts'
+import { AdvertOrders, type AdvertServing } from './advert-orders.ts'
 
 export const contractOrders = {
   drain: z.strictObject({ isOn: z.boolean() }),
@@ -13,10 +14,16 @@ export const contractOrders = {
 } as const
 type OrderOf<O extends keyof typeof contractOrders> = z.infer<(typeof contractOrders)[O]>
 
-export class ContractOrders {
+/** The orders of adverts too: `Operator` has those of all. */
+export class ContractOrders extends AdvertOrders {
   readonly #parts: { readonly store: Store; readonly now: () => number }
 
-  constructor({ store, now }: { store: Store; now: () => number }) {
+  constructor({
+    store,
+    now,
+    serving,
+  }: { store: Store; now: () => number; serving?: AdvertServing | undefined }) {
+    super(serving)
     this.#parts = { store, now }
   }
 

@@ -5,6 +5,8 @@ import { keyFile, refuseInside } from '../data-directory.ts'
 import { checkLedger } from '../ledger/check/check.ts'
 import { explain } from '../ledger/explain.ts'
 import { entriesOf, pursesOfAll } from '../ledger/statements.ts'
+import { explainStored, type PriceRule } from '../market/price-rule.ts'
+import { holdRule } from '../market/rule-row.ts'
 import type { Pricing } from '../pricing.ts'
 import { writeBackup } from '../store/backup.ts'
 import * as keys from '../store/keys.ts'
@@ -19,6 +21,7 @@ import {
 import { available } from '../store/purses.ts'
 import type { RecordBatch, Store } from '../store/store.ts'
 import { confirmRestore, isHeld } from '../store/withdrawals.ts'
+import type { AdvertServing } from './advert-orders.ts'
 import { notRunning } from './control.ts'
 import { ContractOrders } from './contract-orders.ts'
 import { executeOrder } from './execute.ts'
@@ -30,10 +33,12 @@ export type { Order, OrderOf }
 export type ResultOf<O extends Order> = Awaited<ReturnType<Operator[O]>>
 
 /** What only a relay that serves can be asked. */
-export interface Serving {
+export interface Serving extends AdvertServing {
   status(): Readonly<Record<string, unknown>>
   /** A person has checked the clock. */
   confirmClock(): void
+  /** Where prices follow the load. */
+  readonly rule?: PriceRule | undefined
 }
 
 export interface OperatorOptions {
@@ -160,7 +165,7 @@ export class Operator extends ContractOrders {
     return { prices: pricing.at(now()), next: pricing.next(now()) }
   }
 
-  /** Those that are not named stay as was decided last. */
+  /** Those that are not named stay as was decided last. Prices that follow the load are held from then on. */
   async 'set-prices'(change: OrderOf<'set-prices'>) {
     const { pricing, open } = this.#options
     if (open)
@@ -168,8 +173,22 @@ export class Operator extends ContractOrders {
         'ERR_CONFLICT',
         'with --open everybody writes free of charge: leave it out to sell',
       )
-    const from = await pricing.set(change)
+    const from = await pricing.set(change, (batch) => holdRule(batch, true))
     return { from, ...(await this.prices({})) }
+  }
+
+  /** Why prices are what they are: measured at this moment, where the relay runs. */
+  async 'explain-prices'(_order: OrderOf<'explain-prices'>) {
+    const { store, pricing, now, serving } = this.#options
+    return serving?.rule?.explain() ?? explainStored(store, pricing, now())
+  }
+
+  /** Prices follow the load again, or stay as they are. @throws ERR_CONFLICT where the relay was not started with --auto-price */
+  async 'auto-price'({ isOn }: OrderOf<'auto-price'>) {
+    const isThere = await this.#options.store.commit((batch) => holdRule(batch, !isOn))
+    if (!isThere)
+      throw new MarketError('ERR_CONFLICT', 'prices follow no load here: start the relay with --auto-price')
+    return this['explain-prices']({})
   }
 
   /** Recomputes every purse from records, pulls and entries, as they are at this moment. */

@@ -5,6 +5,7 @@ import { ANYONE_KEY } from '../../market/identity.ts'
 import { isPublicKey } from '../../market/secp256k1.ts'
 import { Key, mostSatoshi } from '../../market/units.ts'
 import { PriceChange } from '../pricing.ts'
+import { advertOrders } from './advert-orders.ts'
 import { contractOrders } from './contract-orders.ts'
 
 /** Entries of an account in one answer. */
@@ -30,9 +31,12 @@ export const Orders = {
   account: Account.extend({ limit: z.int().min(0).max(pageEntries) }),
   prices: Nothing,
   'set-prices': PriceChange,
+  'explain-prices': Nothing,
+  'auto-price': z.strictObject({ isOn: z.boolean() }),
   check: Nothing,
   explain: z.strictObject({ about: z.string().max(512), after: z.int().min(0) }),
   ...contractOrders,
+  ...advertOrders,
   backup: z.strictObject({ directory: z.string().min(1) }),
 } as const
 export type Order = keyof typeof Orders

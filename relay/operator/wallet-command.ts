@@ -1,6 +1,7 @@
 /** `relayd wallet`: the relay's coins in words. */
 import { resolve } from 'node:path'
-import { chainOptions, checkChain } from '../config.ts'
+import { checkChain } from '../config.ts'
+import { chainOptions } from '../start-options.ts'
 import { MarketError } from '../../market/errors.ts'
 import { mostSatoshi } from '../../market/units.ts'
 import { Network } from '../../contracts/chain/chain.ts'

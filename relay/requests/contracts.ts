@@ -6,7 +6,7 @@ import type { Answer, HandlerDeps, Message, Session } from './handlers.ts'
 /** A funding in hex, and BEEF of a stake in base64. */
 export const contractBytes = 1 << 20
 
-type Deps = Pick<HandlerDeps, 'contracts'>
+type Deps = Pick<HandlerDeps, 'contracts' | 'accounts' | 'limits'>
 
 function engineOf({ contracts }: Deps): Contracts {
   const engine = contracts()
@@ -18,8 +18,11 @@ function engineOf({ contracts }: Deps): Contracts {
 const answer = async (result: Promise<unknown>): Promise<Answer> => ({ body: { result: await result } })
 
 export const contractHandlers = (deps: Deps) => ({
-  contractOpen: async ({ request, from }: Message<'contractOpen'>, { address }: Session) =>
-    answer(engineOf(deps).open(request, { from, address })),
+  contractOpen: async ({ request, from }: Message<'contractOpen'>, { address }: Session) => {
+    // No coins are bound for service that there is no room for.
+    deps.accounts.checkRoom(deps.limits.recordBytes)
+    return answer(engineOf(deps).open(request, { from, address }))
+  },
   ContractClientSigned: async ({ request, from }: Message<'ContractClientSigned'>, { address }: Session) =>
     answer(engineOf(deps).sign(request, { from, address })),
   ContractPayment: async ({ request, from }: Message<'ContractPayment'>) =>

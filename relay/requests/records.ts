@@ -3,6 +3,7 @@ import { MarketError } from '../../market/errors.ts'
 import { parsePath, type SealedRecord } from '../../market/record.ts'
 import { protocolLimits } from '../../market/units.ts'
 import type { Sealed } from '../../market/envelope.ts'
+import { isBoxId } from '../store/box-rows.ts'
 import type { Answer, HandlerDeps, Message, Session } from './handlers.ts'
 
 export async function write(deps: HandlerDeps, record: SealedRecord, { address }: Session): Promise<Answer> {
@@ -14,6 +15,8 @@ export async function write(deps: HandlerDeps, record: SealedRecord, { address }
   if (record.msg.request.ttl > limits.ttl) {
     throw new MarketError('ERR_LIMIT', `a record lives at most ${limits.ttl} seconds here`)
   }
+  if (isBoxId(record.msg.request.recordId))
+    throw new MarketError('ERR_MALFORMED', 'such an id is that of a message in a box')
   const { expires, maxPulls } = record
   const bytes = record.content.length
   accounts.checkMayWrite(record.msg.from, { bytes, at: now(), expires, maxPulls })

@@ -2,6 +2,7 @@
 import type { Entry } from '../../contracts/api.ts'
 import { formatPath } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
+import { isBoxId } from './box-rows.ts'
 import type { Database, KeyValue, Scan } from './database.ts'
 import * as keys from './keys.ts'
 import { timeOf } from './place.ts'
@@ -146,5 +147,6 @@ function entryOf(
     'outbox' in view
       ? formatPath({ owner: view.outbox, receiver: other, recordId })
       : formatPath({ owner: other, receiver: view.inbox, recordId })
-  return { at: timeOf(place), bytes, expires, path, place, tag }
+  const kind = isBoxId(recordId) && { kind: 'box' as const }
+  return { at: timeOf(place), bytes, expires, ...kind, path, place, tag }
 }

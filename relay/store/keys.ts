@@ -16,17 +16,19 @@
  *     j       inbox by owner  receiver owner place       the same
  *     k       contract        id                         a contract: its state, and what it needs to go on
  *     l       ledger          owner place                an entry: what happened to a purse
- *     m       meta            name                       this store, its last place and sweep, its prices and totals
+ *     m       meta            name                       this store, its last place and sweep, its prices, totals and stock
  *     n       not over        id                         what a block or the time may still change of a contract; empty
  *     o       outbox          owner place                one entry of an inventory
  *     p       pull log        owner place                a pull: the receiver's signed read, as the owner may audit it
  *     q       answered        until hash                 a request that was answered and must not act twice
+ *     r       relay advert    relay                      an advert that stands on the board, and its place (adverts.ts)
  *     s       stake           txid vout                  an output that is in a contract, or was to be
  *     t       lapse           time owner purse           whose purse lapses then
  *     u       purse           owner purse                the state of a purse: the sum of its entries
  *     v       unmined         owner                      what of his credit rests on payments that are in no block
  *     w       withdrawal      owner hash                 credit that was paid back, by the id of its order
  *     x       expiry          time place                 whose head ends, or ends being paid for, then
+ *     z       message boxes   identity part …            what lies in boxes, and how they are set (box-rows.ts)
  *
  * Bodies, pulls, answers and expiries are written in (almost) rising order, which makes their compaction cheap.
  */
@@ -52,11 +54,14 @@ export const metaKey = (
     | 'sweep'
     | 'prices'
     | 'totals'
+    | 'stock'
+    | 'rule'
     | 'newcomers'
     | 'unmined'
     | 'confirmed'
     | 'trail'
-    | 'draining',
+    | 'draining'
+    | 'advert',
 ): Buffer => Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
   Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])
@@ -103,6 +108,10 @@ export const moneyKey = (table: 'd' | 'w', owner: Key, hash: Hash): Buffer =>
 export const unminedKey = (owner: Key): Buffer => identityKey('v', owner)
 export const followedKey = (key: Buffer): Buffer => Buffer.concat([Buffer.from('f'), key])
 
+/** Of the board; `relay` is whose advert it is. */
+export const advertKey = (relay: Key): Buffer => identityKey('r', relay)
+export const allAdverts = { gte: Buffer.from('r'), lt: Buffer.from('s') }
+
 /** Everything that is followed, and what a key of it is about. */
 export const allFollowed = { gte: Buffer.from('f'), lt: Buffer.from('g') }
 export const ofFollowedKey = (key: Buffer): { table: 'd' | 'w'; owner: Key; hash: Hash } => ({
@@ -110,6 +119,15 @@ export const ofFollowedKey = (key: Buffer): { table: 'd' | 'w'; owner: Key; hash
   owner: key.toString('hex', 2, 2 + identityBytes),
   hash: key.toString('hex', 2 + identityBytes),
 })
+
+/** A row of the message boxes of an identity; `part` says which of their tables. */
+export const boxKey = (identity: Key, part: BoxPart, ...rest: Uint8Array[]): Buffer =>
+  Buffer.concat([identityKey('z', identity), Buffer.from(part), ...rest])
+/**
+ * `l`: what lies in a box, `i`: the same by message id, `q`: how much that is; `p`: permissions, `d`: devices, `n`: how many
+ * of these; `u`: payments that were used.
+ */
+export type BoxPart = 'l' | 'i' | 'q' | 'p' | 'd' | 'n' | 'u'
 
 export const escrowKey = (owner: Key): Buffer => identityKey('e', owner)
 export const contractKey = (table: 'k' | 'n', id: Hash): Buffer =>

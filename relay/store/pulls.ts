@@ -159,7 +159,7 @@ export function proveRecord(
 }
 
 /** Counts and logs a pull, and books it. `read`: signed for others to see; else it came through the view. */
-function putPull(
+export function putPull(
   batch: RecordBatch,
   path: RecordPath,
   { head, read }: { readonly head: StoredHead; readonly read?: SignedRead },

@@ -10,6 +10,7 @@ import { ceilSatoshi, worstUnits } from '../../market/price.ts'
 import type { RecordPath, SealedRecord } from '../../market/record.ts'
 import { type Hash, type Key, type Prices, protocolLimits } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
+import { dropBoxed, isBoxId } from './box-rows.ts'
 import { encodeBody } from './body.ts'
 import type { Database } from './database.ts'
 import { count } from './counters.ts'
@@ -105,7 +106,8 @@ export function deleteRecord(batch: RecordBatch, request: SignedDelete): Deleted
   if (answered !== undefined)
     return { outcome: 'deleted', receipt: deleteReceiptOf(id, Answer.delete.decode(answered)) }
   const head = headOf(batch, id)
-  if (head === undefined || head.expires <= batch.now) return { outcome: 'unknown' }
+  // What lies in a box is deleted by its recipient, who acknowledges it.
+  if (head === undefined || head.expires <= batch.now || isBoxId(recordId)) return { outcome: 'unknown' }
   if (head.state === 'deleted') {
     // Remembered too: made again once the id means another record, this message must not delete that one.
     batch.put(keys.answeredKey(until, hash), Answer.delete.encode(head))
@@ -162,7 +164,8 @@ export function endOf(head: Head): number {
 
 /** The head of the record at exactly this path, if a reader may be told of it. */
 export function liveHead(from: Pick<Database, 'get'>, path: RecordPath, now: number): StoredHead | undefined {
-  const head = headOf(from, path)
+  // A message in a box has no text that its owner signed: it is served by its box alone.
+  const head = isBoxId(path.recordId) ? undefined : headOf(from, path)
   if (head === undefined || head.state === 'deleted') return undefined
   return head.expires > now && head.receiver === path.receiver ? head : undefined
 }
@@ -200,6 +203,17 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree)
   const left = { pullsLeft: maxPulls, bilateralLeft }
   const facts = { place, receiver, hash, root, bytes, expires, paidUntil, maxPulls, ...left, tag }
   const head = { state: 'stored' as const, ...facts, reserved, purse, ...prices }
+  keep(batch, { owner, receiver, recordId, path }, { head, body })
+  return head
+}
+
+/** Writes a new record, books it and tells of it. */
+export function keep(
+  batch: RecordBatch,
+  { owner, receiver, recordId, path }: RecordPath & { readonly path: string },
+  { head, body }: { readonly head: StoredHead; readonly body: Buffer },
+): void {
+  const { place, bytes, tag, expires } = head
   bookWrite(batch, { owner, recordId, head })
   putHead(batch, { owner, recordId }, head)
   batch.put(keys.bodyKey(place), body)
@@ -210,7 +224,6 @@ function put(batch: RecordBatch, { record, root, body }: Prepared, agree: Agree)
   batch.put(keys.placeKey(keys.outboxPrefix(owner), place), owned)
   count(batch, owner, { records: 1, bytes, ingressBytes: bytes })
   batch.announce({ place, owner, receiver, recordId, path, tag })
-  return head
 }
 
 export function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head): void {
@@ -219,12 +232,13 @@ export function putHead(batch: RecordBatch, { owner, recordId }: Id, head: Head)
 }
 
 /** All that was written for a head, except what it cost and moved. */
-function remove(batch: RecordBatch, id: Id, head: Head): void {
+export function remove(batch: RecordBatch, id: Id, head: Head): void {
   batch.del(keys.headKey(id))
   batch.del(keys.expiryKey(endOf(head), head.place))
   if (head.state === 'deleted') return
   batch.del(keys.bodyKey(head.place))
   batch.del(keys.placeKey(keys.outboxPrefix(id.owner), head.place))
   unlist(batch, id.owner, head)
+  if (isBoxId(id.recordId)) dropBoxed(batch, head)
   count(batch, id.owner, { records: -1, bytes: -head.bytes })
 }

@@ -12,11 +12,13 @@ import {
   walletFile,
   writeNewFile,
 } from './backup.ts'
+import { decodeOwnAdvert, ownAdvertRow } from './adverts.ts'
 import { BackupReader } from './backup-file.ts'
+import { stockRow } from './counters.ts'
 import { type KeyValue, openDatabase } from './database.ts'
 import { allContracts, metaKey } from './keys.ts'
 import { type Meta, restoredMeta, writeMeta } from './meta.ts'
-import { Newcomers, NumberRow, Totals } from './rows.ts'
+import { Counters, Newcomers, NumberRow, Totals } from './rows.ts'
 import { decodeTariff, tariffRow } from './tariff.ts'
 
 export interface RestoreOptions {
@@ -167,7 +169,9 @@ const metaRows: readonly [Buffer, (value: Buffer) => unknown][] = [
   [metaKey('sweep'), NumberRow.decode],
   [metaKey('totals'), Totals.decode],
   [metaKey('newcomers'), Newcomers.decode],
+  [stockRow, Counters.decode],
   [tariffRow, decodeTariff],
+  [ownAdvertRow, decodeOwnAdvert],
 ]
 
 function checkMetaRow([key, value]: KeyValue): void {

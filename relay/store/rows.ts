@@ -1,4 +1,5 @@
 /** What the tables hold (the key table is in keys.ts). */
+import { entryTypes } from '../../contracts/account.ts'
 import { isFree } from '../../market/price.ts'
 import { big, hash, key, kindOf, oneOf, type RowOf, row, rowBeginning, text, uint } from './codec.ts'
 
@@ -152,19 +153,6 @@ export const Purse = row('purse', 2, {
 })
 export type Purse = RowOf<typeof Purse>
 
-/** What an entry books; the order is that of the stored numbers. */
-const entryTypes = [
-  'received',
-  'returned',
-  'write',
-  'pull',
-  'prove',
-  'deleted',
-  'expired',
-  'unpaid',
-  'bought',
-  'extended',
-] as const
 export type EntryType = (typeof entryTypes)[number]
 
 /** How a record ends: its owner deletes it, its time is over, or nobody pays for it any longer. */

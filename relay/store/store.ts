@@ -6,7 +6,7 @@ import type { SealedRecord } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import { contentOfBody, textOfBody } from './body.ts'
 import { type CommitObserver, Committer, type Log, type StoreState } from './committer.ts'
-import { countersOf } from './counters.ts'
+import { countersOf, openStock } from './counters.ts'
 import { type Bounds, type Database, openDatabase, type Scan, type Snapshot } from './database.ts'
 import { type Page, type Query, readPage } from './inventory.ts'
 import { isUnwritten, type Meta, openMeta } from './meta.ts'
@@ -84,6 +84,7 @@ export class Store {
     try {
       const isNew = isUnwritten(database)
       const meta = await openMeta(database, now())
+      await openStock(database)
       const { onState, reopenDelaysMs, observer } = options
       const committer = new Committer({
         database,

@@ -100,6 +100,16 @@ export class Till {
     }
   }
 
+  /** Of the relay. @throws ERR_BUSY while its coins are under recovery */
+  get coins(): ReturnType<TillParts['wallet']> {
+    return this.#parts.wallet()
+  }
+
+  /** Whether what is paid under this prefix is for this till to take. */
+  hasOffered(payer: Key, prefix: string): boolean {
+    return this.#prefixes.issuedAt(payer, prefix) !== undefined
+  }
+
   /** Of the purse `credit`, satoshi: for records now (below zero after a reversal), and waiting for blocks. */
   creditOf(payer: Key): { available: number; pending: number } {
     const { store } = this.#parts

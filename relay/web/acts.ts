@@ -17,7 +17,7 @@ import { write } from '../requests/records.ts'
 import type { Service } from '../service.ts'
 import { headKey } from '../store/keys.ts'
 import { priceOf } from '../store/ledger.ts'
-import { liveHead } from '../store/records.ts'
+import { headOf, liveHead } from '../store/records.ts'
 import { decodeHead } from '../store/rows.ts'
 import type { Taken, Till } from '../till/till.ts'
 
@@ -53,7 +53,10 @@ export function admitRecord(
 
 /** What is asked for a record, satoshi: the whole quote, so that it fits whatever is there, and what its owner owes. */
 export function priceOfWrite(deps: ActDeps, { msg, content, expires, maxPulls }: SealedRecord): number {
-  const { accounts, now } = deps.means
+  const { accounts, now, store } = deps.means
+  // No payment is taken for what there is no room for; what is stored has its room.
+  const head = headOf(store, { owner: msg.from, recordId: msg.request.recordId })
+  if (head === undefined || head.expires <= now()) accounts.checkRoom(content.length)
   const ttl = Math.ceil(Math.max(0, expires - now()) / 1000)
   const quote = accounts.quoteFor(msg.from, { bytes: content.length, ttl, maxPulls }, now())
   return Number(quote.satoshis) + debtOf(deps, msg.from)

@@ -3,17 +3,29 @@
  * the length -1, nine bytes `ff`.
  */
 import type { IncomingHttpHeaders } from 'node:http'
+import { concat } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import type { AnswerHeaders } from './exchange.ts'
 
 export type Field = readonly [name: string, value: string]
 
-/** The digest of a request. `url` is the path and query that the client asked for, before any proxy. */
-export function requestDigest(
-  request: { requestId: Uint8Array; method: string; url: string; fields: readonly Field[] },
-  body: Uint8Array,
-): Uint8Array {
-  const { requestId, method, url, fields } = request
+export interface SignedRequest {
+  readonly requestId: Uint8Array
+  readonly method: string
+  /** The path and query that the client asked for, before any proxy. */
+  readonly url: string
+  readonly fields: readonly Field[]
+}
+
+/** The digest of a request. */
+export const requestDigest = (request: SignedRequest, body: Uint8Array): Uint8Array =>
+  digestOf(requestHead(request, body), body)
+
+/** What is hashed for it. */
+export const requestPreimage = (request: SignedRequest, body: Uint8Array): Uint8Array =>
+  concat(requestHead(request, body).written, body)
+
+function requestHead({ requestId, method, url, fields }: SignedRequest, body: Uint8Array): Preimage {
   const mark = url.indexOf('?')
   const path = mark === -1 ? url : url.slice(0, mark)
   const search = mark === -1 ? '' : url.slice(mark)
@@ -27,7 +39,7 @@ export function requestDigest(
   head.fields(fields)
   if (body.length === 0) head.absent()
   else head.varint(body.length)
-  return digestOf(head, body)
+  return head
 }
 
 /** The digest of an answer. An empty body has the length 0 here: so clients compute it, from the bytes that came. */

@@ -4,6 +4,9 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
+import { merge } from '../../client/feeds/merge.ts'
+import { takeChannel } from '../../client/home/channels.ts'
+import { Home } from '../../client/home/home.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
 import { Connection } from '../../client/wire/connection.ts'
 import { toBase64 } from '../../market/bytes.ts'
@@ -13,6 +16,7 @@ import { encodePayload, type Payload } from '../../market/payload.ts'
 import { decodeRecord } from '../../market/record.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import type { FeedItem } from '../../client/index.ts'
+import { identityOf } from '../fixtures/keys.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
@@ -240,7 +244,13 @@ t.test(
       'own posts too; who was removed is not heard',
     )
     t.same(await read(cleo), ['before', 'to Ben', 'from Ben', 'I am still here'], 'and hears nothing new')
-    t.match(await ben.client.feeds.channels(), [{ name: 'team', epoch: 3, members: [ben.client.identity] }])
+    t.match(await cleo.client.feeds.channels(), [{ name: 'team', isRemoved: true }], 'and knows why')
+    const told = await relayCommand(cleo.home, ['feed', '--channel', 'team', '--human'])
+    t.match(told, { code: 0, stderr: /you were removed from the channel team/ })
+    await t.rejects(post(cleo, 'let me in'), { code: 'ERR_FORBIDDEN' })
+    t.match(await ben.client.feeds.channels(), [
+      { name: 'team', isRemoved: false, epoch: 3, members: [ben.client.identity] },
+    ])
     t.same(await feedOf(anna, 'team'), ['before', 'to Ben', 'without Cleo'])
 
     const { wallet, record } = await writerFor(cleo)
@@ -281,6 +291,55 @@ t.test(
     await post(ben, 'still with Anna')
     await anna.client.feeds.refresh()
     t.same(await feedOf(anna, 'team'), ['before', 'to Ben', 'from Ben', 'without Cleo', 'still with Anna'])
+
+    await anna.client.feeds.invite('team', [cleo.client.identity])
+    await cleo.client.pull()
+    t.match(
+      await cleo.client.feeds.channels(),
+      [{ isRemoved: false, epoch: 4 }],
+      'until she is invited again',
+    )
+  },
+)
+
+t.test(
+  'who lists what is not there pushes out nothing, and who has a key keeps nobody from it',
+  async (t) => {
+    const { client, home } = await person(at('nia'), 'Nia')
+    const [carol, mallory] = [identityOf('carol').identity, identityOf('mallory').identity]
+    const listed = (key: string, name: string, count: number, at: number) => ({
+      ...{ relay: { url: `http://${name}`, key }, cursor: undefined, isWhole: true },
+      entries: Array.from({ length: count }, (_, one) => ({
+        path: `/${carol}/outbox/${ANYONE_KEY}/${name}${one}`,
+        ...{ at, bytes: 300 },
+      })),
+    })
+    const lists = [listed(mallory, 'invented', 500, 9), listed(carol, 'real', 1, 1)]
+    const { found } = merge({ cursors: {}, posts: [], gone: [] }, lists, 0)
+    const key = (one: number) => `${one}`.padStart(64, 'a')
+    const take = (owner: string, name: string, epoch: number, number: number) =>
+      takeChannel(
+        Home.at(home),
+        { owner, nowMs: 1 },
+        { type: 'channel', name, epoch, key: key(number), members: [] },
+      )
+    await take(carol, 'team', 1, 1)
+    await take(mallory, 'stolen', 1, 2)
+    await take(carol, 'team', 2, 2)
+    for (let one = 3; one < 52; one++) await take(mallory, `${one}`, 1, one)
+
+    t.match(found[0], { path: /real0$/ })
+    await t.rejects(
+      take(carol, 'other', 1, 2),
+      { code: 'ERR_CONFLICT' },
+      'of one owner a key is of one channel',
+    )
+    await t.rejects(take(mallory, 'one more', 1, 99), { code: 'ERR_LIMIT' })
+    await take(carol, 'other', 1, 98)
+    t.match(
+      (await client.feeds.channels()).find(({ name }) => name === 'team'),
+      { epoch: 2 },
+    )
   },
 )
 

@@ -6,15 +6,16 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { WebSocketServer } from 'ws'
+import { watchedIn } from '../../client/feeds/listen.ts'
 import { Connection } from '../../client/wire/connection.ts'
-import type { Message } from '../../client/index.ts'
+import type { FeedPost, Message } from '../../client/index.ts'
 import { live } from '../../client/wire/live.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { alice, bob, relay } from '../fixtures/keys.ts'
 import { ask, infoOf, sealReply } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, spawnCommand } from '../fixtures/people.ts'
+import { befriend, type Person, person, relayCommand, spawnCommand } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
@@ -29,7 +30,7 @@ async function two(t: Test, relays: RelayAddress[]): Promise<{ alice: Person; bo
 }
 
 /** Bob listening: what he heard, and a promise for the `n`-th of anything. */
-function listening({ client }: Person) {
+function listening({ client }: Person, { hasFeeds = false } = {}) {
   const stop = new AbortController()
   const heard: string[] = []
   const waiting = new Set<() => void>()
@@ -48,6 +49,12 @@ function listening({ client }: Person) {
       lives += 1
       changed()
     },
+    ...(hasFeeds && {
+      onPost: ({ payload, channel }: FeedPost) => {
+        if (payload.type === 'post') heard.push(`${channel?.name ?? 'all'}: ${payload.text}`)
+        changed()
+      },
+    }),
     onFile: (file) => {
       files.push(file.state)
       changed()
@@ -95,6 +102,43 @@ t.test('what was stored comes first, then what arrives, each once, files too', a
   t.same(ear.heard, ['before', 'while'])
   t.same(readFileSync(join(bob.home, 'files/Alice/file.bin')), bytes)
   t.same(after.messages, [])
+})
+
+t.test('posts of those who are followed and in channels are heard too, through few sockets', async (t) => {
+  t.testdir()
+  const relay = await startTestRelay(join(t.testdirName, 'relay'))
+  t.teardown(() => relay.close())
+  const { alice, bob } = await two(t, [relay])
+  await bob.client.feeds.follow('Alice')
+  await alice.client.feeds.post('before')
+
+  const ear = listening(bob, { hasFeeds: true })
+  await ear.hears(1)
+  await ear.isLive(1)
+  await alice.client.feeds.post('while')
+  await ear.hears(2)
+  await alice.client.feeds.createChannel('team')
+  await alice.client.feeds.invite('team', [bob.client.identity])
+  await alice.client.feeds.post('only us', { channel: 'team' })
+  await ear.hears(3)
+  await alice.client.feeds.post('and again', { channel: 'team' })
+  await ear.hears(4)
+  await ear.stop()
+  await alice.client.feeds.post('after')
+  const typed = await relayCommand(bob.home, ['listen', '--count', '1'])
+
+  t.same(ear.heard, ['all: before', 'all: while', 'team: only us', 'team: and again'])
+  t.match(typed, { code: 0, rows: [{ event: 'post', name: 'Alice', payload: { text: 'after' } }] })
+
+  const writers = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({ owner: `${index}`, relays: [relay] }))
+  const reader = (name: string) => fromKeyWallet(new KeyWallet(Buffer.alloc(32, name)))
+  const all = [1, 3, 2].map((count) => ({ reader: reader(`${count}`), writers: writers(count) }))
+  t.same(
+    watchedIn(all, 2).map(({ owners }) => owners.length),
+    [3, 2],
+    'where there are more than may be had, those of the most writers',
+  )
 })
 
 t.test('a relay killed and restarted loses nothing and repeats nothing', async (t) => {

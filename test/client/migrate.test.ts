@@ -6,6 +6,7 @@ import { entries } from '../../client/home/outbox.ts'
 import { contextOf } from '../../client/open.ts'
 import type { Context } from '../../client/context.ts'
 import { beginMigration, goOnMigrating, type Money } from '../../client/relays/migrate.ts'
+import { addRelay, removeRelay } from '../../client/people/me.ts'
 import { recordsAt } from '../../client/relays/listing.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
@@ -135,6 +136,22 @@ t.test('what the new relay loses on the way is put there again before the old on
     lost: [kept!.recordId],
     unmoved: [{ id: kept!.recordId, code: 'ERR_CONFLICT' }],
   })
+})
+
+t.test('changes that nobody was told of one after another are told where friends still look', async (t) => {
+  const { alice, bob } = await couple()
+  const ctx = await contextOf(await Home.open(alice.home), {})
+  // As kills leave it: each before anybody was told.
+  await addRelay(ctx, next)
+  await removeRelay(ctx, old.key)
+  await addRelay(ctx, other)
+  await (await reopen(alice)).client.finish()
+  await bob.client.pull()
+
+  t.same(
+    (await bob.client.friend('Alice')).relays.map(({ url }) => url),
+    [next.url, other.url],
+  )
 })
 
 /** The process ends at the `last`th thing it does to its home or says to a relay. */

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Home } from '../../client/home/home.ts'
 import { entries } from '../../client/home/outbox.ts'
+import { Patience } from '../../client/mail/patience.ts'
 import { race } from '../../client/wire/race.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { seal } from '../../market/envelope.ts'
@@ -126,6 +127,30 @@ t.test(
       'which is told by the quorum of each',
     )
     t.same((await texts(pulled.messages)).length, 5)
+
+    const path = join(t.testdirName, 'file.bin')
+    writeFileSync(path, randomBytes(1000))
+    const file = (...args: string[]) => relayCommand(alice.home, ['send', 'Bob', '--file', path, ...args])
+    const known = await entries(Home.at(alice.home))
+    const few = await file('--relays', '1', '--quorum', '1')
+    const ofFile = [...(await entries(Home.at(alice.home)))].filter(([id]) => !known.has(id))
+    c.door.isShut = true
+    const threeOf = { keep: 3, quorum: 3, attempts: 1 }
+    const waiting = await client.sendFile(await client.friend('Bob'), path, threeOf)
+    const other = await file('--relays', '2')
+    c.door.isShut = false
+    const all = await file('--relays', '3')
+
+    t.match(few.rows, [{ state: 'delivered' }])
+    t.same(
+      ofFile.map(([, { accepted }]) => [...accepted]),
+      [few.rows[0].relays, few.rows[0].relays],
+      'a file and its chunk are on the one relay',
+    )
+    t.equal(few.rows[0].relays.length, 1)
+    t.match(waiting, { state: 'queued' })
+    t.match(other, { code: exit.failed, stderr: /began with other numbers of relays/ })
+    t.match(all.rows, [{ state: 'delivered', relays: [String, String, String] }])
   },
 )
 
@@ -148,6 +173,22 @@ t.test('a relay that holds a chunk back, or its lists, is not waited for', async
   t.match(files, [{ state: 'saved' }])
   t.same(await texts(pulled.messages), ['one relay is enough'])
   t.match(pulled.failures, [{ relay: a.url, error: { code: 'ERR_UNREACHABLE' } }])
+})
+
+t.test('a relay that answers little by little for ever is not waited for either', async (t) => {
+  const address = (one: number) => ({ url: `http://${one}.example`, key: `02${`${one}`.repeat(64)}` })
+  const groups = [1, 2].map((one) => ({ address: address(one), owners: ['somebody'] }))
+  const patience = new Patience(groups, { patienceMs: 5 })
+  t.teardown(() => patience.end())
+  const slow = patience.begin(address(2))
+  patience.begin(address(1)).done()
+  while (!slow.signal.aborted) {
+    slow.asks()
+    await new Promise(setImmediate)
+    slow.heard()
+  }
+
+  t.match(slow.signal.reason, { code: 'ERR_UNREACHABLE' })
 })
 
 t.test('a relay that lost its disk is noticed, and has back what it is paid for', async (t) => {
@@ -242,4 +283,8 @@ t.test('a relay that lists what it does not have is called a liar, and asked las
     [true, true],
   )
   t.equal((await holders(alice.home)).filter(([accepted]) => accepted!.includes(liar.key)).length, 1)
+
+  const migrating = alice.client.redundancy.migrate(honest.url, liar.url, { waitSeconds: 0 })
+  await t.rejects(migrating, { code: 'ERR_UNTRUSTED', message: /cannot prove .* is not left/ })
+  t.equal((await alice.client.relays()).length, 2)
 })

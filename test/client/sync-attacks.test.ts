@@ -4,7 +4,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFil
 import { join } from 'node:path'
 import t from 'tap'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
+import type { LocalEntry } from '../../client/home/folders.ts'
 import { tagOf } from '../../client/sync/hear.ts'
+import { forgetOld } from '../../client/sync/merge.ts'
+import { joined } from '../../client/sync/versions.ts'
 import { firstCut, fileSizes } from '../../client/sync/cut.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
 import { Connection } from '../../client/wire/connection.ts'
@@ -19,7 +22,8 @@ import {
 } from '../../market/folder.ts'
 import { encodePayload, type Payload } from '../../market/payload.ts'
 import { decodeRecord } from '../../market/record.ts'
-import { startProxy } from '../fixtures/lying-relay.ts'
+import { couple, shop } from '../fixtures/audited.ts'
+import { ask, startProxy } from '../fixtures/lying-relay.ts'
 import { befriend, person, relayCommand, spawnCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
@@ -66,6 +70,7 @@ t.test('paths that are none, on any system, are refused with all that is beside 
     'tail ',
     '.git/config',
     'a/.GIT/hooks/x',
+    'GIT~1/config',
     '.relay-sync/x',
     'e\u0301',
     'a:b',
@@ -169,6 +174,8 @@ t.test('a hostile version is refused whole and said; a link of our own leads now
   const { bob, directory, tell, sync } = await liar('hostile')
   mkdirSync(at('hostile', 'outside'))
   symlinkSync(at('hostile', 'outside'), join(directory, 'link'))
+  // Shared with somebody else too, whose files are just coming.
+  mkdirSync(join(directory, '.relay-sync', 'another'), { recursive: true })
   const names: readonly FolderEntry[][] = [
     [entry('fine.txt'), entry('../escape')],
     [entry('fine.txt'), entry('/absolute')],
@@ -191,8 +198,62 @@ t.test('a hostile version is refused whole and said; a link of our own leads now
     'link/x',
   ])
   t.same(readdirSync(at('hostile', 'outside')), [])
-  t.same(readdirSync(directory).sort(), ['good.txt', 'link'])
+  t.same(readdirSync(directory).sort(), ['.relay-sync', 'good.txt', 'link'])
+  t.same(readdirSync(join(directory, '.relay-sync')), ['another'])
   t.equal(existsSync(at('hostile', 'escape')), false)
+})
+
+t.test('versions and lists stay what others take, whatever another copy counts or deletes', async (t) => {
+  const { directory, tell, sync } = await liar('counts')
+  const all = Array.from({ length: 64 }, (_, one): [string, number] => [`${one}`.padStart(16, '0'), one + 1])
+  await tell(formatEntries([entry('a', 'x', { version: all })]), 'x')
+  const taken = await sync()
+  writeFileSync(join(directory, 'a'), 'changed by Bob')
+  const told = await sync()
+  const gone = (path: string, deletedMs: number): [string, LocalEntry] => [
+    path,
+    { entry: { path, version: all, deletedMs }, mtimeMs: 0, ctimeMs: 0 },
+  ]
+  const index = new Map(Array.from({ length: 50_003 }, (_, place) => gone(`${place}`, 50_003 - place)))
+  index.set('file', { entry: entry('file'), mtimeMs: 0, ctimeMs: 0 })
+  forgetOld(index, 100_000)
+
+  t.same([taken.received, told.state], [['a'], 'delivered'])
+  t.equal((await sync()).state, 'unchanged', 'what was kept can be read')
+  t.same(joined(all, [[device, 99]]), joined([[device, 99]], joined(all, [[device, 99]])))
+  t.equal(joined(all, [[device, 99]]).length, 64)
+  t.same([index.size, index.has('file'), index.has('49999'), index.has('49998')], [50_000, true, false, true])
+})
+
+t.test('a relay that lists versions which are not there, or is silent, hides no other', async (t) => {
+  t.testdir()
+  const real = await shop(t, 'real', ['--open'])
+  let isSilent = false
+  const lying = await startProxy(t, real, async (body, answer) => {
+    if (isSilent && body.includes('"type":"read"')) await new Promise(() => {})
+    const isAsked = body.includes('"type":"inventory"') && body.includes('"tag":"folder-')
+    if (isSilent || !isAsked) return answer
+    const { hash: re, from: to, request } = ask(body)
+    const about = { at: Date.now(), bytes: 400, expires: Date.now() + 1e6, pullsLeft: 4, tag: request.tag }
+    const path = (one: number) => `/${request.owner[0]}/outbox/${to}/${`${one}`.padStart(32, 'f')}`
+    const result = Array.from({ length: 20 }, (_, one) => ({ path: path(one), ...about }))
+    const cursor = `0123456789abcdef.${Date.now() * 1024}` as const
+    const head = { to, timestamp: Date.now(), nonce: '0123456789abcdef' }
+    return (await seal({ ...head, request: { type: 'reply', re, result, cursor, more: false } }, real.signer))
+      .text
+  })
+  const { alice, bob, to } = await couple(t, [lying, relay], [relay])
+  const [hers, his] = [join(t.testdirName, 'hers', 'shared'), join(t.testdirName, 'his', 'shared')]
+  for (const directory of [hers, his]) mkdirSync(directory, { recursive: true })
+  writeFileSync(join(hers, 'news'), 'there all the same')
+  await alice.client.folders.sync(hers, to)
+  const first = await bob.client.folders.sync(his, alice.client.identity)
+  writeFileSync(join(hers, 'more'), 'though the first says nothing')
+  await alice.client.folders.sync(hers, to)
+  isSilent = true
+  const second = await bob.client.folders.sync(his, alice.client.identity)
+
+  t.same([first.received, second.received], [['news'], ['more']])
 })
 
 t.test('an upload and a download that are killed go on where they were', async (t) => {

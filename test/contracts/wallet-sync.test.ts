@@ -249,6 +249,37 @@ t.test('without an answer nothing changes, and that is reported', async (t) => {
   t.match(await purse.coins(), [{ state: 'mined', satoshis: 50_000 }])
 })
 
+t.test('who asks while a pass runs hears of what came after that one had looked', async (t) => {
+  const devnet = await openDevnet(t)
+  let [looked, goOn] = [() => {}, () => {}]
+  const isLooked = new Promise<void>((resolve) => {
+    looked = resolve
+  })
+  const isOver = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const slow = withMethods(devnet.chain, {
+    tip: async () => {
+      const tip = await devnet.chain.tip()
+      looked()
+      await isOver
+      return tip
+    },
+  })
+  const purse = await openPurse(t, slow)
+  const { height } = devnet.node.chain.tip
+
+  const early = purse.sync.pass()
+  await isLooked
+  await devnet.node.mine(1)
+  const late = [purse.sync.pass(), purse.sync.pass()]
+  goOn()
+
+  t.match(await early, { tip: { height } })
+  t.match(await late[0], { tip: { height: height + 1 } })
+  t.equal(late[0], late[1], 'and all who ask meanwhile share one')
+})
+
 t.test('two passes at once are one; reservations that are over are released', async (t) => {
   const devnet = await openDevnet(t)
   const purse = await openPurse(t, devnet.chain)

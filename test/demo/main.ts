@@ -1,13 +1,15 @@
 /** `npm run demo [-- CHAPTER]`: the product at work, on this machine alone, in under a minute. */
 import { audit } from './audit.ts'
 import { chain } from './chain.ts'
+import { choosing } from './choosing.ts'
 import { contract } from './contract.ts'
 import { credit } from './credit.ts'
 import { friends } from './friends.ts'
 import { market } from './market.ts'
+import { several } from './several.ts'
 import { Stage } from './stage.ts'
 
-const chapters = { market, contract, friends, credit, chain, audit } as const
+const chapters = { market, choosing, contract, friends, several, credit, chain, audit } as const
 
 async function main(name: string): Promise<number> {
   if (!Object.hasOwn(chapters, name)) {

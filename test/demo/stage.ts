@@ -127,9 +127,14 @@ export class Stage {
 
   /** Runs `relay` as that person and returns the JSON lines it printed. @throws when it fails */
   async run(person: Person, ...args: string[]): Promise<Line[]> {
+    return (await this.hear(person, ...args)).lines
+  }
+
+  /** `run`, with what the command said besides on stderr, line by line. @throws when it fails */
+  async hear(person: Person, ...args: string[]): Promise<{ lines: Line[]; notes: string[] }> {
     const { code, lines, errors } = await this.tryRun(person, ...args)
     if (code !== 0) throw new Error(`relay ${args.join(' ')} exited with ${code}: ${errors}`)
-    return lines
+    return { lines, notes: errors.split('\n').filter((text) => text !== '') }
   }
 
   /** `run` for commands that may fail. */

@@ -80,6 +80,7 @@ t.test('counters rise by exactly what was done', async (t) => {
     [durations('write')]: 1,
     relay_records_written_total: 1,
     relay_records_written_bytes_total: 700,
+    relay_promised_bytes: 1212,
     relay_commit_duration_seconds_count: 1,
     relay_commit_operations_sum: 1,
     relay_commit_operations_count: 1,
@@ -339,6 +340,7 @@ t.test('trouble is told, and the last sums stand while the store cannot be read'
       },
     },
     disk: { free: 8 },
+    capacity: { state: { bytes: 9, sold: 3, free: 6 } },
     clock: {
       get trouble() {
         return now.trouble

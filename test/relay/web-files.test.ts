@@ -361,6 +361,11 @@ t.test('a client of BRC-31 reads and writes where the operator lets it, and dele
     proved: true,
   })
   t.match(await asBob('GET', record.path), { status: 200, body: JSON.parse(record.text), proved: true })
+  const message = { recipient: bob.identity, messageBox: 'inbox', body: 'hello' }
+  const sent = await asAlice('POST', '/sendMessage', JSON.stringify({ message }))
+  t.match(sent, { status: 200, body: { status: 'success' }, proved: true })
+  const listed = await asBob('POST', '/listMessages', JSON.stringify({ messageBox: 'inbox' }))
+  t.match(listed.body.messages, [{ sender: alice.identity, body: '{"message":"hello"}' }])
 })
 
 t.test('behind a proxy that shortens paths clients sign what they asked for', async (t) => {

@@ -12,7 +12,7 @@ export const channelCommand = command({
   usage: 'list | create NAME | invite NAME FRIEND... [--history] | remove NAME FRIEND...',
   summary: 'private channels: only members read and post there',
   help: [
-    'Every invitation and removal gives all members a fresh key; who was removed reads nothing that is posted later.',
+    'Every invitation and removal gives all members a fresh key; who was removed is told, and reads nothing that is posted later.',
     '--history  new members may also read what was posted before',
   ],
   options: { history: { type: 'boolean' } },
@@ -25,7 +25,7 @@ export const channelCommand = command({
     if (history && action !== 'invite') throw usageError('--history goes with channel invite')
     if (action === 'list' && name === undefined) {
       const rows = (await feeds.channels()).map((channel) => rowOf(channel, names))
-      session.list(rows, ['name', 'owner', 'members', 'epoch', 'untold'], 'no channels yet')
+      session.list(rows, ['name', 'owner', 'state', 'members', 'epoch', 'untold'], 'no channels yet')
       return exitCodes.ok
     }
     if (action === 'create' && name !== undefined && people.length === 0) {
@@ -61,6 +61,7 @@ async function keyOf(client: Client, person: string, action: string): Promise<Ke
 
 const rowOf = (channel: ChannelView, names: ReadonlyMap<Key, string>) => ({
   ...channel,
+  state: channel.isRemoved ? 'removed' : channel.isOwn ? 'yours' : 'member',
   owner: names.get(channel.owner) ?? channel.owner,
   members: channel.members.map((key) => names.get(key) ?? key),
   untold: channel.untold.map((key) => names.get(key) ?? key),

@@ -18,6 +18,7 @@ export const checkCommand = command({
     '           Where reads cost, each is billed as a pull of 1024 bytes: mostly far below a satoshi',
     'whole: all is there. incomplete, emptied: some, or all, is missing: relay repair puts it back. lying: what it lists it',
     'cannot prove, or it contradicts itself: relay audit makes evidence of it, relay migrate leaves it. silent: not reached.',
+    'QUEUED waits to go there, which is no loss: any pull brings it, or relay outbox --flush.',
     'Exit code 0: all are whole. 1: something is missing. 3: some are silent, the others whole. 7: one lies.',
   ],
   options: { prove: { type: 'string' } },
@@ -27,6 +28,7 @@ export const checkCommand = command({
     const count = prove === undefined ? undefined : countOf(prove)
     const all = await client.redundancy.check(reference, { signal: session.signal, prove: count })
     session.list(all.map(rowOf), columns, 'no relays yet: add one with relays add')
+    advise(session, all)
     warn(session, all)
     return exitOf(all.map(({ health }) => health))
   },
@@ -48,6 +50,7 @@ export const repairCommand = command({
     const onCost = (what: CopyCost) => session.say(costText(what))
     const all = await client.redundancy.repair(reference, { signal: session.signal, maxCost, onCost })
     for (const one of all) showRepaired(session, one)
+    if (all.length === 0) session.say('no relays yet: add one with relays add')
     warn(session, all)
     const errors = all.flatMap(({ error }) => (error === undefined ? [] : [error]))
     if (errors.some(isAboutMoney) || all.some(({ unmoved }) => unmoved.some(isUnpaidFor)))
@@ -83,9 +86,18 @@ function showRepaired(
       },
       ...(error && { code: codeOf(error), error: messageOf(error) }),
     },
-    `${relay.url} ${health}: ${copied.length} put back, ${left} missing`,
+    health === 'silent'
+      ? `${relay.url} ${health}: nobody knows what it has`
+      : `${relay.url} ${health}: ${copied.length} put back, ${left} missing`,
   )
   for (const { id, error: why } of unmoved.slice(0, listed)) session.say(oneLine(`${id} stays away: ${why}`))
+}
+
+/** What is missing is for `repair`; what only waits is not, while its relay is there. */
+function advise(session: Session, all: readonly Checked[]): void {
+  if (all.some(({ missing }) => missing.length > 0)) session.say('relay repair puts back what is missing')
+  const waiting = all.filter(({ health, queued }) => health !== 'silent' && queued > 0)
+  if (waiting.length > 0) session.say('what is queued goes up with relay outbox --flush, or the next pull')
 }
 
 export const costText = ({ relay, records, bytes, satoshis: cost }: CopyCost): string =>

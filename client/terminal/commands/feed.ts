@@ -1,7 +1,7 @@
 import type { Key } from '../../../market/units.ts'
 import type { FeedItem, FeedPost, FeedsRefreshed } from '../../feeds/feed.ts'
 import { command, exitCodes, positiveInteger } from '../command.ts'
-import { bodyText, showFile } from '../messages.ts'
+import { bodyText, subjectText, showFile } from '../messages.ts'
 import type { Session } from '../session.ts'
 import { oneLine, timeText } from '../show.ts'
 
@@ -34,9 +34,11 @@ export const feedCommand = command({
     session.warn(done?.failures ?? [])
     const names = await namesOf(session)
     const items = await feeds.items({ channel, limit: most })
-    for (const item of items) session.print(rowOf(item, names), lineOf(item, names))
+    for (const item of items) showPost(session, item, names)
     if (items.length === 0) session.say('nothing posted yet: relay follow, relay channel')
     if (done !== undefined) tellLacking(session, done)
+    if (channel !== undefined && (await feeds.channel(channel)).isRemoved)
+      session.say(`you were removed from the channel ${channel}: nothing new comes`)
     if (isAway) throw done.failures[0]!.error
     return exitCodes.ok
   },
@@ -50,7 +52,7 @@ async function fetchFile(session: Session, id: string): Promise<number> {
 }
 
 /** Friends by the user's names, others by the names he follows them under. */
-async function namesOf(session: Session): Promise<Map<Key, string>> {
+export async function namesOf(session: Session): Promise<Map<Key, string>> {
   const { feeds, identity } = await session.client()
   const follows = (await feeds.followed()).map(({ key, name }) => [key, name] as const)
   return new Map([...follows, ...(await session.names()), [identity, 'you']])
@@ -63,6 +65,10 @@ function tellLacking(session: Session, { lacking }: FeedsRefreshed): void {
     )
 }
 
+export function showPost(session: Session, item: FeedItem, names: ReadonlyMap<Key, string>): void {
+  session.print(rowOf(item, names), lineOf(item, names))
+}
+
 function rowOf(item: FeedItem, names: ReadonlyMap<Key, string>): Record<string, unknown> {
   return { event: 'post', name: names.get(item.from) ?? null, ...item }
 }
@@ -73,9 +79,7 @@ function lineOf(item: FeedItem, names: ReadonlyMap<Key, string>): string {
   const head = `${timeText(item.sentMs)}  ${who}${place}: `
   if (item.state === 'gone') return `${head}(a post that is ${goneText[item.why]})`
   if (item.payload.type === 'file') return `${head}${bodyText(message(item))}: relay feed --get ${item.id}`
-  const subject =
-    'subject' in item.payload && item.payload.subject ? `${oneLine(item.payload.subject)} — ` : ''
-  return `${head}${subject}${bodyText(message(item))}`
+  return `${head}${subjectText(item)}${bodyText(message(item))}`
 }
 
 const message = (item: FeedPost) => ({ ...item, bytes: new Uint8Array(0) })

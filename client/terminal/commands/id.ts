@@ -66,7 +66,7 @@ function showCode(session: Session, url: string): void {
 async function published(session: Session): Promise<number> {
   const { card } = await session.client()
   const posted = await card.publish({ signal: session.signal })
-  const places = await card.places()
+  const places = await card.places(posted?.state === 'queued' ? undefined : posted?.accepted)
   const state = posted?.state ?? 'published'
   const text = state === 'queued' ? 'your relays will serve it once they answer' : 'everybody finds you at'
   session.print({ state, places }, `${text}\n${places.join('\n')}`)

@@ -15,6 +15,7 @@ import { idCommand } from './id.ts'
 import { inboxCommand } from './inbox.ts'
 import { initCommand } from './init.ts'
 import { listenCommand } from './listen.ts'
+import { marketCommand } from './market.ts'
 import { migrateCommand } from './migrate.ts'
 import { mailCommand } from './mail.ts'
 import { outboxCommand } from './outbox.ts'
@@ -57,5 +58,6 @@ export const commands: readonly Command[] = [
   withdrawCommand,
   contractCommand,
   agentCommand,
+  marketCommand,
   pingCommand,
 ]

@@ -1,14 +1,15 @@
 import type { Message } from '../../home/inbox.ts'
 import { command, durationSeconds, exitCodes, positiveInteger, sizeBytes } from '../command.ts'
+import { namesOf, showPost } from './feed.ts'
 import { isShown, show, showFile } from '../messages.ts'
 
 export const listenCommand = command({
   name: 'listen',
   usage: '[--for DURATION] [--count N] [--max-file SIZE]',
-  summary: 'print messages as they come, until interrupted',
+  summary: 'print messages, and posts of those you follow and in channels, as they come, until interrupted',
   help: [
     '--for DURATION   stop after 90s, 30m, 12h',
-    '--count N        stop after N messages',
+    '--count N        stop after N messages and posts',
     '--max-file SIZE  fetch files up to this size, e.g. 2GB (100MiB unless said); larger ones wait',
   ],
   options: { for: { type: 'string' }, count: { type: 'string' }, 'max-file': { type: 'string' } },
@@ -22,6 +23,7 @@ export const listenCommand = command({
     const timer = seconds === undefined ? undefined : setTimeout(() => enough.abort(), seconds * 1000)
     const names = await session.names()
     let seen = 0
+    const writers = await namesOf(session)
     const onMessage = (message: Message) => {
       show(session, message, names)
       if (isShown(message) && ++seen >= limit) enough.abort()
@@ -29,6 +31,10 @@ export const listenCommand = command({
     await client.listen({
       signal: AbortSignal.any([session.signal, enough.signal]),
       onMessage,
+      onPost: (post) => {
+        showPost(session, post, writers)
+        if (++seen >= limit) enough.abort()
+      },
       onLive: (relay) => {
         session.forget()
         session.say(`live on ${relay}`)

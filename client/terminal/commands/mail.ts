@@ -1,11 +1,10 @@
 import type { Key } from '../../../market/units.ts'
 import type { Attachment, Letter, Thread } from '../../mail/letters.ts'
-import type { Quoted } from '../../money/quotes.ts'
-import { command, exitCodes, keepingOf, keepingOptions, satoshis, usageError } from '../command.ts'
+import { command, exitCodes, keepingOptions, usageError } from '../command.ts'
 import { readInput } from '../input.ts'
 import type { Session } from '../session.ts'
 import { manyLines, oneLine, timeText } from '../show.ts'
-import { finish, inputBytes, showQuote, stopped } from './send.ts'
+import { inputBytes, sendingOf, stopped } from './send.ts'
 
 export const mailCommand = command({
   name: 'mail',
@@ -29,7 +28,7 @@ export const mailCommand = command({
   },
   positionals: [0, 3],
   async run(session, values, [verb = 'list', reference, dash]) {
-    const { subject, text, attach, 'max-cost': cost } = values
+    const { subject, text, attach } = values
     if (verb === 'list' && reference === undefined) return list(session)
     if (reference === undefined || !['read', 'write', 'reply'].includes(verb))
       throw usageError('mail takes list, read THREAD, write FRIEND or reply THREAD')
@@ -41,25 +40,17 @@ export const mailCommand = command({
     if (verb === 'reply' && subject !== undefined)
       throw usageError('an answer has the subject of its conversation')
     if (verb === 'write' && subject === undefined) throw usageError('mail write takes a --subject')
-    let quoted: Quoted | undefined
-    const options = {
-      ...{ signal: session.signal, maxSpend: session.maxSpend, onProgress: session.onProgress, attach },
-      maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
-      onQuote: (quotes: Quoted) => {
-        quoted = quotes
-        showQuote(session, quotes)
-      },
-      ...keepingOf(values),
-    }
+    const { terms, finish } = sendingOf(session, values)
+    const options = { ...terms, onProgress: session.onProgress, attach }
     if (verb === 'reply') {
       const thread = await mail.thread(reference)
       const sending = mail.reply(thread, await wordsOf(session, text), options)
       const friend = nameOf(await session.names(), thread.peer)
-      return finish(session, await sending.catch(stopped(session)), { quoted, friend })
+      return finish(await sending.catch(stopped(session)), friend)
     }
     const friend = await client.friend(reference)
     const sending = mail.write(friend, { subject, text: await wordsOf(session, text) }, options)
-    return finish(session, await sending.catch(stopped(session)), { quoted, friend: friend.alias })
+    return finish(await sending.catch(stopped(session)), friend.alias)
   },
 })
 

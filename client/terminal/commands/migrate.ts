@@ -60,6 +60,7 @@ export const migrateCommand = command({
         ? await redundancy.goOn(call)
         : await redundancy.migrate(from, to, call)
     await show(session, state)
+    if (isUnderWay(state) && once) session.say('relay migrate looks again whether they came')
     while (isUnderWay(state) && once !== true) {
       const isOver = await pause(seconds * 1000, undefined, { signal: session.signal }).then(
         () => false,
@@ -88,7 +89,7 @@ async function show(session: Session, state: Migration): Promise<void> {
       ...{ step, from, to, copied, unmovedCount, unmoved, lost, foreign, unseen },
       ...{ until: deadlineMs, contracts, withdrawn, notWithdrawn },
     },
-    oneLine(step === 'done' ? `moved: ${end}` : waiting),
+    oneLine(step === 'done' ? `moved: ${end}` : step === 'stopped' ? `stopped: ${end}` : waiting),
   )
   for (const { id, error } of unmoved) session.say(oneLine(`${id} could not move: ${error}`))
   for (const id of lost) session.say(`${id} is not listed by ${to}, which signed for it`)
@@ -105,7 +106,9 @@ async function show(session: Session, state: Migration): Promise<void> {
     )
   if (notWithdrawn !== null)
     session.say(
-      oneLine(`credit at ${from} is not paid back yet: ${notWithdrawn}; relay withdraw ${from} tries again`),
+      oneLine(
+        `credit at ${from}, if you have any, is not paid back yet: ${notWithdrawn}; relay withdraw ${from} tries again`,
+      ),
     )
   if (withdrawn !== null) session.say(`${withdrawn.satoshis} satoshi were paid back`)
 }

@@ -1,7 +1,6 @@
-import type { Quoted } from '../../money/quotes.ts'
-import { command, keepingOf, keepingOptions, satoshis, usageError } from '../command.ts'
+import { command, keepingOptions, usageError } from '../command.ts'
 import { readInput } from '../input.ts'
-import { finish, inputBytes, showQuote, stopped } from './send.ts'
+import { inputBytes, sendingOf, stopped } from './send.ts'
 
 export const postCommand = command({
   name: 'post',
@@ -26,30 +25,20 @@ export const postCommand = command({
   },
   positionals: [0, 1],
   async run(session, values, [words]) {
-    const { file, channel, subject, 'max-cost': cost } = values
+    const { file, channel, subject } = values
     if ((words === undefined) === (file === undefined))
       throw usageError('post takes exactly one of TEXT, --file FILE and -')
     if (file !== undefined && subject !== undefined) throw usageError('a file has no --subject')
-    let quoted: Quoted | undefined
-    const options = {
-      signal: session.signal,
-      maxSpend: session.maxSpend,
-      maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
-      onQuote: (quotes: Quoted) => {
-        quoted = quotes
-        showQuote(session, quotes)
-      },
-      channel,
-      ...keepingOf(values),
-    }
+    const { terms, finish } = sendingOf(session, values)
+    const options = { ...terms, channel }
     const { feeds } = await session.client()
     const friend = channel ?? 'everybody'
     if (file !== undefined) {
       const sending = feeds.postFile(file, { ...options, onProgress: session.onProgress })
-      return finish(session, await sending.catch(stopped(session)), { quoted, friend })
+      return finish(await sending.catch(stopped(session)), friend)
     }
     const text = words === '-' ? await readInput(session.io.stdin, inputBytes) : words
     if (!text) throw usageError('there is nothing to post')
-    return finish(session, await feeds.post(text, { ...options, subject }), { quoted, friend })
+    return finish(await feeds.post(text, { ...options, subject }), friend)
   },
 })

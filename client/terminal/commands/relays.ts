@@ -1,12 +1,14 @@
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
+import type { Redundancy } from '../../home/redundancy.ts'
 import { command, exitCodes, positiveInteger, usageError } from '../command.ts'
 
 export const relaysCommand = command({
   name: 'relays',
-  usage: 'add ADDRESS | list | remove ADDRESS | [--keep K|all] [--quorum Q]',
+  usage: '[list] | add ADDRESS | remove ADDRESS | [--keep K|all] [--quorum Q]',
   summary: 'where your records are put; friends are told of changes',
   help: [
-    'ADDRESS  http(s)://host[:port][/prefix]#KEY; `add` without #KEY trusts the key found there now, and shows it',
+    'ADDRESS       http(s)://host[:port][/prefix]#KEY; `add` without #KEY trusts the key found there now, and shows it',
+    'list          them, and how many of them get what you send',
     '--keep K|all  how many of them get what you send from now on; all unless said. What one does not take, another gets',
     '--quorum Q    how many of those must have signed for it before it is delivered; 1 unless said',
   ],
@@ -21,12 +23,13 @@ export const relaysCommand = command({
         ...(quorum !== undefined && { quorum: positiveInteger(quorum, 'quorum') }),
       }
       const chosen = await client.redundancy.choose(wish)
-      const many = chosen.keep === null ? 'all your relays get' : `${chosen.keep} of your relays get`
-      session.print(chosen, `${many} what you send; it is delivered when ${chosen.quorum} signed for it`)
+      session.print(chosen, settingsText(chosen))
       return exitCodes.ok
     }
-    if (action === 'list' && argument === undefined) {
-      session.list((await client.relays()).map(row), ['url', 'key'], 'no relays yet')
+    if ((action === undefined || action === 'list') && argument === undefined) {
+      const relays = await client.relays()
+      session.list(relays.map(row), ['url', 'key'], 'no relays yet: add one with relays add')
+      if (relays.length > 1) session.say(settingsText(await client.redundancy.settings()))
       return exitCodes.ok
     }
     if (action === 'add' && argument !== undefined) {
@@ -49,5 +52,10 @@ export const relaysCommand = command({
     throw usageError(`usage: relay relays ${relaysCommand.usage}`)
   },
 })
+
+function settingsText({ keep, quorum }: Redundancy): string {
+  const many = keep === null ? 'all your relays get' : `${keep} of your relays get`
+  return `${many} what you send; it is delivered when ${quorum} signed for it`
+}
 
 const row = (relay: RelayAddress) => ({ address: formatAddress(relay), url: relay.url, key: relay.key })

@@ -29,7 +29,7 @@ export const sendCommand = command({
     '--ttl 7d            how long relays keep it: 90s, 30m, 12h, 7d',
     '--tag T             a tag, which relays can read',
     '--max-pulls N       how often each relay gives it away; 4 unless said',
-    '--relays K          how many of your relays get a message; as many as `relay relays --keep` says unless said',
+    '--relays K          how many of your relays get it; as many as `relay relays --keep` says unless said',
     '--quorum Q          how many of them must have signed for it before it is delivered',
     '--max-cost SATOSHI  the most that all relays together may reserve for it, also when it goes up later: what a',
     '                    relay quotes now is its part, and relays that do not answer share what is left',
@@ -47,40 +47,48 @@ export const sendCommand = command({
   },
   positionals: [1, 2],
   async run(session, values, [reference = '', dash]) {
-    const { text, file, tag, 'max-cost': cost, relays, quorum } = values
+    const { text, file, tag, relays, quorum } = values
     const sources = [text, file, dash].filter((source) => source !== undefined)
     if (sources.length !== 1 || (dash !== undefined && dash !== '-'))
       throw usageError('send takes exactly one of --text TEXT, --file FILE and -')
-    if (file !== undefined && (relays ?? quorum) !== undefined)
-      throw usageError('files go to as many relays as relay relays --keep and --quorum say')
-    let quoted: Quoted | undefined
+    const { terms, finish } = sendingOf(session, values)
     const options = {
-      signal: session.signal,
-      maxSpend: session.maxSpend,
-      maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
-      onQuote: (quotes: Quoted) => {
-        quoted = quotes
-        showQuote(session, quotes)
-      },
+      ...terms,
       tag,
-      ...keepingOf(values),
+      keep: relays === undefined ? undefined : positiveInteger(relays, 'relays'),
+      quorum: quorum === undefined ? undefined : positiveInteger(quorum, 'quorum'),
     }
     const client = await session.client()
     const friend = await client.friend(reference)
     if (file !== undefined) {
       const sending = client.sendFile(friend, file, { ...options, onProgress: session.onProgress })
-      return finish(session, await sending.catch(stopped(session)), { quoted, friend: friend.alias })
+      return finish(await sending.catch(stopped(session)), friend.alias)
     }
     const message = text ?? (await readInput(session.io.stdin, inputBytes))
     if (message === '') throw usageError('there is nothing to send')
-    const copies = {
-      keep: relays === undefined ? undefined : positiveInteger(relays, 'relays'),
-      quorum: quorum === undefined ? undefined : positiveInteger(quorum, 'quorum'),
-    }
-    const sent = await client.send(friend, message, { ...options, ...copies })
-    return finish(session, sent, { quoted, friend: friend.alias })
+    return finish(await client.send(friend, message, options), friend.alias)
   },
 })
+
+/** The terms that every kind of sending has in common, and its end, which tells also what was quoted. */
+export function sendingOf(
+  session: Session,
+  values: Parameters<typeof keepingOf>[0] & { readonly 'max-cost'?: string | undefined },
+) {
+  const { 'max-cost': cost } = values
+  let quoted: Quoted | undefined
+  const terms = {
+    signal: session.signal,
+    maxSpend: session.maxSpend,
+    maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
+    onQuote: (quotes: Quoted) => {
+      quoted = quotes
+      showQuote(session, quotes)
+    },
+    ...keepingOf(values),
+  }
+  return { terms, finish: (sent: Delivery, friend: string) => finish(session, sent, { quoted, friend }) }
+}
 
 /** Before anything is sent: what it may cost where it is not free, and which relay's word cannot be taken. */
 export function showQuote(session: Session, quoted: Quoted): void {
@@ -101,7 +109,7 @@ export function stopped(session: Session): (error: unknown) => never {
 }
 
 /** Whatever else waits goes up with it, now that relays are known to answer or not. */
-export async function finish(
+async function finish(
   session: Session,
   sent: Delivery,
   { quoted, friend }: { quoted: Quoted | undefined; friend: string },

@@ -27,7 +27,7 @@ export const syncCommand = command({
     '--name NAME         what both call it; the name of the directory unless said',
     '--watch             goes on until it is interrupted',
     `--every ${watchSeconds}s         with --watch, how often the folder and the relays are looked at`,
-    '--allow-empty       it is meant that all files are gone',
+    '--allow-empty       it is meant that all files are gone, which is refused otherwise where they were many',
     '--ttl 30d           how long relays keep what the other has not got; renewed by later calls',
     '--max-cost SATOSHI  the most that all relays together may reserve for what goes up now',
     'Changes on both sides are kept side by side, as NAME.conflict-…; deletions are changes too.',

@@ -21,9 +21,10 @@ export class WalletSync {
   readonly #spends: OpenSpends
   /** Of the last pass that came to its end. */
   #tip: Tip | undefined
-  #running: Promise<SyncReport> | undefined
-  /** The last restart, over or not. */
-  #restarted: Promise<unknown> = Promise.resolve()
+  /** The pass that comes next, until it begins. */
+  #next: Promise<SyncReport> | undefined
+  /** The last pass or restart, over or not. */
+  #turn: Promise<unknown> = Promise.resolve()
 
   /** One for each store. An embedded wallet has all the parts. */
   constructor(parts: SyncParts) {
@@ -34,27 +35,33 @@ export class WalletSync {
   }
 
   /**
-   * One pass; a second one while it runs is the same.
+   * One pass, of the chain as it is now or later: one that runs already may have asked before, so the next one is waited for,
+   * together with all who do.
    * @returns what it did; without an answer of the network `unavailable`, and nothing is lost by that
    * @throws ERR_INTERNAL when the store cannot be written, or the network says what cannot be
    */
   pass(): Promise<SyncReport> {
-    this.#running ??= this.#restarted
-      .then(() => this.#pass())
-      .finally(() => {
-        this.#running = undefined
-      })
-    return this.#running
+    this.#next ??= this.#inTurn(() => {
+      this.#next = undefined
+      return this.#pass()
+    })
+    return this.#next
   }
 
   /** Between two passes: for a change of where to read from, which the next one heeds. @throws what `change` throws */
   restart(change: () => Promise<void>): Promise<void> {
-    const before = Promise.allSettled([this.#restarted, this.#running])
-    const done = before.then(change).then(() => {
+    // Who asks from now on is not answered by a pass of before.
+    this.#next = undefined
+    return this.#inTurn(async () => {
+      await change()
       this.#scanner.reset()
       this.#tip = undefined
     })
-    this.#restarted = done.catch(() => undefined)
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
     return done
   }
 

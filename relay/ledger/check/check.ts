@@ -9,6 +9,7 @@ import { noTotals, NumberRow, Purse, Totals } from '../../store/rows.ts'
 import { sweepLimits } from '../../store/sweeper.ts'
 import { checkOwner, type OwnerResult, ownerTables, type Streams } from './owner.ts'
 import { Findings } from './findings.ts'
+import { checkStock } from './stock.ts'
 import { Stream } from './stream.ts'
 
 export interface CheckReport extends Readonly<Sums> {
@@ -71,6 +72,7 @@ export async function checkLedger(snapshot: Snapshot, options: CheckOptions): Pr
     await Promise.all(Object.values(streams).map((stream) => stream.close()))
   }
   await checkLapses(snapshot, findings, signal)
+  await checkStock(snapshot, findings, signal)
   checkTotals(snapshot, findings, sums)
   const { sentences, more } = findings
   return { ok: sentences.length === 0, ...sums, differences: sentences, more }

@@ -1,0 +1,48 @@
+/**
+ * Who pays for a message (docs/protocol.md §13.3), decided in its own batch. Nobody can push: somebody who has credit here
+ * wants it, or it was paid for, or the operator lets everybody send.
+ */
+import { MarketError } from '../../market/errors.ts'
+import { freePrices } from '../../market/price.ts'
+import type { Key } from '../../market/units.ts'
+import type { Accounts } from '../accounts.ts'
+import type { Sending } from '../store/boxes.ts'
+import { type FeeRules, recipientFee } from './fees.ts'
+
+export interface BearerRules extends FeeRules {
+  readonly accounts: Accounts
+  /** Everybody may send, free of charge. */
+  readonly isOpen: boolean
+}
+
+/**
+ * @param isPaid the fee for its delivery was
+ * @throws what refuses the sender: ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED, ERR_BUSY
+ */
+export const bearerOf =
+  (
+    rules: BearerRules,
+    { sender, box, address, isPaid }: { sender: Key; box: string; address: string; isPaid: boolean },
+  ): Sending['agree'] =>
+  (batch, recipient, offer) => {
+    const { accounts, isOpen } = rules
+    if (isPaid || isOpen)
+      return { owner: sender, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
+    try {
+      return { owner: sender, terms: accounts.terms(batch, { ...offer, owner: sender }, address) }
+    } catch (error) {
+      if (!isPoor(error)) throw error
+      const { fee, isSaid } = recipientFee(batch, rules, { sender, box, recipient })
+      const isWilling = isSaid && fee === 0 && (accounts.isAllowed(recipient) || accounts.has(recipient))
+      if (!isWilling) throw error
+      try {
+        return { owner: recipient, terms: accounts.terms(batch, { ...offer, owner: recipient }, address) }
+      } catch (other) {
+        // How his credit stands is nobody else's business.
+        throw isPoor(other) ? error : other
+      }
+    }
+  }
+
+const isPoor = (error: unknown): boolean =>
+  error instanceof MarketError && (error.code === 'ERR_PAYMENT_REQUIRED' || error.code === 'ERR_NO_ACCOUNT')

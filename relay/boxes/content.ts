@@ -1,0 +1,71 @@
+/**
+ * What is kept of a message: the length of what it says (4 bytes) ‖ that, as JSON ‖ what its sender signed. A payment is
+ * kept in base64, and listed as the array of numbers that wallets take.
+ */
+import { fromUtf8, toBase64 } from '../../market/bytes.ts'
+import { damaged } from '../store/codec.ts'
+
+/** What its sender signed when he sent it (BRC-104, BRC-31), for whoever has to show it to others. */
+export interface Proof {
+  readonly protocol: 'brc104' | 'brc31'
+  /** Hex, by the sender's key of `nonce` and `yourNonce`. */
+  readonly signature: string
+  readonly nonce: string
+  readonly yourNonce: string
+  /** SHA-256 of what was signed, in hex. */
+  readonly digest: string
+}
+
+/** Of a payment what is for one recipient. */
+export interface Share {
+  /** Atomic BEEF. */
+  readonly tx: Uint8Array
+  readonly outputs: readonly unknown[]
+  readonly description: string
+}
+
+export interface Said {
+  readonly box: string
+  readonly messageId: string
+  /** As JSON. */
+  readonly body: string
+  readonly createdAt: number
+  readonly proof: Proof
+  readonly payment?: Share | undefined
+}
+
+const lengthBytes = 4
+
+/** @param signed the bytes of the proof; empty where they are not kept */
+export function encodeContent({ payment, ...said }: Said, signed: Uint8Array): Buffer {
+  const share = payment && { ...payment, tx: toBase64(payment.tx) }
+  const { body, box, createdAt, messageId, proof } = said
+  const head = Buffer.from(
+    JSON.stringify({ body, box, createdAt, messageId, ...(share && { payment: share }), proof }),
+  )
+  const content = Buffer.allocUnsafe(lengthBytes + head.length + signed.length)
+  content.writeUInt32BE(head.length, 0)
+  head.copy(content, lengthBytes)
+  content.set(signed, lengthBytes + head.length)
+  return content
+}
+
+/** A message and, where they were kept, the bytes that its sender signed. */
+export function decodeContent(content: Buffer): Omit<Said, 'payment'> & {
+  readonly payment?: Omit<Share, 'tx'> & { readonly tx: string }
+  readonly signed: Buffer
+} {
+  const end = content.length < lengthBytes ? Number.POSITIVE_INFINITY : lengthBytes + content.readUInt32BE(0)
+  if (end > content.length) throw damaged('a message in a box ends too early')
+  return { ...JSON.parse(fromUtf8(content.subarray(lengthBytes, end))), signed: content.subarray(end) }
+}
+
+/** What a listing says of a body: JSON of the message, and of the payment that came with it. */
+export function listedBody({
+  body,
+  payment,
+}: Pick<ReturnType<typeof decodeContent>, 'body' | 'payment'>): string {
+  if (payment === undefined) return `{"message":${body}}`
+  const tx = [...Buffer.from(payment.tx, 'base64')]
+  return `{"message":${body},"payment":${JSON.stringify({ ...payment, tx })}}`
+}

@@ -1,0 +1,81 @@
+/** The fields of requests about message boxes, in all the dialects that are spoken (docs/protocol.md §13.1). */
+import { fromHex, fromUtf8, utf8Length } from '../../market/bytes.ts'
+import { MarketError } from '../../market/errors.ts'
+import { isPublicKey } from '../../market/secp256k1.ts'
+import { Key, Tag } from '../../market/units.ts'
+import { type BoxCode, BoxError } from './codes.ts'
+
+export const fieldLimits = {
+  /** UTF-8 bytes of the name of a box. */
+  boxBytes: 128,
+  messageIdBytes: 256,
+  /** Ids of one acknowledgement. */
+  acknowledged: 1000,
+} as const
+
+export type Fields = Record<string, unknown>
+
+/** @throws ERR_MALFORMED; `otherwise` for JSON that is no object */
+export function parseFields(body: Buffer, otherwise: BoxCode): Fields {
+  let given: unknown
+  try {
+    given = JSON.parse(fromUtf8(body))
+  } catch (cause) {
+    throw new MarketError('ERR_MALFORMED', 'the body is no JSON', { cause })
+  }
+  if (isObject(given)) return given
+  throw new BoxError(otherwise, 'the body is no object')
+}
+
+export const isObject = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The name of a box. @param code for what is none */
+export function boxField(given: unknown, code: BoxCode): string {
+  if (typeof given !== 'string' || given.trim() === '') throw new BoxError(code, 'a box has a name')
+  if (utf8Length(given) > fieldLimits.boxBytes)
+    throw new BoxError(
+      'ERR_MESSAGEBOX_TOO_LARGE',
+      `the name of a box has at most ${fieldLimits.boxBytes} bytes`,
+    )
+  if (!Tag.safeParse(given).success) throw new BoxError(code, 'the name of a box has no control characters')
+  return given
+}
+
+const controlCharacter = /\p{Cc}/u
+
+/** BRC-33 counts messages, later dialects name them. */
+export function idField(given: unknown, code: BoxCode): string {
+  const id = typeof given === 'number' && Number.isSafeInteger(given) ? String(given) : given
+  const isId =
+    typeof id === 'string' &&
+    id.trim() !== '' &&
+    utf8Length(id) <= fieldLimits.messageIdBytes &&
+    id.isWellFormed() &&
+    !controlCharacter.test(id)
+  if (!isId)
+    throw new BoxError(
+      code,
+      `a message id has 1 to ${fieldLimits.messageIdBytes} bytes, none of them control characters`,
+    )
+  return id
+}
+
+/** An identity that somebody can have. */
+export function keyField(given: unknown, code: BoxCode): Key {
+  const key = Key.safeParse(typeof given === 'string' ? given.toLowerCase() : given)
+  if (key.success && isPublicKey(fromHex(key.data))) return key.data
+  throw new BoxError(code, 'an identity is a compressed public key in hex')
+}
+
+/** A number in a query or a body, absent or within its bounds. */
+export function numberField(
+  given: unknown,
+  { code, least, most, fallback }: { code: BoxCode; least: number; most: number; fallback: number },
+): number {
+  if (given === undefined) return fallback
+  const number = typeof given === 'string' && /^[0-9]{1,9}$/.test(given) ? Number(given) : given
+  if (typeof number === 'number' && Number.isInteger(number) && number >= least && number <= most)
+    return number
+  throw new BoxError(code, `this is a number from ${least} to ${most}`)
+}

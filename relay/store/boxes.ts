@@ -1,0 +1,194 @@
+/**
+ * Message boxes (docs/protocol.md §13), as operations on a batch. A message is a record whose owner is whoever pays for it,
+ * so that counters, purses and audits know it; but nobody signed a text of it that others could check by itself.
+ */
+import { ceilSatoshi, isFree, worstUnits } from '../../market/price.ts'
+import { formatPath } from '../../market/record.ts'
+import type { Hash, Key } from '../../market/units.ts'
+import { BoxError } from '../boxes/codes.ts'
+import { BoxRow, type BoxName, boxRecordId, listPrefix, putBoxed, quotaOf } from './box-rows.ts'
+import * as keys from './keys.ts'
+import { bookEnd } from './ledger.ts'
+import { timeOf } from './place.ts'
+import type { Reader } from './postings.ts'
+import { type Covered, putPull } from './pulls.ts'
+import { headOf, isPaid, keep, type Offer, type RecordBatch, remove, type Terms } from './records.ts'
+import type { StoredHead } from './rows.ts'
+
+/** Listings of a message that are paid for when it is sent; later ones are free. */
+export const listedPulls = 4
+
+export interface BoxMessage extends Omit<BoxName, 'box'> {
+  readonly content: Buffer
+  /** Of what it says: the same message sent again is one. */
+  readonly hash: Hash
+}
+
+/** Who pays for a message, and so owns its record. */
+export interface Bearer {
+  readonly owner: Key
+  readonly terms: Terms
+}
+
+export interface Quotas {
+  readonly boxMessages: number
+  readonly boxBytes: number
+  readonly boxSent: number
+  readonly boxSentBytes: number
+}
+
+export interface Sending {
+  readonly sender: Key
+  readonly box: string
+  readonly ttlMs: number
+  readonly messages: readonly BoxMessage[]
+  readonly quotas: Quotas
+  /** What it throws refuses all of them. */
+  readonly agree: (batch: RecordBatch, recipient: Key, offer: Omit<Offer, 'owner'>) => Bearer
+}
+
+/**
+ * All of them or none; whether any of them is new.
+ * @throws ERR_DUPLICATE_MESSAGE, ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED, and what `agree` throws
+ */
+export function sendToBoxes(batch: RecordBatch, sending: Sending): boolean {
+  const { sender, box, messages } = sending
+  let isNew = false
+  for (const message of messages) {
+    const { recipient, messageId, hash } = message
+    const name = { recipient, box, messageId }
+    const before = messageOf(batch, name, sender)
+    if (before === undefined) {
+      put(batch, message, sending)
+      isNew = true
+    } else if (before.hash !== hash)
+      throw new BoxError('ERR_DUPLICATE_MESSAGE', 'this message id is that of another message', {
+        recipient,
+        messageId,
+      })
+  }
+  return isNew
+}
+
+/** The message of this name, whoever pays for it. */
+function messageOf(from: RecordBatch, name: BoxName, sender: Key): StoredHead | undefined {
+  const places = [
+    { owner: sender, recordId: boxRecordId(name) },
+    { owner: name.recipient, recordId: boxRecordId(name, sender) },
+  ]
+  for (const id of places) {
+    const head = headOf(from, id)
+    if (head === undefined || head.state === 'deleted') continue
+    if (head.expires > from.now) return head
+    // Its end is due, and comes before its name is taken again.
+    end(from, id, head, 'expired')
+  }
+  return undefined
+}
+
+function put(batch: RecordBatch, message: BoxMessage, sending: Sending): void {
+  const { sender, box, ttlMs, agree } = sending
+  const { recipient: receiver, messageId, content, hash } = message
+  const bytes = content.length
+  checkQuotas(batch, { recipient: receiver, bytes }, sending)
+  const maxPulls = listedPulls
+  const offer = { bytes, at: batch.nextTime, expires: batch.nextTime + ttlMs, maxPulls }
+  const { owner, terms } = agree(batch, receiver, offer)
+  const { purse, prices, paidUntil } = terms
+  const name = { recipient: receiver, box, messageId }
+  const recordId = owner === sender ? boxRecordId(name) : boxRecordId(name, sender)
+  const place = batch.nextPlace()
+  const reserved = String(ceilSatoshi(worstUnits({ bytes, at: timeOf(place), paidUntil, maxPulls, prices })))
+  const left = { pullsLeft: maxPulls, bilateralLeft: maxPulls }
+  const facts = { place, receiver, hash, root: hash, bytes, paidUntil, maxPulls, ...left, tag: box }
+  const head = { state: 'stored' as const, ...facts, expires: offer.expires, reserved, purse, ...prices }
+  const id = { owner, receiver, recordId }
+  keep(batch, { ...id, path: formatPath(id) }, { head, body: encodeBoxBody(content) })
+  putBoxed(batch, id, { head, sender, messageId, pulls: isFree(prices) ? 0 : maxPulls })
+}
+
+/** @throws ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED */
+function checkQuotas(
+  from: Reader,
+  { recipient, bytes }: { recipient: Key; bytes: number },
+  { sender, quotas }: Sending,
+): void {
+  const { messages, bytes: held } = quotaOf(from, recipient)
+  const { sent, sentBytes } = quotaOf(from, sender)
+  const refuse = (whose: 'INBOX' | 'SENDER', resource: 'messages' | 'bytes', limit: number) => {
+    const what =
+      whose === 'INBOX' ? 'the boxes of the recipient are full' : 'the sender has too much on its way'
+    const more = whose === 'INBOX' ? { recipient } : {}
+    return new BoxError(`ERR_${whose}_QUOTA_EXCEEDED`, what, { resource, limit, ...more })
+  }
+  if (messages + 1 > quotas.boxMessages) throw refuse('INBOX', 'messages', quotas.boxMessages)
+  if (held + bytes > quotas.boxBytes) throw refuse('INBOX', 'bytes', quotas.boxBytes)
+  if (sent + 1 > quotas.boxSent) throw refuse('SENDER', 'messages', quotas.boxSent)
+  if (sentBytes + bytes > quotas.boxSentBytes) throw refuse('SENDER', 'bytes', quotas.boxSentBytes)
+}
+
+/** As bodies are kept (body.ts), of a record without a text. */
+function encodeBoxBody(content: Buffer): Buffer {
+  const body = Buffer.allocUnsafe(8 + content.length)
+  body.fill(0, 0, 8)
+  content.copy(body, 8)
+  return body
+}
+
+/** Books that these messages of a box are listed, as far as that is paid for; the others are listed all the same. */
+export function pullBoxed(
+  batch: RecordBatch,
+  {
+    recipient,
+    box,
+    places,
+    isCovered,
+  }: { recipient: Key; box: string; places: number[]; isCovered: Covered },
+): void {
+  for (const place of places) {
+    const listed = keys.placeKey(listPrefix(recipient, box), place)
+    const value = batch.get(listed)
+    const row = value && BoxRow.decode(value)
+    if (row === undefined || row.pulls === 0) continue
+    const { owner, recordId } = row
+    const head = headOf(batch, { owner, recordId })
+    if (head === undefined || head.state === 'deleted' || head.place !== place || head.pullsLeft === 0)
+      continue
+    if (!isPaid(head, batch.now) || !isCovered(batch, { owner, head, now: batch.now })) continue
+    const left = { pullsLeft: head.pullsLeft - 1, bilateralLeft: head.bilateralLeft - 1 }
+    putPull(batch, { owner, receiver: recipient, recordId }, { head: { ...head, ...left } })
+    batch.put(listed, BoxRow.encode({ ...row, pulls: row.pulls - 1 }))
+  }
+}
+
+/** A record that a message id was found to mean. */
+export interface Found {
+  readonly owner: Key
+  readonly recordId: string
+  readonly place: number
+}
+
+/** Deletes what is still there of it; how many those were. */
+export function acknowledgeBoxed(batch: RecordBatch, found: readonly Found[]): number {
+  let count = 0
+  for (const { owner, recordId, place } of found) {
+    const head = headOf(batch, { owner, recordId })
+    if (head === undefined || head.state === 'deleted' || head.place !== place) continue
+    end(batch, { owner, recordId }, head, 'deleted')
+    count++
+  }
+  return count
+}
+
+/** No tombstone: the same words may be said again. */
+function end(
+  batch: RecordBatch,
+  id: { owner: Key; recordId: string },
+  head: StoredHead,
+  what: 'deleted' | 'expired',
+): void {
+  const place = batch.nextPlace()
+  const until = what === 'deleted' ? timeOf(place) : head.paidUntil
+  bookEnd(batch, { ...id, head }, { what, until, place })
+  remove(batch, id, head)
+}
