@@ -87,7 +87,9 @@ function openAdvertiser(
     open: async (name) => {
       if (name === ownBoard && board !== undefined) return boardChannel(board)
       if (parseChannel(name).kind === 'overlay' && openOverlay !== undefined) return openOverlay(name)
-      return openChannel(name, outside({ now }))
+      return openChannel(name, outside({ now }), ({ message }) =>
+        log.warn({ channel: name, reason: message }, 'a channel of adverts fails'),
+      )
     },
     isTimeTrusted: () => clock.trouble === undefined,
     offer: (time) => {
