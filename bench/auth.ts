@@ -25,7 +25,7 @@ const sampled = 50
 const Opened = z.object({ initialNonce: z.string() })
 
 interface Asking {
-  readonly method?: 'GET' | 'PUT'
+  readonly method?: 'GET' | 'POST' | 'PUT'
   readonly path: string
   readonly body?: Buffer
 }
@@ -39,7 +39,7 @@ interface Asked {
   check?(answer: { status: number; headers: IncomingHttpHeaders; body: Buffer }): void
 }
 
-class Client {
+export class Client {
   readonly wallet = KeyWallet.random()
   readonly #peerNonce = randomBytes(48).toString('base64')
   #session = ''
@@ -88,7 +88,7 @@ class Client {
   }
 }
 
-async function load(
+export async function load(
   server: RelayProcess,
   what: string,
   asked: readonly Asked[],

@@ -5,6 +5,7 @@ import { advertParts } from './adverts.ts'
 import { auditParts } from './audit.ts'
 import { authParts } from './auth.ts'
 import { backupParts } from './backup.ts'
+import { boxParts } from './boxes.ts'
 import { chainParts } from './chain.ts'
 import { contractParts } from './contracts.ts'
 import { flowParts } from './flow.ts'
@@ -35,6 +36,7 @@ const parts: readonly Part[] = [
   ...auditParts,
   ...backupParts,
   ...authParts,
+  ...boxParts,
   ...chainParts,
   ...walletParts,
   ...paymentParts,

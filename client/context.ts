@@ -18,6 +18,8 @@ export type Notice =
   /** Nobody answered at the address of a new relay: its key is taken on trust until somebody does. */
   | { readonly type: 'relay-unchecked'; readonly relay: string }
   | { readonly type: 'relay-failed'; readonly relay: string; readonly error: Error }
+  /** Messages in boxes wait there, which are not records to be pulled; said once. */
+  | { readonly type: 'boxes'; readonly relay: string }
   | {
       /** A relay's receipt reserves more than it had quoted, or than the user's bound leaves it, in satoshi. */
       readonly type: 'overcharged'

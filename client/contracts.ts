@@ -13,7 +13,7 @@ import { type Leaving, leavingWith } from './escrow/leaving.ts'
 import { withContract } from './escrow/engine.ts'
 import { type Audited, auditedIn, payAudited } from './escrow/paying.ts'
 import { lostPeer, relayPeer } from './escrow/peer.ts'
-import { type Plan, wishes } from './escrow/plan.ts'
+import { leastBudget, type Plan, wishes } from './escrow/plan.ts'
 import { recover } from './escrow/recover.ts'
 import { keyHolder, type Purse, type Site } from './escrow/site.ts'
 import { isOver, tend } from './escrow/tend.ts'
@@ -32,6 +32,8 @@ export type ContractCall = CallOptions & CoinOptions
 export interface OpenCall extends ContractCall {
   /** What may be used, in satoshi. */
   readonly budget: number
+  /** The least budget that the relay opens, where that is more. */
+  readonly isRaised?: boolean | undefined
   readonly termSeconds?: number | undefined
   /** Without expiry: each side can hold all the money back for ever. */
   readonly isBare?: boolean | undefined
@@ -72,8 +74,9 @@ export class Contracts {
   open(reference: string, call: OpenCall): Promise<View | undefined> {
     return atSite(this.#ctx, call, async (site) => {
       const [relay] = await relaysNamed(this.#ctx, reference, call.signal)
-      const { budget, termSeconds = wishes.termSeconds, isBare, maxSpend, agree = yes } = call
+      const { termSeconds = wishes.termSeconds, isBare, maxSpend, agree = yes, isRaised = false } = call
       const offer = await offerAt(this.#ctx, relay!, call) // what is named is found, or it throws
+      const budget = isRaised ? Math.max(call.budget, leastBudget(offer)) : call.budget
       const wish = { client: this.#ctx.wallet.identity, budget, termSeconds, isBare }
       const kept = await open(site, { relay: relay!, offer, wish, maxSpend, agree })
       return kept && viewOf(site, kept)

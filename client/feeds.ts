@@ -7,7 +7,7 @@ import { decodeRecord, type RecordId } from '../market/record.ts'
 import { type Key, protocolLimits } from '../market/units.ts'
 import type { Context } from './context.ts'
 import { type Delivery, deliverFile, send, type SendOptions } from './delivery.ts'
-import { createChannel, findChannel, invite, removeMembers, tellMembers } from './feeds/channels.ts'
+import { createChannel, findChannel, invite, removeMembers } from './feeds/channels.ts'
 import { type FeedItem, feedItems, type FeedsRefreshed, findPost, refreshFeeds } from './feeds/feed.ts'
 import { follow, type Followed, followed, unfollow } from './feeds/follows.ts'
 import { keepOwn, refreshLimits } from './feeds/refresh.ts'
@@ -22,7 +22,7 @@ import { type Friend, findFriend, friends, keyOf } from './people/friends.ts'
 import { identityText } from './people/identity-url.ts'
 import type { CallOptions } from './wire/connection.ts'
 
-export const postLimits = {
+const postLimits = {
   ttlSeconds: 30 * 86_400,
   /** Reads for each member of a channel would do; some more are for readers who lost their home. */
   sparePulls: 4,
@@ -176,11 +176,6 @@ export class Feeds {
     options: CallOptions = {},
   ): Promise<ChannelView> {
     return this.#view(await removeMembers(this.#ctx, name, people.map(keyOf), options))
-  }
-
-  /** Sends keys of channels to members who did not get them yet. */
-  finish(options: CallOptions = {}): Promise<void> {
-    return tellMembers(this.#ctx, options)
   }
 
   /** To whom a post is encrypted, and how often it may be read. */

@@ -6,16 +6,18 @@ import { MarketError } from '../market/errors.ts'
 import { encodeObservation, type Observation } from '../market/observation.ts'
 import type { Why } from '../market/score.ts'
 import type { Key } from '../market/units.ts'
+import { monthDays } from '../market/usage-pattern.ts'
 import type { Context } from './context.ts'
 import { Contracts, type OpenCall, type Plan, type View } from './contracts.ts'
 import type { Delivery, SendOptions } from './delivery.ts'
+import { ClientError } from './errors.ts'
 import { wishes as contractWishes } from './escrow/plan.ts'
 import { Feeds } from './feeds.ts'
 import { marketSettings, saveMarketSettings } from './home/market.ts'
 import { joinRelay } from './mail/joining.ts'
 import { Book, type ChannelRead, type KnownAdvert } from './market/book.ts'
 import { addChannel, allowNamed, channelNames, removeChannel } from './market/channels.ts'
-import { choose, type Choice, judge, type Judged, probeBest, type Wishes } from './market/choose.ts'
+import { choose, type Choice, judge, type Judged, named, probeBest, type Wishes } from './market/choose.ts'
 import { observationSubject, ownObservation } from './market/observations.ts'
 import type { Probed, ProbeOptions } from './market/probe.ts'
 import { ownRelays } from './people/relays.ts'
@@ -53,7 +55,7 @@ export interface OpenedAt {
 }
 
 export interface OpenSetCall extends Omit<OpenCall, 'budget' | 'agree'> {
-  /** Satoshi of each contract; what the pattern costs for the term unless said. */
+  /** Satoshi of each contract; what the pattern costs for the term unless said, and the least that the relay opens. */
   readonly budget?: number | undefined
   /** Hears every number of a contract before anything of it is signed; nothing is paid unless it says yes. */
   readonly agree: (plan: Plan, why: Why) => Promise<boolean>
@@ -177,7 +179,10 @@ export class Market {
     })
   }
 
-  /** The one that is open there already, or a new one; undefined where the user did not agree. */
+  /**
+   * The one that is open there already, or a new one; undefined where the user did not agree.
+   * @throws ERR_COST for prices above those that it was chosen by: nothing is asked or paid then
+   */
   async #contractWith(why: Why, { agree, ...call }: OpenSetCall): Promise<View | undefined> {
     const contracts = new Contracts(this.#ctx)
     const open = (await contracts.list()).find(
@@ -186,8 +191,15 @@ export class Market {
     if (open !== undefined) return open
     const { termSeconds = contractWishes.termSeconds } = call
     const needed = Math.ceil((why.monthly.satoshis * termSeconds) / monthSeconds)
-    const budget = call.budget ?? Math.max(contractWishes.leastBudget, needed)
-    return contracts.open(addressOf(why), { ...call, budget, agree: (plan) => agree(plan, why) })
+    return contracts.open(addressOf(why), {
+      ...call,
+      budget: call.budget ?? needed,
+      isRaised: call.budget === undefined,
+      agree: async (plan) => {
+        checkPrices(plan, why)
+        return agree(plan, why)
+      },
+    })
   }
 
   /** Puts records there from now on. */
@@ -205,20 +217,16 @@ export class Market {
   }
 }
 
-const monthSeconds = 30 * 86_400
+const monthSeconds = monthDays * 86_400
 const addressOf = ({ url, relay }: Why): string => formatAddress({ url, key: relay })
 
-const wishesOf = ({ pattern, limits, bits }: MarketCall): Wishes => ({ pattern, limits: { bits, ...limits } })
-
-/** @throws ERR_NOT_FOUND, ERR_CONFLICT */
-function named(all: readonly Why[], reference: string): Why {
-  const asked = reference.replace(/\/+$/, '')
-  const found = all.filter(
-    ({ relay, url }) =>
-      url === asked || `${url}#${relay}` === asked || (asked.length >= 6 && relay.startsWith(asked)),
-  )
-  if (found.length === 1) return found[0]!
-  if (found.length === 0)
-    throw new MarketError('ERR_NOT_FOUND', `no advert of ${reference} is known: relay market list`)
-  throw new MarketError('ERR_CONFLICT', `${reference} is ${found.length} relays: name one by its key`)
+/** What it was chosen by is the highest that it advertised and quoted: a contract may not be dearer. @throws ERR_COST */
+function checkPrices({ prices }: Plan, { url, prices: known }: Why): void {
+  const dearer = priceNames.filter((name) => prices[name] > known[name])
+  if (dearer.length === 0) return
+  const says = dearer.map((name) => `${name} ${prices[name]} instead of ${known[name]}`).join(', ')
+  throw new ClientError('ERR_COST', `${url} asks more in a contract than it was chosen by: ${says}`)
 }
+const priceNames = ['storageGBDay', 'egressGB', 'ingressGB'] as const
+
+const wishesOf = ({ pattern, limits, bits }: MarketCall): Wishes => ({ pattern, limits: { bits, ...limits } })

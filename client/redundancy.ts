@@ -1,6 +1,5 @@
 /** Several relays as their user sees them: how many get a record, whether they still have it, and how one takes another's place. */
 import { formatAddress, parseAddress, type RelayAddress } from '../market/address.ts'
-import { MarketError } from '../market/errors.ts'
 import type { Context } from './context.ts'
 import { type ContractCall, Contracts } from './contracts.ts'
 import { withdrawAt } from './credit.ts'
@@ -36,15 +35,15 @@ export class Redundancy {
 
   /**
    * Changes that, from the next opening of this home on also for the quorum. What was sent before stays where it is.
-   * @throws ERR_CONFLICT for more than there are relays, or a quorum that the kept copies cannot reach
+   * @throws ERR_USAGE for more than there are relays, or a quorum that the kept copies cannot reach
    */
   async choose(wish: Partial<Settings>): Promise<Settings> {
     const { keep, quorum } = { ...(await this.settings()), ...wish }
     const count = (await ownRelays(this.#ctx)).length
     if (keep !== null && keep > count)
-      throw new MarketError('ERR_CONFLICT', `${keep} relays cannot have it: you have ${count}`)
+      throw new ClientError('ERR_USAGE', `${keep} relays cannot have it: you have ${count}`)
     if (quorum > (keep ?? count))
-      throw new MarketError('ERR_CONFLICT', `${quorum} relays cannot sign for what ${keep ?? count} get`)
+      throw new ClientError('ERR_USAGE', `${quorum} relays cannot sign for what ${keep ?? count} get`)
     const settings = { keep, quorum }
     await saveRedundancy(this.#ctx.home, settings)
     return settings
@@ -86,7 +85,7 @@ export class Redundancy {
 
   /** Goes on with the migration that is under way; its bounds are others when they are given. @throws ERR_NOT_FOUND without one, and as `migrate` */
   async goOn(call: MigrateCall = {}): Promise<Migration> {
-    const { signal, onCost } = call
+    const { signal, onCost, onProgress } = call
     const open = await this.migration()
     // The user named both.
     for (const address of open === undefined ? [] : [open.from, open.to])
@@ -96,7 +95,7 @@ export class Redundancy {
       const [from, to] = [parseAddress(open.from), parseAddress(open.to)]
       await beginMigration(this.#ctx, { from, to, waitSeconds, maxCost })
     }
-    return goOnMigrating(this.#ctx, { signal, onCost, money: moneyOf(this.#ctx, call) })
+    return goOnMigrating(this.#ctx, { signal, onCost, onProgress, money: moneyOf(this.#ctx, call) })
   }
 
   /** Gives the migration up where it is: both relays stay on the list, with what they have. @throws ERR_NOT_FOUND */

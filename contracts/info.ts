@@ -47,5 +47,6 @@ export const features = [
   'withdraw',
   'contracts',
   'adverts',
+  'boxes',
 ] as const
 export type Feature = (typeof features)[number]

@@ -1,5 +1,6 @@
 /** Several relays at once (docs/protocol.md §12.9): the best that fit a budget together and are no neighbours of each other. */
 import { MarketError } from './errors.ts'
+import { widestOf } from './neighbours.ts'
 import type { Why } from './score.ts'
 
 export interface Wanted {
@@ -34,7 +35,7 @@ export function chooseSet(
   if (!Number.isSafeInteger(count) || count < 1 || count > most.relays)
     throw new MarketError('ERR_LIMIT', `between 1 and ${most.relays} relays can be chosen`)
   const open = all.filter(({ score }) => score !== null)
-  const cheapest = [...open].sort((a, b) => a.monthly.satoshis - b.monthly.satoshis)
+  const cheapest = cheapestOfEach(open)
   const chosen: { why: Why; says: string }[] = []
   const passedOver: { why: Why; says: string }[] = []
   const taken = new Map<string, Why>()
@@ -85,6 +86,19 @@ function obstacle(why: Why, { taken, left, least, others, cheapest }: Standing):
   const rest = costs.at(-1) ?? 0
   if (costs.length <= others) return `with it there are fewer than ${others} others that are no neighbours`
   return satoshis + rest > left ? tooDear(rest) : undefined
+}
+
+/**
+ * The cheapest first, of those with the same neighbours only the first: where it cannot be taken, no other of them can. So thousands
+ * of relays of one site cost no more to think about than one.
+ */
+function cheapestOfEach(open: readonly Why[]): Why[] {
+  const found = new Map<string, Why>()
+  for (const why of [...open].sort((a, b) => a.monthly.satoshis - b.monthly.satoshis)) {
+    const key = widestOf(why.neighbourhoods).join()
+    if (!found.has(key)) found.set(key, why)
+  }
+  return [...found.values()]
 }
 
 /** What 0, 1, 2 … of the cheapest cost together, as far as there are that many apart from each other and from those taken. */

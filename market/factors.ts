@@ -1,6 +1,6 @@
 /** The parts of a relay's score (docs/protocol.md §12.9): each is 0–1000 by a rule of one line, and weighed. */
 import type { SealedAdvert } from './advert.ts'
-import type { Opinion } from './observation.ts'
+import { failureWeight, type Opinion, trust } from './observation.ts'
 import { dayMs, type Prices } from './units.ts'
 
 /** What we know of a relay by ourselves, and what those we follow say. */
@@ -77,8 +77,6 @@ const oldMs = 30 * dayMs
 const staleMs = 7 * dayMs
 /** Each bit beyond those asked for is as much work again as all before. */
 const perBit = 125
-/** A failure weighs as much as so many successes: trust is lost sooner than it is won. */
-const failureWeight = 4
 
 export function factorsOf(facts: Facts): Record<FactorName, Factor> {
   const { evidence, satoshis, usual, isNear, bits, sealed, now } = facts
@@ -95,12 +93,14 @@ export function factorsOf(facts: Facts): Record<FactorName, Factor> {
     ),
     success: factor(
       'success',
-      probes.asked === 0 ? unmeasured.success : part(probes.answered + 1, probes.asked + 2),
+      probes.asked === 0
+        ? unmeasured.success
+        : trust(probes.answered, failureWeight * (probes.asked - probes.answered)),
       probes.asked === 0 ? 'not probed yet' : `${probes.answered} of ${probes.asked} probes answered`,
     ),
     history: factor(
       'history',
-      part(good + 1, good + bad + 2),
+      trust(good, bad),
       `${contracts.kept} contracts kept, ${contracts.broken} broken, ${contracts.open} open; ${audits.explained} audits explained, ${audits.unproven} not wholly`,
     ),
     latency: factor(

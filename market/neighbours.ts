@@ -49,10 +49,19 @@ function networkOf(address: string): string | undefined {
     .replaceAll(/(.{4})(?=.)/g, '$1:')}::/48`
 }
 
+/** Of `neighbourhoodsOf`, without what lies in another of them: a host in its site. Who shares anything, shares one of these. */
+export const widestOf = (neighbourhoods: readonly string[]): readonly string[] =>
+  neighbourhoods.length > 1 ? neighbourhoods.filter((name) => !name.startsWith('host ')) : neighbourhoods
+
+/** Under which, in countries, everybody registers. Other short names are somebody's own, and his relays are one site. */
+const shared = new Set(
+  'ac co com edu gen gob gouv gov gv id info ltd me mil ne net nhs nom or org plc sch web'.split(' '),
+)
+
 /** What one operator registers, as far as a name tells: two labels, three under such as `co.uk`. */
 function siteOf(host: string): string {
   const labels = host.split('.')
   const [top = '', second = ''] = [labels.at(-1), labels.at(-2)]
-  const isShared = top.length === 2 && second.length <= 3
+  const isShared = top.length === 2 && shared.has(second)
   return labels.slice(isShared ? -3 : -2).join('.')
 }

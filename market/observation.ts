@@ -128,9 +128,14 @@ export function opinionOf(
 const neutral = 500
 const share = (part: number, whole: number): number => Math.floor((1000 * part) / whole)
 
-/** Shares of what went well, a success and a failure assumed of each that is not known. */
+/** A failure weighs as much as so many successes: trust is lost sooner than it is won. */
+export const failureWeight = 4
+
+/** 0–1000: the share of what went well, a success and a failure assumed of what is not known. */
+export const trust = (good: number, bad: number): number => share(good + 1, good + bad + 2)
+
 function scoreOf({ probes, answered, kept, broken, explained, forged }: Observed): number {
   const good = kept + explained
-  const bad = broken + 10 * forged
-  return Math.floor((share(answered + 1, probes + 2) + share(good + 1, good + bad + 2)) / 2)
+  const bad = failureWeight * broken + 10 * forged
+  return Math.floor((trust(answered, failureWeight * (probes - answered)) + trust(good, bad)) / 2)
 }

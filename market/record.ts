@@ -10,6 +10,11 @@ import { Key, protocolLimits, Tag } from './units.ts'
 export const RecordId = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}$/, 'not a record id')
 export type RecordId = z.infer<typeof RecordId>
 
+export const boxIdPrefix = 'mb_'
+/** Whether it is the id of a message in a box (docs/protocol.md §13.3): no other record may have such a one. */
+export const isBoxId = (recordId: string): boolean =>
+  recordId.startsWith(boxIdPrefix) && /^mb_[0-9a-f]{64}$/.test(recordId)
+
 const distinct = (keys: readonly string[]): boolean => new Set(keys).size === keys.length
 
 /** The request inside a record's envelope. `content` is standard padded base64, checked where it is decoded. */

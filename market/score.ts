@@ -2,7 +2,7 @@
  * How a client judges what relays offer (docs/protocol.md §12.9): hard limits first, then a score in which every point is
  * explained. All in integers: scores are thousandths, money is satoshi. Nothing here is asked before own data are read.
  */
-import { type AdvertNetwork, pricesOf, type SealedAdvert } from './advert.ts'
+import { type AdvertNetwork, advertLimits, pricesOf, type SealedAdvert } from './advert.ts'
 import { type Evidence, type Factor, type FactorName, factorsOf } from './factors.ts'
 import { type Family, familyOf, neighbourhoodsOf } from './neighbours.ts'
 import { ceilSatoshi } from './price.ts'
@@ -44,7 +44,7 @@ export interface Candidate {
   readonly evidence: Evidence
 }
 
-export const limitNames = [
+const limitNames = [
   'blocked',
   'network',
   'private address',
@@ -106,8 +106,7 @@ export function assess(candidates: readonly Candidate[], asking: Assessing): Why
   const own = (asking.own ?? []).map(({ key, url }) => ({ key, near: neighbourhoodsOf(url) }))
   const meter = meterOf(asking.pattern)
   const looked = candidates.map((candidate) => lookAt(candidate, { ...asking, meter }))
-  const costs = looked.filter(({ refused }) => refused.length === 0).map(({ monthly }) => monthly.satoshis)
-  const usual = Math.max(1, median(costs))
+  const usual = Math.max(1, median(costsApart(looked.filter(({ refused }) => refused.length === 0))))
   const all = looked.map((why, index): Why => {
     if (why.refused.length > 0) return why
     const { sealed, evidence } = candidates[index]! // one for each
@@ -115,7 +114,7 @@ export function assess(candidates: readonly Candidate[], asking: Assessing): Why
       ({ key, near }) => key !== why.relay && near.some((name) => why.neighbourhoods.includes(name)),
     )
     const { satoshis } = why.monthly
-    const bits = asking.limits.bits ?? 0
+    const { bits = advertLimits.bits } = asking.limits
     const factors = factorsOf({ sealed, evidence, satoshis, usual, isNear, bits, now: asking.now })
     return { ...why, factors, score: Object.values(factors).reduce((sum, { points }) => sum + points, 0) }
   })
@@ -129,6 +128,20 @@ function bestFirst(a: Why, b: Why): number {
   return a.relay < b.relay ? -1 : 1
 }
 
+/** Neighbours count as one, the cheapest: what is usual is not for one operator to say. */
+function costsApart(all: readonly Why[]): number[] {
+  const [near, costs] = [new Set<string>(), [] as number[]]
+  for (const { neighbourhoods, monthly } of [...all].sort(cheapestFirst)) {
+    if (neighbourhoods.some((name) => near.has(name))) continue
+    for (const name of neighbourhoods) near.add(name)
+    costs.push(monthly.satoshis)
+  }
+  return costs
+}
+
+const cheapestFirst = (a: Why, b: Why): number =>
+  a.monthly.satoshis - b.monthly.satoshis || (a.relay < b.relay ? -1 : 1)
+
 const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? 0
 
@@ -138,15 +151,18 @@ function lookAt(
   {
     pattern,
     limits,
+    now,
     meter,
-  }: Pick<Assessing, 'pattern' | 'limits'> & { meter: (prices: Prices) => MonthlyUnits },
+  }: Pick<Assessing, 'pattern' | 'limits' | 'now'> & { meter: (prices: Prices) => MonthlyUnits },
 ): Why {
   const { sealed, evidence, channels, addresses } = candidate
   const { url, key: relay } = sealed.address
   const offered = pricesOf(sealed.advert)
   const { quoted } = evidence.probes
-  // A quote of before the advert says nothing of it.
-  const isQuoted = quoted !== null && quoted.at >= sealed.advert.timestamp
+  const { timestamp } = sealed.advert
+  // A quote of before the advert says nothing of it; one of the future came before whatever was quoted lately.
+  const since = timestamp > now ? now - advertLimits.futureMs : timestamp
+  const isQuoted = quoted !== null && quoted.at >= since
   const prices = isQuoted ? higher(offered, quoted.prices) : offered
   const { storage, egress, ingress } = meter(prices)
   const why: Why = {
@@ -219,7 +235,7 @@ function refusals(
   unless(!isDearer, 'dearer', () => 'it quoted more than it advertises')
   unless(evidence.audits.forged === 0, 'forged', () => 'an audit of yours found forged claims in its bill')
   unless(limits.mustAnswer !== true || (asked > 0 && isLastAnswered), 'unreachable', () =>
-    asked === 0 ? 'nobody asked it yet' : 'it did not answer when it was asked last',
+    asked === 0 ? 'nobody asked it yet' : 'when it was asked last it did not answer, or had no room',
   )
   return found
 }

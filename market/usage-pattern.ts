@@ -6,8 +6,8 @@ import { z } from 'zod'
 import { ceilSatoshi, egressUnits, ingressUnits, storageUnits, unitsPerSatoshi } from './price.ts'
 import { dayMs, type Prices } from './units.ts'
 
-/** A month has 30 days here. */
-export const monthMs = 30 * dayMs
+/** A month has so many days here. */
+export const monthDays = 30
 
 export const UsagePattern = z.strictObject({
   /** Records that are written in a month. */
@@ -60,6 +60,7 @@ export const milliSatoshis = (units: bigint): number =>
 
 /** A record as its writer remembers it; milliseconds. */
 export interface PastRecord {
+  /** At least 1. */
   readonly bytes: number
   readonly sent: number
   readonly expires: number
@@ -69,21 +70,24 @@ export interface PastRecord {
 
 /**
  * What these records come to as a pattern; undefined without any. Records of less than a day count as those of a day, so that a
- * first hour is not taken for a habit.
+ * first hour is not taken for a habit. Times and pulls are those of the mean byte: what is paid for is bytes over time, so one
+ * small record that is kept for a year does not make a year of the large ones.
  */
 export function patternOf(past: readonly PastRecord[], now: number): UsagePattern | undefined {
   if (past.length === 0) return undefined
   const since = past.reduce((least, { sent }) => Math.min(least, sent), now)
   const days = Math.max(1, Math.ceil((now - since) / dayMs))
   const sum = (of: (one: PastRecord) => number) => past.reduce((all, one) => all + of(one), 0)
-  const mean = (of: (one: PastRecord) => number) => Math.ceil(sum(of) / past.length)
+  const whole = sum(({ bytes }) => bytes)
+  /** Exact: the sums are beyond doubles. */
+  const ofByte = (of: (one: PastRecord) => number) => {
+    const all = past.reduce((all, one) => all + BigInt(one.bytes) * BigInt(of(one)), 0n)
+    return Number((all + BigInt(whole) - 1n) / BigInt(whole))
+  }
   return UsagePattern.parse({
-    records: Math.ceil((past.length * 30) / days),
-    bytes: Math.max(
-      1,
-      mean(({ bytes }) => bytes),
-    ),
-    ttl: Math.max(1, Math.ceil(mean(({ sent, expires }) => Math.max(0, expires - sent)) / 1000)),
-    milliPulls: mean(({ pulls }) => pulls * 1000),
+    records: Math.ceil((past.length * monthDays) / days),
+    bytes: Math.ceil(whole / past.length),
+    ttl: Math.max(1, Math.ceil(ofByte(({ sent, expires }) => Math.max(0, expires - sent)) / 1000)),
+    milliPulls: ofByte(({ pulls }) => pulls * 1000),
   })
 }

@@ -17,10 +17,13 @@ import type { Board } from './market/board.ts'
 import { addBoard } from './market/routes.ts'
 import type { Boxes } from './boxes/options.ts'
 import { addBoxes } from './boxes/routes.ts'
+import type { BoxLive } from './boxes/live/live.ts'
+import type { BoxTraffic } from './boxes/traffic.ts'
 import type { Budget, Hold } from './budget.ts'
 import { headerBytesOf, type Limits } from './limits.ts'
 import type { Overlay } from './overlay/overlay.ts'
 import { addOverlay } from './overlay/routes.ts'
+import { addPhip, type PhipDeps } from './phip/routes.ts'
 import { callerAddress, limitAddress } from './rate.ts'
 import type { RequestObserver, Service } from './service.ts'
 import { Turns } from './turns.ts'
@@ -31,7 +34,7 @@ import { addIdentities } from './web/identities.ts'
 import { paymentHeaderBytes } from './web/limits.ts'
 import { hasBody } from './web/raw-body.ts'
 
-export interface AppDeps extends Omit<ActDeps, 'service'> {
+export interface AppDeps extends Omit<ActDeps, 'service'>, Pick<PhipDeps, 'authorize'> {
   readonly service: Service
   /** Proves to clients of BRC-103 whom they talk to. */
   readonly signer: KeyWallet
@@ -40,6 +43,8 @@ export interface AppDeps extends Omit<ActDeps, 'service'> {
   /** Let clients of BRC-31 in; needs `publicUrl`. */
   readonly brc31: boolean
   readonly boxes: Boxes
+  readonly boxTraffic: BoxTraffic
+  readonly boxLive?: BoxLive | undefined
   readonly limits: Limits
   readonly budget: Budget
   readonly info: () => Info
@@ -113,10 +118,11 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   const auth = addWebAuth(app, webAuthOptions(deps))
   const makeRoom = (request: FastifyRequest, bytes: number) => holds.get(request.raw)?.take(bytes)
   addFiles(app, { ...deps, auth, makeRoom })
+  addPhip(app, { ...deps, auth })
   addBoxes(app, { ...deps, auth, makeRoom })
+  deps.boxLive?.addTo(app)
   addIdentities(app, { ...deps.means, trustProxy })
-  if (deps.board !== undefined) addBoard(app, { ...deps.means, trustProxy, board: deps.board })
-
+  if (deps.board !== undefined) addBoard(app, { ...deps.means, trustProxy, board: deps.board, makeRoom })
   if (deps.overlay !== undefined)
     addOverlay(app, { ...deps, overlay: deps.overlay, now: deps.means.now, makeRoom })
 
@@ -136,12 +142,9 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   )
   app.get('/health', (_request, reply) => {
     const reason = trouble()
-    return reply
-      .status(reason === undefined ? 200 : 503)
-      .type(json)
-      .send(
-        JSON.stringify(reason === undefined ? { status: 'ok' } : { status: 'error', description: reason }),
-      )
+    const told = reason === undefined ? { status: 'ok' } : { status: 'error', description: reason }
+    const status = reason === undefined ? 200 : 503
+    return reply.status(status).type(json).send(JSON.stringify(told))
   })
   return app
 }

@@ -9,6 +9,7 @@ import { Boxes, parseBoxes } from './boxes/options.ts'
 import { checkLimits, Limits, parseLimit } from './limits.ts'
 import { marketFields, parseMarket } from './market/price-options.ts'
 import { Policy, parsePolicy } from './escrow/policy-options.ts'
+import { checkFederation, Federation, parseFederation } from './overlay/options.ts'
 import { parseWords, UsageError } from './operator/usage.ts'
 import { parsePrices } from './pricing.ts'
 import { type Option, startOptions } from './start-options.ts'
@@ -54,6 +55,7 @@ export const Config = z.strictObject({
   board: z.boolean(),
   /** Whether tokens of others are kept for everybody, where there is a chain. */
   overlay: z.boolean(),
+  federation: Federation,
   /** Channels that its own advert goes to. */
   advertise: z.array(z.string()),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
@@ -101,6 +103,7 @@ export function readConfig(
     boxes: parseBoxes(given),
     board: given['no-board'] !== true,
     overlay: given['no-overlay'] !== true,
+    federation: parseFederation(given),
     advertise: [...new Set(list('advertise'))],
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),
@@ -110,6 +113,7 @@ export function readConfig(
   checkLimits(limits)
   checkChain(chain)
   checkAdvertise(parsed.data)
+  checkFederation(parsed.data.federation, parsed.data)
   if (brc31 && publicUrl === undefined)
     throw new UsageError('--brc31 needs --public-url: its clients sign whole URLs')
   if (open && (autoPrice !== undefined || (prices !== undefined && !isFree(prices))))

@@ -45,6 +45,7 @@ export class Connection {
   #unsentBytes = 0
   #alive = true
   #newcomer = true
+  #known: Key | undefined
   /** While the first sender is looked up, whoever speaks waits for the verdict. */
   #judged: Promise<void> | undefined
   #unwelcome = false
@@ -76,6 +77,11 @@ export class Connection {
       deps.leaving()
       deps.closed()
     })
+  }
+
+  /** Who spoke first here, once it is clear that he is known here. */
+  get known(): Key | undefined {
+    return this.#known
   }
 
   /** Bytes received of a frame that is not complete. */
@@ -164,14 +170,21 @@ export class Connection {
   #welcome(identity: Key): Promise<void> | undefined {
     if (!this.#newcomer) return this.#judged
     this.#newcomer = false
-    if (this.#deps.underPressure()) this.#judged = this.#judge(identity)
+    const known = this.#deps.isKnown(identity)
+    if (this.#deps.underPressure()) this.#judged = this.#judge(known)
+    known.then(
+      (isKnown) => {
+        if (isKnown) this.#known = identity
+      },
+      () => {}, // a store that is away says nothing of him
+    )
     return this.#judged
   }
 
-  async #judge(identity: Key): Promise<void> {
-    const known = await this.#deps.isKnown(identity)
+  async #judge(known: Promise<boolean>): Promise<void> {
+    const isKnown = await known
     this.#judged = undefined
-    if (known) return
+    if (isKnown) return
     this.#unwelcome = true
     throw new MarketError('ERR_BUSY', 'the relay is nearly full', { extras: { retryAfterMs: 60_000 } })
   }

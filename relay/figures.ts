@@ -1,4 +1,7 @@
 /** The figures that are asked for at each scrape (docs/metrics.md): how the parts of a relay stand at that moment. */
+import type { BoxLive } from './boxes/live/live.ts'
+import type { BoxNotices } from './boxes/notices.ts'
+import type { BoxTraffic } from './boxes/traffic.ts'
 import type { Budget } from './budget.ts'
 import type { Clock } from './clock.ts'
 import type { Config } from './config.ts'
@@ -35,6 +38,9 @@ export interface Sources {
   /** Undefined where there are none. */
   readonly contracts?: (() => Pick<Contracts, 'tally'> | undefined) | undefined
   readonly market?: Pick<Market, 'board' | 'live' | 'advertiser'> | undefined
+  readonly boxTraffic?: Pick<BoxTraffic, 'answered'> | undefined
+  readonly boxLive?: Pick<BoxLive, 'counts'> | undefined
+  readonly boxNotices?: Pick<BoxNotices, 'counts'> | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
 }

@@ -4,7 +4,7 @@ import type { Config } from './config.ts'
 import { software, version } from './version.ts'
 
 export function describe(
-  { limits, board }: Config,
+  { limits, board, boxes }: Config,
   {
     key,
     url,
@@ -22,7 +22,7 @@ export function describe(
     software,
     version,
     protocol: protocolVersion,
-    features: offeredFeatures({ hasTill, hasBoard: board }),
+    features: offeredFeatures({ hasTill, hasBoard: board, hasBoxes: boxes.isServed }),
     limits: { recordBytes, ttl, page, batch, bodyBytes, replyBytes, subscriptions, replay },
     capacity,
     advert,
@@ -32,8 +32,17 @@ export function describe(
 }
 
 /** Of all features, those that this relay has. */
-export const offeredFeatures = ({ hasTill, hasBoard }: { hasTill: boolean; hasBoard: boolean }): Feature[] =>
+export const offeredFeatures = ({
+  hasTill,
+  hasBoard,
+  hasBoxes,
+}: {
+  hasTill: boolean
+  hasBoard: boolean
+  hasBoxes: boolean
+}): Feature[] =>
   features.filter((feature) => {
+    if (feature === 'boxes') return hasBoxes
     if (feature === 'withdraw' || feature === 'contracts') return hasTill
     return feature !== 'adverts' || hasBoard
   })

@@ -37,6 +37,7 @@ export const Limits = z.strictObject({
   boxSent: count(10_000, 'messages of one sender in boxes of others'),
   boxSentBytes: count(1024 * mib, 'stored bytes of these'),
   boxListedBytesPerDay: count(1024 * mib, 'bytes that a recipient lists free of charge in a day'),
+  boxRequestsPerMinute: count(1000, 'requests about message boxes of one identity in a minute'),
   adverts: count(10_000, 'adverts on the board'),
   advertBits: count(20, 'least work of these, and of its own advert: leading zero bits'),
   failuresPerMinute: count(120, 'failed verifications per network address and minute'),

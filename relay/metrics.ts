@@ -4,6 +4,7 @@ import { replies, type RequestType } from '../contracts/api.ts'
 import { type Code, codes } from '../market/errors.ts'
 import { type Figure, figures, type Moment, type Sources } from './figures.ts'
 import { figuresOfAdverts } from './figures-of-adverts.ts'
+import { figuresOfBoxes } from './figures-of-boxes.ts'
 import { figuresOfCoins } from './figures-of-coins.ts'
 import { figuresOfContracts } from './figures-of-contracts.ts'
 import type { RequestObserver } from './service.ts'
@@ -94,9 +95,13 @@ export class Metrics implements RequestObserver, StoreObserver {
 
   /** Adds the figures of `sources`, once. Returns what makes the page. */
   page({ operator, ...sources }: Sources): () => Promise<string> {
-    const setters = [...figures, ...figuresOfCoins, ...figuresOfContracts, ...figuresOfAdverts].map(
-      (figure) => this.#setter(figure),
-    )
+    const setters = [
+      ...figures,
+      ...figuresOfCoins,
+      ...figuresOfContracts,
+      ...figuresOfAdverts,
+      ...figuresOfBoxes,
+    ].map((figure) => this.#setter(figure))
     let summary = operator.summary()
     return async () => {
       // A store that is being reopened cannot be read, just when the page is needed most: the last sums stand.

@@ -66,7 +66,7 @@ export async function openPriceRule(
   }
   const rule = await PriceRule.open({
     ...{ store, pricing, capacity, now, log, parameters: autoPrice },
-    ...{ connections: () => sockets()?.count ?? 0, connectionLimit: limits.connections },
+    ...{ connections: () => sockets()?.knownCount ?? 0, connectionLimit: limits.connections },
   })
   await rule.look()
   undo.push(rule.keepLooking())

@@ -5,14 +5,16 @@ import { MarketError } from '../market/errors.ts'
 const windowMs = 60_000
 const trackedAddresses = 100_000
 
-/** At most `perMinute` events per address in a minute. Full memory forgets nobody early: strangers then share one count. */
+/** At most `perMinute` events per address, or whoever is counted, in a minute. Full memory forgets nobody early: strangers then share one count. */
 export class RateLimiter {
   readonly #perMinute: number
+  readonly #sentence: string
   #windowStart = 0
   #counts = new Map<string, number>()
 
-  constructor(perMinute: number) {
+  constructor(perMinute: number, sentence = 'too many failed or stale messages from this address') {
     this.#perMinute = perMinute
+    this.#sentence = sentence
   }
 
   /** True while the address may go on; counts nothing. */
@@ -25,7 +27,7 @@ export class RateLimiter {
   check(address: string, now: number): void {
     if (this.allows(address, now)) return
     const retryAfterMs = this.#windowStart + windowMs - now
-    throw new MarketError('ERR_LIMIT', 'too many failed or stale messages from this address', {
+    throw new MarketError('ERR_LIMIT', this.#sentence, {
       extras: { retryAfterMs },
     })
   }

@@ -4,7 +4,12 @@ import type { AddressInfo } from 'node:net'
 import type { Network } from '../contracts/chain/chain.ts'
 import { backend } from '../market/secp256k1.ts'
 import { buildApp } from './app.ts'
+import { BoxLive, boxLivePath } from './boxes/live/live.ts'
+import { openNotices } from './boxes/open.ts'
+import { partsOf } from './boxes/routes.ts'
+import { BoxTraffic } from './boxes/traffic.ts'
 import { Budget } from './budget.ts'
+import { addDocs } from './docs/routes.ts'
 import type { Config } from './config.ts'
 import { type Core, openCore, type RelayDeps, type Undo } from './core.ts'
 import { controlFile, hasStore, refuseFile } from './data-directory.ts'
@@ -60,12 +65,13 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const market = await openMarket(config, core, undo)
     let sockets: Sockets | undefined
     const rule = await openPriceRule(config, { ...core, sockets: () => sockets }, undo)
+    const boxNotices = await openNotices(config, core, undo)
     const { url, ...live } = await listen(config, { ...core, treasury, till, market, overlay }, undo)
     sockets = live.sockets
     treasury?.keepFollowing(async () => {
       await till?.follow()
       await contracts?.follow()
-      await overlay?.host?.follow()
+      await overlay?.follow()
     })
     const key = core.signer.identity
     let metricsUrl: string | undefined
@@ -88,9 +94,13 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const serving = { status, confirmClock, rule, advertiser: market.advertiser }
     const operator = new Operator({ store, pricing, now, open, data, coins, serving })
     const cashier = new Cashier({ treasury, isServing: true })
-    metricsUrl = await openMetrics(config, { ...core, ...live, operator, treasury, config, market }, undo)
+    metricsUrl = await openMetrics(
+      config,
+      { ...core, ...live, boxNotices, operator, treasury, config, market },
+      undo,
+    )
     const network = treasury?.network ?? null
-    await market.advertise({ url, network, hasTill: till !== undefined, openOverlay: overlay?.channel })
+    await market.advertise({ url, network, hasTill: till !== undefined, overlayOutlet: overlay?.outlet })
     const control = await openControl(controlFile(data), (order, args, signal) =>
       (cashier.knows(order) ? cashier : operator).execute(order, args, signal),
     )
@@ -123,9 +133,11 @@ async function listen(
     key: await readPem('--tls-key', config.tls.key),
   }
   let url = ''
+  const boxTraffic = new BoxTraffic(limits.boxRequestsPerMinute)
+  const boxLive = openBoxLive(config, { ...core, till, budget, boxTraffic })
   const app = buildApp({
     ...{ service, signer, means, pricing, till },
-    ...{ publicUrl: config.publicUrl, brc31: config.brc31, boxes: config.boxes },
+    ...{ publicUrl: config.publicUrl, brc31: config.brc31, boxes: config.boxes, boxTraffic, boxLive },
     limits,
     info: () =>
       describe(config, {
@@ -137,6 +149,7 @@ async function listen(
       }),
     board: market.board,
     overlay: overlay?.host,
+    authorize: overlay?.authorize,
     budget,
     trouble,
     trustProxy,
@@ -145,14 +158,19 @@ async function listen(
     log,
     ...(tls && { tls }),
   })
+  const has = { boxes: config.boxes.isServed, till: till !== undefined, board: market.board !== undefined }
+  addDocs(app, has, () => url)
   app.server.maxConnections = limits.connections + httpConnections
   const hub = new LiveHub({ store, limits, onError })
   const { live } = market
-  const paths = live && { [advertsLivePath]: live.upgrade.bind(live) }
+  const paths = {
+    ...(live && { [advertsLivePath]: live.upgrade.bind(live) }),
+    ...(boxLive && { [boxLivePath]: boxLive.upgrade.bind(boxLive) }),
+  }
   const sockets = new Sockets(app.server, { service, hub, limits, budget, trustProxy, isKnown, paths })
   // Open sockets would keep the server from closing, so they are closed first.
   app.addHook('preClose', async () => {
-    await Promise.all([sockets.close(), live?.close()])
+    await Promise.all([sockets.close(), live?.close(), boxLive?.close()])
   })
   undo.push(async () => {
     const cut = setInterval(() => app.server.closeAllConnections(), partingMs)
@@ -161,7 +179,20 @@ async function listen(
   })
   await listening(portsOf(config)[0], () => app.listen({ host, port }))
   url = config.publicUrl ?? listenUrl(app.server.address() as AddressInfo, tls !== undefined) // TCP servers have one
-  return { url, sockets, hub, budget }
+  return { url, sockets, hub, budget, boxLive, boxTraffic }
+}
+
+function openBoxLive(
+  { boxes, publicUrl, trustProxy }: Config,
+  core: Core & { till: Till | undefined; budget: Budget; boxTraffic: BoxTraffic },
+): BoxLive | undefined {
+  if (!boxes.isServed) return undefined
+  const { means, signer, service, till, budget, boxTraffic, monotonic, onError } = core
+  const parts = partsOf({ boxes, means, till })
+  return new BoxLive({
+    ...{ parts, signer, service, budget, boxTraffic },
+    ...{ monotonic, publicUrl, trustProxy, onError },
+  })
 }
 
 async function openMetrics(config: Config, sources: Sources & Core, undo: Undo): Promise<string | undefined> {

@@ -3,6 +3,8 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { ANYONE_KEY } from '../market/identity.ts'
+import type { Key } from '../market/units.ts'
 import { Connection, type ConnectionDeps, type ConnectionEvents, closing } from './connection.ts'
 import { callerAddress } from './rate.ts'
 
@@ -49,6 +51,14 @@ export class Sockets {
 
   get count(): number {
     return this.#open.size
+  }
+
+  /** How many different identities that are known here are connected: sockets of everybody else cost nobody anything. */
+  get knownCount(): number {
+    const known = new Set<Key>()
+    for (const connection of this.#open) if (connection.known !== undefined) known.add(connection.known)
+    known.delete(ANYONE_KEY)
+    return known.size
   }
 
   /** Answers what was received, then closes every socket; those whose reader does not follow are cut off. */

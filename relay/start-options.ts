@@ -1,5 +1,6 @@
 /** The options of `relayd start`, as its help lists them. */
 import { marketOptions } from './market/price-options.ts'
+import { overlayOptions } from './overlay/options.ts'
 import { boxOptions } from './boxes/options.ts'
 
 /** The options that say where the coins are: of `start`, and of `wallet` when no relay runs. */
@@ -79,9 +80,10 @@ export const startOptions = {
     type: 'string',
     multiple: true,
     value: 'NAME',
-    help: 'tell strangers of this relay: board:URL, irc://HOST/CHANNEL, overlay:URL, file:PATH (repeatable)',
+    help: 'tell strangers of this relay: board:URL, irc://HOST/CHANNEL, overlay:self, overlay:URL, file:PATH (repeatable)',
   },
   'no-overlay': { type: 'boolean', help: 'with a chain, host no overlay of adverts' },
+  ...overlayOptions,
   'no-board': { type: 'boolean', help: 'keep no adverts of other relays' },
   'log-level': {
     type: 'string',

@@ -39,7 +39,7 @@ const inertia = 25
 /** Margins count from this day on. */
 export const settledDay = 60
 
-export interface Setting {
+interface Setting {
   readonly seed: number
   readonly relays: number
   readonly users: number
@@ -58,7 +58,7 @@ export class Simulation {
   readonly users: Users
   readonly observer: Observer
   readonly #chance: Chance
-  /** What a month costs of each habit, and the score of a relay that answered once: by habit and relay. */
+  /** What a month of each habit costs, and the score by what probes showed: by habit and relay. */
   #views: readonly { readonly score: Int32Array; readonly satoshis: Float64Array }[] = []
   #answered: Uint8Array
   readonly #budgets: readonly (readonly number[])[]

@@ -33,6 +33,10 @@ export interface Wish {
   readonly isBare?: boolean | undefined
 }
 
+/** Less does not pay for what it locks: neither for us nor for the relay (docs/protocol.md §11.5). Satoshi. */
+export const leastBudget = ({ depositServer }: Pick<ContractsOffer, 'depositServer'>): number =>
+  Math.max(wishes.leastBudget, depositServer)
+
 /** Terms that the relay has said it accepts. @throws ERR_UNSUPPORTED, ERR_USAGE, refusals, naming what does not fit */
 export function termsFor(wish: Wish, offer: ContractsOffer, now: number): Terms {
   const { client, server, budget, termSeconds, isBare = false } = wish
@@ -90,10 +94,10 @@ function checkWish(
       `this relay may let your stake wait for ${openSeconds} seconds until it begins, and ${wishes.mostOpenSeconds} are the most you should`,
     )
   if (budget > most) throw new ClientError('ERR_USAGE', `this relay takes budgets of up to ${most} satoshi`)
-  if (budget < wishes.leastBudget)
+  if (budget < leastBudget(offer))
     throw new ClientError(
       'ERR_USAGE',
-      `a contract is worth its fees from a budget of ${wishes.leastBudget} satoshi on`,
+      `a contract is worth its fees from a budget of ${leastBudget(offer)} satoshi on`,
     )
   if (termSeconds < leastSeconds || termSeconds > mostSeconds)
     throw new ClientError(

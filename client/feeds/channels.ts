@@ -191,7 +191,8 @@ export async function findChannel(
   const found = full.length > 0 ? full : named
   const own = found.find(({ owner }) => owner === ctx.wallet.identity)
   const [one] = found
-  if (one === undefined) throw new MarketError('ERR_NOT_FOUND', `there is no channel ${reference}`)
+  if (one === undefined)
+    throw new MarketError('ERR_NOT_FOUND', `there is no channel ${reference}; relay pull brings invitations`)
   if (own === undefined && found.length > 1)
     throw new MarketError('ERR_CONFLICT', `several channels are called ${reference}: say OWNER/${reference}`)
   return own ?? one

@@ -8,6 +8,7 @@ import { type KeptChannel, keptChannels, walletOf } from '../home/channels.ts'
 import { feedState, type GonePost, type KeptPost, ownersRead } from '../home/feeds.ts'
 import type { Message } from '../home/inbox.ts'
 import { friends } from '../people/friends.ts'
+import { lastMoves } from '../mail/moves.ts'
 import { fromKeyWallet, type Wallet } from '../wallet.ts'
 import type { CallOptions } from '../wire/connection.ts'
 import { eachLimited } from '../wire/retry.ts'
@@ -63,14 +64,15 @@ export async function refreshFeeds(
   what: FeedOptions,
   options: CallOptions,
 ): Promise<FeedsRefreshed> {
+  const { quiet, tell } = lastMoves(ctx)
   const all = (await sources(ctx, what)).flatMap(({ reader, writers }) => {
-    const as = asReader(ctx, reader)
+    const as = asReader(quiet, reader)
     return writers.map((feed) => ({ as, feed }))
   })
   const done: Refreshed[] = []
   await eachLimited(all, feedReadLimits.atOnce, async ({ as, feed }) => {
     done.push(await refresh(as, feed, options))
-  })
+  }).finally(tell)
   const failures = new Map(done.flatMap((one) => one.failures).map((failure) => [failure.relay, failure]))
   return {
     asked: new Set(all.flatMap(({ feed }) => feed.relays.map(({ url }) => url))).size,
@@ -86,25 +88,25 @@ export async function feedItems(
   ctx: Context,
   { limit = feedReadLimits.shown, ...what }: FeedOptions & { readonly limit?: number | undefined },
 ): Promise<FeedItem[]> {
-  const found: { sentMs: number; open: () => Promise<FeedItem> }[] = []
+  let newest: { sentMs: number; open: () => Promise<FeedItem> }[] = []
   for (const source of await sources(ctx, what, { isEverything: true })) {
     const { reader, writers, channel } = source
     const place = channel && { channel }
     for (const { owner } of writers) {
       const { posts, gone } = await feedState(ctx.home, { reader: reader.identity, owner })
-      for (const post of posts)
-        found.push({
-          // Nobody stays at the end of the list by a date to come.
-          sentMs: Math.min(post.sentMs, post.receivedMs),
-          open: () => itemOf(post, source),
-        })
-      for (const { id, atMs, why } of gone) {
+      const here = posts.map((post) => ({
+        // Nobody stays at the end of the list by a date to come.
+        sentMs: Math.min(post.sentMs, post.receivedMs),
+        open: () => itemOf(post, source),
+      }))
+      const lost = gone.map(({ id, atMs, why }) => {
         const item = { state: 'gone' as const, ...place, id, from: owner, sentMs: atMs, why }
-        found.push({ sentMs: atMs, open: async () => item })
-      }
+        return { sentMs: atMs, open: async () => item }
+      })
+      // Feed by feed, so that no more of them is held in memory than is shown.
+      newest = [...newest, ...here, ...lost].sort((a, b) => a.sentMs - b.sentMs).slice(-limit)
     }
   }
-  const newest = found.sort((a, b) => a.sentMs - b.sentMs).slice(-limit)
   return Promise.all(newest.map(({ open }) => open()))
 }
 

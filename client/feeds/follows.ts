@@ -16,7 +16,7 @@ import {
   saveFollow,
 } from '../home/feeds.ts'
 import { readWhole } from '../home/durable.ts'
-import { type Friend, friends } from '../people/friends.ts'
+import { friend, type Friend, friends, updateFriend } from '../people/friends.ts'
 import { checkAlias } from '../people/names.ts'
 import { everybody } from './reader.ts'
 
@@ -86,17 +86,22 @@ export async function follow(
   })
 }
 
-/** Takes an identity file that its owner posted for all who follow him; anything but a newer one changes nothing. */
+/** Takes an identity file that its owner, who may be a friend too, posted for all who follow him; anything but a newer one changes nothing. */
 export async function updateFollow(ctx: Context, key: Key, identity: unknown): Promise<void> {
   const { home, notify } = ctx
   await home.lock('follows', async () => {
     const saved = (await savedFollows(home)).get(key)
     if (saved === undefined) return
     try {
-      const file = openIdentity(canonicalize(Envelope.parse(identity)))
+      const text = canonicalize(Envelope.parse(identity))
+      const file = openIdentity(text)
+      // A friend's move is told there, and once.
+      const isFriend = (await friend(home, key)) !== undefined
+      if (isFriend) await updateFriend(ctx, key, text)
       const relation = succession(openIdentity(saved.identity), file)
       if (file.msg.from !== key || !['next', 'skipped'].includes(relation)) return
       await saveFollow(home, key, { ...saved, identity: file.text })
+      if (isFriend) return
       notify({ type: 'friend-moved', friend: key, name: saved.name, relays: file.msg.request.relays })
     } catch (error) {
       if (!(error instanceof MarketError) && !(error instanceof z.ZodError)) throw error

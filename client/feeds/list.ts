@@ -10,7 +10,7 @@ import { chunkTag } from '../mail/tags.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { isTooFar, PageCheck, resumeAfter } from '../wire/places.ts'
 
-export const listLimits = {
+const listLimits = {
   pageEntries: 100,
   /** Of one relay and one refresh; the next one goes on. */
   pages: 200,

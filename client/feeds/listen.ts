@@ -13,7 +13,7 @@ import { feedReadLimits, type FeedPost, itemOf, type Source, sources } from './f
 import { asReader } from './reader.ts'
 import { type Feed, refresh } from './refresh.ts'
 
-export const feedListenLimits = {
+const feedListenLimits = {
   /** Sockets: one for each reader (everybody, or a key of a channel) at each relay. */
   sockets: 64,
   /** How often everything is looked at without being told. */

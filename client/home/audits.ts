@@ -43,6 +43,8 @@ const SavedAudit = z.object({
   /** Satoshi of reads bought with it, at most, up to the moment on the relay's clock when that was looked at. */
   bought: z.int().min(0),
   boughtAt: Milliseconds.default(0),
+  /** Likewise of messages in boxes. */
+  boxed: z.int().min(0).default(0),
   /** As it was said last. */
   verdict: z.enum(['explained', 'unproven']),
   claimed: z.int().min(0),

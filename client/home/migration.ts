@@ -7,16 +7,7 @@ import { readJson, writeDurably } from './durable.ts'
 import type { Home } from './home.ts'
 
 /** In this order. `meet`: friends are waited for; `leave`: the old relay goes off the list; `settle`: its money comes back. `stopped`: by the user. */
-export const migrationSteps = [
-  'join',
-  'copy',
-  'meet',
-  'leave',
-  'settle',
-  'verify',
-  'done',
-  'stopped',
-] as const
+const migrationSteps = ['join', 'copy', 'meet', 'leave', 'settle', 'verify', 'done', 'stopped'] as const
 
 /** Told of each kind at most; counted beyond. */
 export const mostTold = 1000
@@ -33,7 +24,13 @@ export const Migration = z.strictObject({
   maxCost: z.int().min(0).nullable(),
   step: z.enum(migrationSteps),
   /** Whoever is to be seen on the new relay, with the record that waits there alone for them to read. */
-  friends: z.array(z.strictObject({ key: Key, greeting: RecordId, isSeen: z.boolean() })),
+  friends: z.array(
+    z.strictObject({
+      ...{ key: Key, greeting: RecordId, isSeen: z.boolean() },
+      /** None of the relays known of him answered when he was last looked for. */
+      isSilent: z.boolean().optional(),
+    }),
+  ),
   /** Records put on the new relay; those that could not be, the last that were lost by the new relay. */
   copied: z.int().min(0),
   unmoved: z.array(Problem).max(mostTold),

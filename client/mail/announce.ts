@@ -1,4 +1,4 @@
-/** Telling friends when the own relays change (docs/protocol.md §8.2). */
+/** Telling friends when the own relays change (docs/protocol.md §8.4). */
 import { parseAddress } from '../../market/address.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
 import { protocolLimits } from '../../market/units.ts'
@@ -20,29 +20,19 @@ const announcementTtlSeconds = 30 * 86_400
  */
 export async function announce(ctx: Context, options: CallOptions = {}): Promise<void> {
   const announced = await ctx.home.announcement()
-  const relays = announced.map(parseAddress)
-  if (relays.length === 0) return
+  if (announced.length === 0) return
+  // A record names only so many relays; the newest stand last.
+  const relays = announced.slice(-protocolLimits.relaysPerRecord).map(parseAddress)
   const { text } = await ctx.home.me()
   const payload = { type: 'identity' as const, identity: JSON.parse(text) as unknown }
   const isPublic = (await lastPost(ctx.home, ANYONE_KEY)) !== undefined
   const followers = isPublic ? [{ key: ANYONE_KEY, maxPulls: feedLimits.audience }] : []
   const known = (await friends(ctx)).map(({ key }) => ({ key, maxPulls: undefined }))
   for (const { key, maxPulls } of [...known, ...followers]) {
-    // A record names only so many relays; the newest stand last.
-    const draft = {
-      to: key,
-      payload,
-      maxPulls,
-      tag: identityTag,
-      ttlSeconds: announcementTtlSeconds,
-      relays: relays.slice(-protocolLimits.relaysPerRecord),
-    }
-    await post(ctx, draft, options).catch(tellRefusal(ctx))
+    const terms = { maxPulls, tag: identityTag, ttlSeconds: announcementTtlSeconds, relays }
+    await post(ctx, { to: key, payload, ...terms }, options).catch(tellRefusal(ctx))
   }
-  if (await isPublished(ctx))
-    await publish(ctx, { ...options, relays: relays.slice(-protocolLimits.relaysPerRecord) }).catch(
-      tellRefusal(ctx),
-    )
+  if (await isPublished(ctx)) await publish(ctx, { ...options, relays }).catch(tellRefusal(ctx))
   await ctx.home.lock('me', async () => {
     // The relays may have changed again while friends were told.
     const isSame = String(await ctx.home.announcement()) === String(announced)

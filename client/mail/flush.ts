@@ -24,6 +24,9 @@ export interface FlushCall extends CallOptions {
   readonly only?: Key | undefined
 }
 
+/** What waits for a relay that was left is tried there for so long, where another one has it: friends may still look there. */
+const leftMs = 3 * 86_400_000
+
 /** How many records that credit was missing for a relay is offered again by one flush. */
 const unpaidRetries = 500
 
@@ -49,6 +52,7 @@ async function flushAlone(ctx: Context, options: FlushCall): Promise<Flushed> {
   const all = await files.entries(home)
   const over = [...all.values()].filter((entry) => entry.expires <= ctx.now())
   await forget(home, ...over)
+  await giveUpLeft(ctx, [...all.values()])
   if (options.retryRefused)
     for (const entry of all.values())
       if (entry.expires > ctx.now() && !entry.deleted) await files.requeue(home, entry.id, entry.refused)
@@ -82,6 +86,18 @@ async function flushAlone(ctx: Context, options: FlushCall): Promise<Flushed> {
   )
   options.signal?.throwIfAborted()
   return { delivered, queued: await countQueued(ctx), failures }
+}
+
+/** The last word to friends on a relay that is gone for good would wait for it until it expires. */
+async function giveUpLeft(ctx: Context, all: readonly files.Entry[]): Promise<void> {
+  const own = new Set((await ownRelays(ctx)).map(({ key }) => key))
+  for (const entry of all) {
+    const left = entry.accepted.size === 0 ? [] : [...entry.queued].filter((key) => !own.has(key))
+    if (left.length === 0) continue
+    const record = await files.recordOf(ctx.home, entry).catch(() => undefined) // damaged: that is told elsewhere
+    if (record === undefined || record.msg.timestamp + leftMs > ctx.now()) continue
+    for (const relay of left) await files.unqueue(ctx.home, entry.id, relay)
+  }
 }
 
 async function jobsAt(home: Context['home'], relay: Key): Promise<files.Entry[]> {

@@ -39,7 +39,7 @@ export interface Thread {
   readonly id: RecordId
   readonly peer: Key
   readonly subject: string | undefined
-  /** Oldest first, by when they were here. */
+  /** Oldest first, by when they were written. */
   readonly letters: readonly Letter[]
   readonly unread: number
   readonly lastMs: number
@@ -61,15 +61,14 @@ export async function postLetter(ctx: Context, draft: Draft, options: CallOption
 export async function threads(ctx: Context): Promise<Thread[]> {
   const marks = await readMarks(ctx.home)
   const groups = new Map<string, { peer: Key; id: RecordId; isMail: boolean; letters: Letter[] }>()
-  const take = (peer: Key, root: RecordId | undefined, letter: Letter) => {
+  for await (const { peer, root, letter } of allLetters(ctx)) {
     const id = root ?? letter.id
     const name = nameOf({ peer, id })
     const group = groups.get(name) ?? { peer, id, isMail: false, letters: [] }
-    const isMail = root !== undefined || letter.subject !== undefined || letter.files.length > 0
     group.letters.push(letter)
-    groups.set(name, { ...group, isMail: group.isMail || isMail })
+    group.isMail ||= root !== undefined || letter.subject !== undefined || letter.files.length > 0
+    groups.set(name, group)
   }
-  for await (const { peer, root, letter } of allLetters(ctx)) take(peer, root, letter)
   return [...groups.values()]
     .filter(({ isMail }) => isMail)
     .map(({ peer, id, letters }) => threadOf({ peer, id, letters, readMs: marks[nameOf({ peer, id })] ?? 0 }))
@@ -87,11 +86,15 @@ const nameOf = ({ peer, id }: Pick<Thread, 'peer' | 'id'>): string => `${peer} $
 type Group = Pick<Thread, 'peer' | 'id'> & { readonly letters: Letter[]; readonly readMs: number }
 
 function threadOf({ peer, id, letters, readMs }: Group): Thread {
-  letters.sort((a, b) => a.atMs - b.atMs || a.sentMs - b.sentMs)
+  letters.sort((a, b) => timeOf(a) - timeOf(b) || a.atMs - b.atMs)
   const subject = letters.find((letter) => letter.subject !== undefined)?.subject
+  const last = letters.at(-1)
   const unread = letters.filter(({ isOwn, atMs }) => !isOwn && atMs > readMs).length
-  return { id, peer, subject, letters, unread, lastMs: letters.at(-1)?.atMs ?? 0 }
+  return { id, peer, subject, letters, unread, lastMs: last === undefined ? 0 : timeOf(last) }
 }
+
+/** As its writer says, and never later than it came: clocks may be ahead. */
+const timeOf = ({ sentMs, atMs }: Letter): number => Math.min(sentMs, atMs)
 
 interface Found {
   readonly peer: Key

@@ -6,6 +6,7 @@ import type { Message } from '../home/inbox.ts'
 import { friends, type FriendsRelay, relaysOf } from '../people/friends.ts'
 import { live } from '../wire/live.ts'
 import { coalesce } from '../wire/retry.ts'
+import { isInBox } from './boxes.ts'
 import { pull, type Pulled } from './pull.ts'
 
 /** How often everything is looked at without being told: new friends, moved friends, the queue, missed pushes. */
@@ -118,7 +119,7 @@ class Listener {
     const ended = live(this.#ctx.connect(address), {
       owners,
       cursor: (owner) => this.#ctx.home.cursor(address.key, owner),
-      onRecords: pulls.wake,
+      onRecords: (paths) => this.#heard(paths, pulls),
       onLive: () => {
         isLost = false
         pulls.wake()
@@ -131,6 +132,11 @@ class Listener {
       this.#watches.delete(name) // refused: the next review asks again
     })
     this.#watches.set(name, { owners: owners.join(), pulls, stop, ended })
+  }
+
+  /** Of messages in boxes nothing is pulled: the next pull passes over them. */
+  #heard(paths: readonly string[], pulls: Work): void {
+    if (!paths.every(isInBox)) pulls.wake()
   }
 
   /** Returns why the relay could not be pulled from, if so. */

@@ -6,7 +6,7 @@ import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import type { Key } from '../../market/units.ts'
 import { ClientError } from '../errors.ts'
 
-export const patienceLimits = {
+const patienceLimits = {
   /** The time between two answers of an honest relay on a slow network is less. */
   silentMs: 10_000,
   /** For so many such times it may go on answering page after page; a later pull goes on from there. */

@@ -56,14 +56,10 @@ export async function unpublish(ctx: Context, options: CallOptions = {}): Promis
   return all.length > 0
 }
 
-async function takeBack(
-  { home, ...ctx }: Context,
-  all: readonly Entry[],
-  options: CallOptions,
-): Promise<void> {
+async function takeBack(ctx: Context, all: readonly Entry[], options: CallOptions): Promise<void> {
   if (all.length === 0) return
-  for (const { id } of all) await markDeleted(home, id)
-  await flush({ home, ...ctx }, { ...options, attempts: 1 })
+  for (const { id } of all) await markDeleted(ctx.home, id)
+  await flush(ctx, { ...options, attempts: 1 })
 }
 
 async function published({ home }: Context): Promise<Entry[]> {

@@ -1,19 +1,21 @@
 /** Reading: what friends put on their relays comes into the inbox, each record once (docs/protocol.md §4.3, §4.4). */
-import type { Cursor, Entry } from '../../contracts/api.ts'
-import type { RelayAddress } from '../../market/address.ts'
+import type { Entry } from '../../contracts/api.ts'
+import { formatAddress, type RelayAddress } from '../../market/address.ts'
 import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import { holds, type Message } from '../home/inbox.ts'
 import { unfinishedReads } from '../home/reads.ts'
 import { noteTrouble } from '../home/redundancy.ts'
-import { friendKeys, friends, relaysOf } from '../people/friends.ts'
+import { friendKeys, friends, type FriendsRelay, relaysOf } from '../people/friends.ts'
 import type { Answer } from '../wire/answer.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
-import { isTooFar, PageCheck, resumeAfter } from '../wire/places.ts'
 import { eachLimited } from '../wire/retry.ts'
+import { isInBox, tellOfBoxes } from './boxes.ts'
 import { takeIn } from './intake.ts'
+import { lastMoves } from './moves.ts'
 import { Patience, type Turn } from './patience.ts'
+import { lockOf, openStream, settle, startOver, type Stream } from './stream.ts'
 import { isWanted, type Reader } from './wanted.ts'
 
 /** A page holds the owner's lock while it is read, so it is no larger than what others can wait for. */
@@ -38,19 +40,6 @@ export interface Pulled {
   readonly failures: readonly { relay: string; error: Error }[]
 }
 
-/** One owner's records on one relay; `owner` undefined: those of nobody we know. */
-interface Stream {
-  readonly owner: Key | undefined
-  readonly connection: Connection
-  position: { cursor: Cursor } | { afterTs: number }
-  /** A new epoch was begun: a second one in the same pull is no restored store. */
-  restarted: boolean
-  readonly pages: PageCheck
-  /** What is listed and could be neither read nor found absent: the saved cursor must not pass it. */
-  readonly unread: { path: string; error: Error }[]
-  done: boolean
-}
-
 /** One pass over one relay: what its steps share. */
 interface Walk {
   readonly ctx: Context
@@ -63,14 +52,43 @@ interface Walk {
   readonly turn: Turn
 }
 
-/** Pulls from every friend's relays at once. One relay's failure is reported and stops no other. */
+/**
+ * Pulls from every friend's relays at once, then from those that friends are found to have moved to. One relay's failure is
+ * reported and stops no other.
+ */
 export async function pull(ctx: Context, options: PullOptions = {}): Promise<Pulled> {
-  const all = [...relaysOf(await friends(ctx)).values()]
-  return walkAll(
-    ctx,
-    all.filter(({ address }) => options.only?.(address) ?? true),
-    options,
-  )
+  const { quiet, tell } = lastMoves(ctx)
+  try {
+    const first = await plan(ctx, options)
+    const done = await walkAll(quiet, first, options)
+    const learned = newIn(await plan(quiet, options), first)
+    return learned.length === 0 ? done : both(done, await walkAll(quiet, learned, options))
+  } finally {
+    tell()
+  }
+}
+
+async function plan(ctx: Context, { only = () => true }: PullOptions): Promise<FriendsRelay[]> {
+  return [...relaysOf(await friends(ctx)).values()].filter(({ address }) => only(address))
+}
+
+/** Whose relays were not among the former ones. */
+function newIn(now: readonly FriendsRelay[], former: readonly FriendsRelay[]): FriendsRelay[] {
+  const before = new Map(former.map(({ address, owners }) => [formatAddress(address), owners]))
+  return now
+    .map(({ address, owners }) => {
+      const known = before.get(formatAddress(address)) ?? []
+      return { address, owners: owners.filter((owner) => !known.includes(owner)) }
+    })
+    .filter(({ owners }) => owners.length > 0)
+}
+
+function both(one: Pulled, other: Pulled): Pulled {
+  return {
+    messages: [...one.messages, ...other.messages],
+    asked: one.asked + other.asked,
+    failures: [...one.failures, ...other.failures],
+  }
 }
 
 /** Pulls what people who are no friends put on these relays for us. */
@@ -116,24 +134,13 @@ async function walkAll(
   })
   const streams = (await Promise.all(walks).finally(() => patience.end())).flat()
   options.signal?.throwIfAborted()
-  // A record one relay failed to give may have come from another meanwhile.
   if (options.tag === undefined) await Promise.all(streams.map((stream) => settle(ctx, stream)))
   return { messages, asked: groups.length, failures }
 }
 
-async function openStream(ctx: Context, connection: Connection, owner: Key | undefined): Promise<Stream> {
-  const { key } = connection.address
-  const saved = await ctx.home.cursor(key, owner)
-  const isLost = saved !== undefined && isTooFar(saved, ctx.now())
-  // From such a place nothing would ever be seen; what comes twice is held already.
-  if (isLost) await ctx.home.lock(lockOf({ owner }), () => ctx.home.forgetCursor(key, owner))
-  const position = saved === undefined || isLost ? { afterTs: 0 } : { cursor: saved }
-  return { owner, connection, position, restarted: false, pages: new PageCheck(), unread: [], done: false }
-}
-
 /** Page by page, one batch for all streams of a relay, until every stream is at its end. */
 async function walk(all: Walk): Promise<void> {
-  const { connection, streams, options, turn } = all
+  const { ctx, connection, streams, options, turn } = all
   turn.asks()
   const { features } = await connection.info(options.signal)
   turn.heard()
@@ -157,7 +164,7 @@ async function walk(all: Walk): Promise<void> {
     await eachLimited(outcomes.entries(), 4, async ([index, outcome]) => {
       const stream = open[index]! // one outcome for each
       if ('answer' in outcome) await takePage(all, stream, outcome.answer)
-      else if (!startOver(all, stream, outcome.error)) throw outcome.error
+      else if (!startOver(ctx, stream, outcome.error)) throw outcome.error
     })
   }
   const { url } = connection.address
@@ -175,18 +182,6 @@ async function finishReads(all: Walk): Promise<void> {
   }
 }
 
-const lockOf = ({ owner }: Pick<Stream, 'owner'>): string => `pull-${owner ?? 'strangers'}`
-
-/** A restored store starts a new epoch and says from when on to ask; at most once per pull. */
-function startOver({ ctx }: Walk, stream: Stream, error: Error): boolean {
-  if (stream.restarted || !('cursor' in stream.position)) return false
-  const start = resumeAfter(error, stream.position.cursor, ctx.now())
-  if (start === undefined) return false
-  stream.position = start
-  stream.restarted = true
-  return true
-}
-
 async function takePage(all: Walk, stream: Stream, { reply }: Answer<'inventory'>): Promise<void> {
   const { home, now } = all.ctx
   stream.pages.take({ reply, limit: pageEntries, now: now() })
@@ -194,6 +189,7 @@ async function takePage(all: Walk, stream: Stream, { reply }: Answer<'inventory'
   const { owner, connection } = stream
   const entries: readonly (string | Entry)[] = result
   const wanted = entries.filter((entry) => isWanted(entry, owner, readerOf(all)))
+  if (entries.some(isInBox)) await tellOfBoxes(all.ctx, connection)
   const paths = wanted.map((entry) => (typeof entry === 'string' ? entry : entry.path))
   const isMoved = !('cursor' in stream.position) || stream.position.cursor !== cursor
   if (isMoved || paths.length > 0) {
@@ -235,14 +231,4 @@ async function readAll(
     onMessage(await takeIn(ctx, arrived, { isFriend, at: connection.address }))
     await connection.finishRead(path)
   }
-}
-
-async function settle(ctx: Context, { owner, connection, position, unread }: Stream): Promise<void> {
-  if (unread.length === 0) return
-  const held = await Promise.all(unread.map(({ path }) => holds(ctx.home, path)))
-  const still = unread.filter((_, index) => !held[index])
-  for (const { path, error } of still) ctx.notify({ type: 'record-unread', path, error })
-  if (still.length > 0 || !('cursor' in position)) return
-  const { cursor } = position
-  await ctx.home.lock(lockOf({ owner }), () => ctx.home.advance(connection.address.key, owner, cursor))
 }

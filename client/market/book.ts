@@ -10,7 +10,7 @@ import { marketLimits, type SavedAdvert, saveAdverts, savedAdverts } from '../ho
 import { eachLimited } from '../wire/retry.ts'
 import { openNamed } from './channels.ts'
 
-export const bookLimits = {
+const bookLimits = {
   /** Channels that are read at once. */
   atOnce: 4,
   /** For the whole of one channel. */

@@ -72,7 +72,7 @@ export async function openNamed(ctx: Context, name: string): Promise<AdvertChann
   const outside = outsideOf(dialer, now)
   if (kind !== 'overlay') return openChannel(name, outside)
   const { OverlayChannel } = await import('../../contracts/overlay/channel.ts')
-  return new OverlayChannel(name, target, outside)
+  return new OverlayChannel(target, outside)
 }
 
 /** Of whatever kind it is, as an http URL of the same host and port. */

@@ -5,6 +5,8 @@ import { noEvidence } from '../../market/factors.ts'
 import { opinionOf } from '../../market/observation.ts'
 import { assess, type Candidate, type Limits, type Why } from '../../market/score.ts'
 import { type UsagePattern, usualPattern } from '../../market/usage-pattern.ts'
+import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { codeOf } from '../errors.ts'
 import { marketSettings, savedProbes } from '../home/market.ts'
@@ -25,16 +27,18 @@ export interface Wishes {
   readonly limits?: Omit<Limits, 'blocked' | 'allowPrivate' | 'mustAnswer'> | undefined
 }
 
-/** Where the pattern came from. */
+/** Where the pattern came from, as far as it was not said. */
 export interface Usage {
   readonly pattern: UsagePattern
-  readonly by: 'journal' | 'usual'
+  readonly by: 'journal' | 'usual' | 'said'
 }
 
 export async function usageOf(ctx: Context, given: PartOfPattern = {}): Promise<Usage> {
   const own = await ownPattern(ctx)
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-  return { pattern: { ...(own ?? usualPattern), ...said }, by: own === undefined ? 'usual' : 'journal' }
+  const known = own === undefined ? 'usual' : 'journal'
+  const by = Object.keys(said).length === Object.keys(usualPattern).length ? 'said' : known
+  return { pattern: { ...(own ?? usualPattern), ...said }, by }
 }
 
 export interface Judged {
@@ -84,16 +88,32 @@ async function ownNetwork(ctx: Context): Promise<AdvertNetwork | undefined> {
   }
 }
 
-/** Probes those that keep the limits, the best first, and the other relays that claim an address of theirs. */
+/**
+ * Probes those that keep the limits, the best first, and the other relays that claim an address of theirs. Those that did not answer
+ * last come after all others: who promises much and is not there keeps nobody from being asked.
+ */
 export async function probeBest(
   ctx: Context,
   known: readonly KnownAdvert[],
   judged: Judged,
-  { most = probeLimits.relays, ...options }: Omit<ProbeOptions, 'pattern'> & { readonly most?: number } = {},
+  {
+    most = probeLimits.relays,
+    asked = new Set(),
+    ...options
+  }: Omit<ProbeOptions, 'pattern'> & {
+    readonly most?: number
+    /** Who has been asked in this call. */
+    readonly asked?: ReadonlySet<Key>
+  } = {},
 ): Promise<Probed[]> {
   const byKey = new Map(known.map((one) => [one.sealed.address.key, one]))
   // What was refused for an answer of another time is asked again: a relay may have come back.
-  const open = judged.all.filter(({ refused }) => refused.every(({ limit }) => isOfProbes.has(limit)))
+  const keeping = judged.all.filter(({ refused }) => refused.every(({ limit }) => isOfProbes.has(limit)))
+  const before = await savedProbes(ctx.home)
+  const isGone = ({ relay }: Why): boolean => before.get(relay)?.probes.at(-1)?.ms === null
+  const open = [...keeping.filter((why) => !isGone(why)), ...keeping.filter(isGone)].filter(
+    ({ relay }) => !asked.has(relay),
+  )
   const wanted = open.slice(0, most)
   const claimed = new Set(wanted.map(({ url }) => url))
   const rivals = open.slice(most).filter(({ url }) => claimed.has(url))
@@ -110,7 +130,10 @@ export interface Choice extends Judged {
   readonly probed: readonly Probed[]
 }
 
-/** Judges, probes the best, judges again by what they answered, and picks a set of those that did. @throws ERR_LIMIT, ERR_DAMAGED */
+/**
+ * Judges, probes the best, judges again by what they answered, and picks a set of those that did; while some did not, and the set
+ * is short, the next best are asked. @throws ERR_LIMIT, ERR_DAMAGED
+ */
 export async function choose(
   ctx: Context,
   known: readonly KnownAdvert[],
@@ -120,11 +143,40 @@ export async function choose(
     ...options
   }: Omit<ProbeOptions, 'pattern'> & { readonly wishes: Wishes; readonly wanted: Wanted },
 ): Promise<Choice> {
-  const first = await judge(ctx, known, wishes)
-  // Several times as many as are wanted, since some will not answer, or be neighbours.
-  const most = Math.min(probeLimits.relays, probesFor * wanted.count)
-  const probed = await probeBest(ctx, known, first, { ...options, most })
-  const judged = await judge(ctx, known, wishes, { mustAnswer: true })
-  return { ...judged, set: chooseSet(judged.all, wanted), probed }
+  const probed: Probed[] = []
+  for (;;) {
+    const first = await judge(ctx, known, wishes)
+    const asked = new Set(probed.map(({ relay }) => relay))
+    // Several times as many as are wanted, since some will not answer, or be neighbours.
+    const most = Math.max(0, Math.min(probeLimits.relays - probed.length, probesFor * wanted.count))
+    const more = await probeBest(ctx, known, first, { ...options, most, asked })
+    probed.push(...more)
+    const judged = await judge(ctx, known, wishes, { mustAnswer: true })
+    const set = chooseSet(judged.all, wanted)
+    if (set.chosen.length === wanted.count || more.every(({ ms }) => ms !== null))
+      return { ...judged, set, probed }
+  }
 }
 const probesFor = 6
+
+/** Digits of a key that name a relay, at least. */
+const leastOfKey = 6
+
+/** One relay, by its key, the beginning of it, its URL or address. @throws ERR_NOT_FOUND, ERR_CONFLICT */
+export function named(all: readonly Why[], reference: string): Why {
+  const asked = reference.replace(/\/+$/, '')
+  const isShort = asked.length < leastOfKey && /^[0-9a-f]+$/.test(asked)
+  const found = all.filter(
+    ({ relay, url }) =>
+      url === asked || `${url}#${relay}` === asked || (asked.length >= leastOfKey && relay.startsWith(asked)),
+  )
+  if (found.length === 1) return found[0]!
+  if (found.length === 0 && isShort)
+    throw new MarketError(
+      'ERR_NOT_FOUND',
+      `${reference} is too short: name at least ${leastOfKey} digits of a key`,
+    )
+  if (found.length === 0)
+    throw new MarketError('ERR_NOT_FOUND', `no advert of ${reference} is known: relay market list`)
+  throw new MarketError('ERR_CONFLICT', `${reference} is ${found.length} relays: name one by its key`)
+}

@@ -12,11 +12,13 @@ import { forgedBills, type Probed, savedProbes } from '../home/market.ts'
 import { entries } from '../home/outbox.ts'
 import { ownRelays } from '../people/relays.ts'
 
-export const historyLimits = {
+const historyLimits = {
   /** Records of so long ago say how we use relays. */
   patternMs: 30 * dayMs,
   /** Of each relay; the newest of the journal stand last. */
   records: 200_000,
+  /** Fewer say nothing of a habit: a home that was just made has a backup of its coins, and a try or two. */
+  leastRecords: 20,
 } as const
 
 /** Own evidence, without opinions. */
@@ -83,7 +85,7 @@ function countContracts(all: readonly KeptContract[]): Evidence['contracts'] {
   return counts
 }
 
-/** How we used relays lately, each record once on however many it lies; undefined when we did not. @throws ERR_DAMAGED */
+/** How we used relays lately, each record once on however many it lies; undefined when we hardly did. @throws ERR_DAMAGED */
 export async function ownPattern(
   ctx: Pick<Context, 'home' | 'now' | 'wallet'>,
 ): Promise<UsagePattern | undefined> {
@@ -102,5 +104,5 @@ export async function ownPattern(
       if (kept !== undefined) add(kept)
     }
   }
-  return patternOf([...found.values()], ctx.now())
+  return found.size < historyLimits.leastRecords ? undefined : patternOf([...found.values()], ctx.now())
 }

@@ -11,7 +11,7 @@ import type { Context } from '../context.ts'
 import { feedItems } from '../feeds/feed.ts'
 import { type OwnEvidence, ownEvidence } from './history.ts'
 
-export const hearsayLimits = {
+const hearsayLimits = {
   /** The newest public posts that are looked through. */
   posts: 1000,
 } as const

@@ -6,7 +6,8 @@ import { randomBytes } from 'node:crypto'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { seal } from '../../market/envelope.ts'
-import { ceilSatoshi, quoteUnits } from '../../market/price.ts'
+import { MarketError } from '../../market/errors.ts'
+import { billedBytes, ceilSatoshi, quoteUnits } from '../../market/price.ts'
 import type { Key, Prices } from '../../market/units.ts'
 import type { UsagePattern } from '../../market/usage-pattern.ts'
 import type { Context } from '../context.ts'
@@ -38,7 +39,7 @@ export interface Target {
 export interface Probed {
   readonly relay: Key
   readonly url: string
-  /** Until the signed answer was verified, over a connection that was there; null: the key did not answer. */
+  /** Until the signed answer was verified, over a connection that was there; null: the key did not answer, or has no room. */
   readonly ms: number | null
   readonly prices: Prices | null
   readonly addresses: readonly string[]
@@ -110,6 +111,9 @@ async function probeOne(
     const another = info.key === key ? null : info.key
     if (another !== null)
       return { ...about, addresses, ms: null, prices: null, another, error: impostor(url, another) }
+    // It opens no contract then (docs/operating.md, capacity). Unsigned: whoever forges it could as well keep silent.
+    if (info.capacity !== undefined && info.capacity.free < billedBytes(recordBytes))
+      return { ...about, addresses, ms: null, prices: null, another, error: full(url) }
     const began = performance.now()
     const nonce = randomBytes(8).toString('hex')
     const request = { type: 'quote' as const, ...wish }
@@ -150,5 +154,6 @@ function pricesIn(text: string, { sealed, wish, parties }: Asked): Prices | null
 
 const impostor = (url: string, key: Key): ClientError =>
   new ClientError('ERR_UNTRUSTED', `at ${url} answers another relay, ${key}`)
+const full = (url: string): MarketError => new MarketError('ERR_BUSY', `${url} has no room left to sell`)
 const silent = (url: string, cause: unknown): ClientError =>
   new ClientError('ERR_UNREACHABLE', `${url} does not answer within ${probeLimits.timeoutMs / 1000} s`, cause)

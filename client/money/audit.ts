@@ -3,20 +3,20 @@
  * receivers signed and the acks they sent us. Nothing forged is settled: the next audit finds it again.
  */
 import { randomInt } from 'node:crypto'
-import { type Books, type FailedProof, lifetimeToleranceMs } from '../../contracts/audit/books.ts'
+import type { Books, FailedProof } from '../../contracts/audit/books.ts'
 import { isIn } from '../../contracts/audit/life.ts'
 import { type Finding, Findings } from '../../contracts/audit/findings.ts'
 import { settle } from '../../contracts/audit/settle.ts'
 import { type Audit, audit } from '../../contracts/audit/verdict.ts'
 import type { Receipt } from '../../contracts/receipt.ts'
 import { formatAddress, type RelayAddress } from '../../market/address.ts'
-import { mostSatoshi } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { type SavedAudit, saveAudit, savedAudit, savePassed } from '../home/audits.ts'
 import { entries, receiptOf } from '../home/outbox.ts'
 import { relaysNamed } from '../people/relays.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
-import { accounts, ledger } from './account.ts'
+import { accounts } from './account.ts'
+import { type Beside, besideExplains, besideSince, nothingBeside } from './audit-beside.ts'
 import { booksOf } from './audit-books.ts'
 import { evidenceOf } from './audit-evidence.ts'
 import { fetchExtensions, knownExtensions, mayBeRenewed } from './audit-extensions.ts'
@@ -111,9 +111,9 @@ async function auditRelay(ctx: Context, connection: Connection, options: AuditOp
     for (const [purse, spool] of spools) {
       const since = saved.get(purse)
       const order = { books, purse, spool, since, connection }
-      const { found, bought } = await auditPurse(order, signal)
+      const { found, beside } = await auditPurse(order, signal)
       const isForged = found.verdict === 'forged'
-      if (!isForged) await saveAudit(ctx.home, address.key, keptFrom(order, found, bought))
+      if (!isForged) await saveAudit(ctx.home, address.key, keptFrom(order, found, beside))
       const { rest: _, ...told } = found
       const evidence =
         isForged || options.evidence
@@ -176,54 +176,31 @@ interface Order {
   readonly connection: Connection
 }
 
-/** What reads bought with a purse came to at most, satoshi, and the time of the last entry that was looked at for it. */
-interface Bought {
-  readonly bought: number
-  readonly boughtAt: number
-}
-
 async function auditPurse(
   { books, purse, spool, since, connection }: Order,
   signal: AbortSignal | undefined,
-): Promise<{ found: Audit; bought: Bought }> {
+): Promise<{ found: Audit; beside: Beside }> {
   const isAll = spool.pulls <= auditLimits.reads
   const sample = () => isAll || randomInt(spool.pulls) < auditLimits.reads
   const latest = connection.clock.now + aheadMs
   const order = { books, purse, pages: spool.pages, sample, latest, ...(since && { since: since.standing }) }
-  const before = { bought: since?.bought ?? 0, boughtAt: since?.boughtAt ?? 0 }
-  const found = await audit({ ...order, bought: before.bought })
-  // Reads bought with this purse explain what pulls do not; the entries are asked for only where something is to be explained.
+  const before: Beside = since ?? nothingBeside
+  const later = () => besideSince(connection, { purse, before }, signal)
+  // What was reserved for messages in boxes is released in time, and then excuses nothing else.
+  const known = before.boxed > 0 ? await later() : before
+  const found = await audit({ ...order, ...known })
+  // What no report names may explain what pulls do not; the entries are asked for only where something is to be explained.
   const isOpen =
-    found.unproven.unpriced > 0 || found.findings.some(({ kind }) => boughtExplains.includes(kind))
-  if (!isOpen) return { found, bought: before }
-  const bought = await boughtSince(connection, { purse, before }, signal)
-  const isNews = bought.bought > before.bought
-  return { found: isNews ? await audit({ ...order, bought: bought.bought }) : found, bought }
-}
-
-const boughtExplains = ['wrong-price', 'wrong-egress']
-
-/**
- * An upper bound: an entry has what was earned in whole satoshi, which may be up to one less than its units; and what is as
- * old as the last look counts twice, since others may have come in the same moment.
- */
-async function boughtSince(
-  connection: Connection,
-  { purse, before }: { purse: string; before: Bought },
-  signal: AbortSignal | undefined,
-): Promise<Bought> {
-  let { bought, boughtAt } = before
-  for await (const entry of ledger(connection, { signal })) {
-    if (entry.at < before.boughtAt - lifetimeToleranceMs) break
-    boughtAt = Math.max(boughtAt, entry.at)
-    if (entry.what === 'bought' && entry.purse === purse)
-      bought = Math.min(bought + Number(entry.earned) + 1, mostSatoshi)
-  }
-  return { bought, boughtAt }
+    found.unproven.unpriced > 0 || found.findings.some(({ kind }) => besideExplains.includes(kind))
+  if (!isOpen || known !== before) return { found, beside: known }
+  const beside = await later()
+  const isNews = beside.bought > before.bought || beside.boxed > before.boxed
+  return { found: isNews ? await audit({ ...order, ...beside }) : found, beside }
 }
 
 /** What the next audit begins with. */
-function keptFrom({ books, purse, spool, since }: Order, found: Audit, bought: Bought): SavedAudit {
+function keptFrom({ books, purse, spool, since }: Order, found: Audit, beside: Beside): SavedAudit {
+  const { bought, boxed, boughtAt } = beside
   const { standing, over, seen } = settle(books, found, since?.standing)
   const { verdict, claimed, supported, toPay } = found
   return {
@@ -232,7 +209,7 @@ function keptFrom({ books, purse, spool, since }: Order, found: Audit, bought: B
     standing,
     seen: [...seen].map(([{ path, at }, pulls]) => [path, at, [...pulls]]),
     foldedEnd: over.reduce((latest, { end }) => Math.max(latest, end), since?.foldedEnd ?? 0),
-    ...bought,
+    ...{ bought, boxed, boughtAt },
     verdict: verdict === 'unproven' ? 'unproven' : 'explained',
     claimed,
     supported,

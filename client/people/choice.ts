@@ -1,7 +1,7 @@
 /** Which of the own relays get a record: as many as the user wants, those in trouble last. */
 import type { RelayAddress } from '../../market/address.ts'
-import { MarketError } from '../../market/errors.ts'
 import type { Context } from '../context.ts'
+import { ClientError } from '../errors.ts'
 import type { Home } from '../home/home.ts'
 import { bestFirst, redundancy } from '../home/redundancy.ts'
 import { ownRelays } from './relays.ts'
@@ -18,15 +18,15 @@ export interface Wanted {
   readonly quorum?: number | undefined
 }
 
-/** `keep` of the own relays, as many as the settings say unless it is given. @throws ERR_CONFLICT where there are fewer than wanted */
+/** `keep` of the own relays, as many as the settings say unless it is given. @throws ERR_USAGE where there are fewer than wanted */
 export async function chosenRelays(ctx: Context, { keep, quorum }: Wanted = {}): Promise<Chosen> {
   const own = await ownRelays(ctx)
   const wanted = keep ?? (await redundancy(ctx.home)).keep ?? own.length
   if (keep !== undefined && (!Number.isSafeInteger(keep) || keep < 1 || keep > own.length))
-    throw new MarketError('ERR_CONFLICT', `${keep} relays cannot have it: you have ${own.length}`)
+    throw new ClientError('ERR_USAGE', `${keep} relays cannot have it: you have ${own.length}`)
   const count = Math.min(wanted, own.length)
   if (quorum !== undefined && (quorum < 1 || quorum > count))
-    throw new MarketError('ERR_CONFLICT', `${quorum} relays cannot sign for what ${count} get`)
+    throw new ClientError('ERR_USAGE', `${quorum} relays cannot sign for what ${count} get`)
   if (wanted >= own.length) return { relays: own, spares: [] }
   const sorted = await bestFirst(ctx.home, own, ctx.now())
   return { relays: sorted.slice(0, wanted), spares: sorted.slice(wanted) }

@@ -1,10 +1,11 @@
 /** Putting kept records on a relay, in their own bytes: `store` of what the outbox has, priced before, bounded, gone on with. */
 import { reservedUnits } from '../../contracts/receipt.ts'
-import { ceilSatoshi, quoteUnits } from '../../market/price.ts'
-import type { RecordId, SealedRecord } from '../../market/record.ts'
+import { ceilSatoshi, quoteUnits, type Wish } from '../../market/price.ts'
+import type { RecordId } from '../../market/record.ts'
 import type { Key, Prices } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError, codeOf, isRetryable, messageOf, Refused } from '../errors.ts'
+import type { Progress } from '../files/transfer.ts'
 import { append } from '../home/journal.ts'
 import { keptOf } from '../home/kept.ts'
 import { type Entry, entries, receiptOf, recordOf, requeue, widenBound } from '../home/outbox.ts'
@@ -18,6 +19,7 @@ export interface CopyOptions extends CallOptions {
   readonly maxCost?: number | undefined
   /** Hears what it costs at most, before anything is sent; null where the relay gives no quotes. */
   readonly onCost?: ((cost: CopyCost) => void) | undefined
+  readonly onProgress?: ((progress: Progress) => void) | undefined
 }
 
 export interface CopyCost {
@@ -49,48 +51,34 @@ export async function copyTo(
   ctx: Context,
   connection: Connection,
   { ids, from }: { readonly ids: readonly RecordId[]; readonly from?: Key | undefined },
-  { maxCost, onCost, ...options }: CopyOptions,
+  { maxCost, onCost, onProgress, ...options }: CopyOptions,
 ): Promise<Copied> {
-  const { home } = ctx
-  const known = await entries(home)
-  const partOf = await sendings(home)
-  const unmoved: Unmoved[] = []
-  const copied: RecordId[] = []
-  const whole: Entry[] = []
-  let bytes = 0
-  let largest: SealedRecord | undefined
-  for (const id of ids) {
-    const entry = known.get(id)
-    const record =
-      entry && (await recordOf(home, entry).catch((error: Error) => void unmoved.push(told(id, error))))
-    if (record === undefined) continue
-    whole.push(entry!) // it has a record
-    bytes += record.content.length
-    if (record.content.length > (largest?.content.length ?? 0)) largest = record
-  }
-  const prices = largest && (await pricesFor(ctx, connection, largest, options))
-  let units = 0n
-  if (prices !== undefined) for (const entry of whole) units += await unitsOf(ctx, entry, prices)
-  const satoshis = prices === undefined && whole.length > 0 ? null : String(ceilSatoshi(units))
-  const cost = { relay: connection.address.url, records: whole.length, bytes, satoshis }
+  const { url } = connection.address
+  const { wanted, unmoved } = await inOutbox(ctx, ids)
+  const cost = await costOf(ctx, connection, wanted, options)
   onCost?.(cost)
+  const { satoshis } = cost
   if (maxCost !== undefined && (satoshis === null || Number(satoshis) > maxCost))
     throw new ClientError(
       'ERR_COST',
-      `this costs ${satoshis === null ? 'nobody knows what' : `up to ${satoshis} satoshi`} on ${connection.address.url}, and ${maxCost} are allowed`,
+      `this costs ${satoshis === null ? 'nobody knows what' : `up to ${satoshis} satoshi`} on ${url}, and ${maxCost} are allowed`,
     )
-  let spent = 0n
-  await eachLimited(whole, outboxLimits.inFlight, async (entry) => {
+  const partOf = await sendings(ctx.home)
+  const copied: RecordId[] = []
+  let [spent, doneBytes] = [0n, 0]
+  await eachLimited(wanted, outboxLimits.inFlight, async ({ entry, wish }) => {
     options.signal?.throwIfAborted()
     try {
       if (maxCost !== undefined && Number(ceilSatoshi(spent)) > maxCost)
-        throw new ClientError('ERR_COST', `${connection.address.url} reserved more than it had quoted`)
+        throw new ClientError('ERR_COST', `${url} reserved more than it had quoted`)
       spent += await copyOne(ctx, connection, { entry, from, sending: partOf.get(entry.id) }, options)
       copied.push(entry.id)
     } catch (error) {
       if (!isOfRecord(error)) throw error
       unmoved.push(told(entry.id, error as Error))
     }
+    doneBytes += wish.bytes
+    onProgress?.({ direction: 'sending', name: `to ${url}`, doneBytes, totalBytes: cost.bytes })
   })
   return { copied, unmoved, cost }
 }
@@ -107,28 +95,63 @@ const told = (id: RecordId, error: Error): Unmoved => ({
   error: messageOf(error),
 })
 
+/** A record that is here, with what its price depends on. */
+interface Wanted {
+  readonly entry: Entry
+  readonly wish: Wish
+}
+
+/** Those of them whose records are here; what is damaged is unmoved. */
+async function inOutbox(
+  { home }: Context,
+  ids: readonly RecordId[],
+): Promise<{ wanted: Wanted[]; unmoved: Unmoved[] }> {
+  const known = await entries(home)
+  const [wanted, unmoved]: [Wanted[], Unmoved[]] = [[], []]
+  for (const id of ids) {
+    const entry = known.get(id)
+    if (entry === undefined) continue
+    const record = await recordOf(home, entry).catch((error: Error) => void unmoved.push(told(id, error)))
+    if (record === undefined) continue
+    const { content, msg, maxPulls } = record
+    wanted.push({ entry, wish: { bytes: content.length, ttl: msg.request.ttl, maxPulls } })
+  }
+  return { wanted, unmoved }
+}
+
+/** What all of them cost at most from now on until each expires, at the prices of the relay's quote for the largest. */
+async function costOf(
+  ctx: Context,
+  connection: Connection,
+  wanted: readonly Wanted[],
+  options: CallOptions,
+): Promise<CopyCost> {
+  const bytes = wanted.reduce((sum, { wish }) => sum + wish.bytes, 0)
+  const about = { relay: connection.address.url, records: wanted.length, bytes }
+  const [largest] = wanted.toSorted((a, b) => b.wish.bytes - a.wish.bytes)
+  if (largest === undefined) return { ...about, satoshis: '0' }
+  const prices = await pricesFor(ctx, connection, largest.wish, options)
+  if (prices === undefined) return { ...about, satoshis: null }
+  const units = wanted.map(({ entry, wish }) => {
+    const ttl = Math.max(1, Math.ceil((entry.expires - ctx.now()) / 1000))
+    return quoteUnits({ ...wish, ttl }, prices)
+  })
+  return { ...about, satoshis: String(ceilSatoshi(units.reduce((sum, one) => sum + one, 0n))) }
+}
+
 /** Undefined where the relay gives no quotes. */
 async function pricesFor(
   ctx: Context,
   connection: Connection,
-  { content, msg, maxPulls }: SealedRecord,
+  wish: Wish,
   options: CallOptions,
 ): Promise<Prices | undefined> {
   try {
-    const wish = { bytes: content.length, ttl: msg.request.ttl, maxPulls }
     return (await ctx.prices.ask(connection, wish, options)).prices
   } catch (error) {
     if (codeOf(error) !== 'ERR_UNSUPPORTED') throw error
     return undefined
   }
-}
-
-/** From now on until it expires. */
-async function unitsOf(ctx: Context, entry: Entry, prices: Prices): Promise<bigint> {
-  const record = await recordOf(ctx.home, entry)
-  if (record === undefined) return 0n
-  const ttl = Math.max(1, Math.ceil((entry.expires - ctx.now()) / 1000))
-  return quoteUnits({ bytes: record.content.length, ttl, maxPulls: record.maxPulls }, prices)
 }
 
 /** Returns what the relay reserved for it, in units. */

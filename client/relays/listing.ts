@@ -1,12 +1,12 @@
 /** What a relay says it has of ours. */
-import { parsePath, type RecordId } from '../../market/record.ts'
+import { isBoxId, parsePath, type RecordId } from '../../market/record.ts'
 import type { Cursor, RequestOf } from '../../contracts/api.ts'
 import type { Context } from '../context.ts'
 import { ClientError } from '../errors.ts'
 import type { CallOptions, Connection } from '../wire/connection.ts'
 import { PageCheck } from '../wire/places.ts'
 
-export const listingLimits = {
+const listingLimits = {
   /** Of one list: records of a page, and pages, some of which may be empty. */
   page: 1000,
   pages: 10_000,
@@ -35,7 +35,8 @@ export async function recordsAt(
       const path = parsePath(typeof entry === 'string' ? entry : entry.path)
       if (path.owner !== owner)
         throw new ClientError('ERR_UNTRUSTED', `${url} lists records of others as ours`)
-      found.add(path.recordId)
+      // What was sent to boxes is of other programs, and lies in no outbox here.
+      if (!isBoxId(path.recordId)) found.add(path.recordId)
     }
     if (!reply.more) return found
     place = { cursor: reply.cursor }

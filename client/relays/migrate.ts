@@ -1,19 +1,19 @@
 /**
- * From one relay to another, so that nothing is lost and nobody is left behind (docs/protocol.md §8.2): records are copied and
+ * From one relay to another, so that nothing is lost and nobody is left behind (docs/protocol.md §8.4): records are copied and
  * both relays kept, until friends were seen on the new one or the time is up; then the old one is left, and its money comes back.
  * Each step is on disk before it begins and may be repeated: whatever interrupts it, the same call goes on.
  */
 import { formatAddress, parseAddress, type RelayAddress } from '../../market/address.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { Hash } from '../../market/units.ts'
+import type { Hash, Key } from '../../market/units.ts'
 import type { Context } from '../context.ts'
 import { ClientError, messageOf } from '../errors.ts'
 import { isUnderWay, type Migration, migration, saveMigration } from '../home/migration.ts'
 import { announce } from '../mail/announce.ts'
 import { newRecordId } from '../mail/post.ts'
-import { pull } from '../mail/pull.ts'
-import { ackTag } from '../mail/tags.ts'
-import { friendKeys, friends } from '../people/friends.ts'
+import { pull, type Pulled } from '../mail/pull.ts'
+import { ackTag, identityTag } from '../mail/tags.ts'
+import { type Friend, friendKeys, friends } from '../people/friends.ts'
 import { addRelay, removeRelay } from '../people/me.ts'
 import { isThere, ownRelays } from '../people/relays.ts'
 import { checkRelay } from './check.ts'
@@ -142,13 +142,15 @@ const steps: Record<Exclude<Migration['step'], 'done' | 'stopped'>, Step> = {
     const { signal } = options
     const unseen = state.friends.filter(({ isSeen }) => !isSeen)
     await greet(ctx, connection, unseen, { signal, attempts: 1 })
-    // Their acks come through their own relays; who does not answer does not stop it.
-    await pull(ctx, { tag: ackTag, signal, attempts: 1 })
+    // First where they are now: their acks come through their own relays. Who does not answer does not stop it.
+    await pull(ctx, { tag: identityTag, signal, attempts: 1 })
+    const { failures } = await pull(ctx, { tag: ackTag, signal, attempts: 1 })
+    const silent = silentOf(await friends(ctx), failures)
     const seen = await seenOn(ctx, connection, { ...state, friends: unseen }, { signal, attempts: 1 })
     const still = await friendKeys(ctx)
     const isMet = ({ key, isSeen }: (typeof state.friends)[number]) =>
       isSeen || seen.has(key) || !still.has(key)
-    const met = state.friends.map((one) => ({ ...one, isSeen: isMet(one) }))
+    const met = state.friends.map((one) => ({ ...one, isSeen: isMet(one), isSilent: silent.has(one.key) }))
     const isOver = met.every(({ isSeen }) => isSeen) || ctx.now() >= state.deadlineMs
     return { ...state, friends: met, step: isOver ? 'leave' : 'meet' }
   },
@@ -191,6 +193,12 @@ const steps: Record<Exclude<Migration['step'], 'done' | 'stopped'>, Step> = {
   async verify(ctx, state, options) {
     return { ...(await verified(ctx, await copyAll(ctx, state, options), options)), step: 'done' }
   },
+}
+
+/** Whose relays all failed. */
+function silentOf(all: readonly Friend[], failures: Pulled['failures']): Set<Key> {
+  const failed = new Set(failures.map(({ relay }) => relay))
+  return new Set(all.filter(({ relays }) => relays.every(({ url }) => failed.has(url))).map(({ key }) => key))
 }
 
 /** @throws ERR_UNTRUSTED where the new relay does not list what it signed for, time and again: what it refused is told */

@@ -14,7 +14,7 @@ import { recordsAt } from './listing.ts'
 /** How often what the new relay does not list is put there again. */
 const rounds = 3
 
-export type MoveOptions = CallOptions & Pick<CopyOptions, 'onCost'>
+export type MoveOptions = CallOptions & Pick<CopyOptions, 'onCost' | 'onProgress'>
 
 /** What lives on the old relay, or should, and is to live on the new one. */
 async function living(ctx: Context, state: Migration): Promise<Entry[]> {
@@ -54,11 +54,11 @@ async function copyIds(
   ctx: Context,
   state: Migration,
   ids: readonly RecordId[],
-  { signal, onCost }: MoveOptions,
+  { signal, onCost, onProgress }: MoveOptions,
 ): Promise<Migration> {
   if (ids.length === 0) return state
   const [from, to] = [parseAddress(state.from), parseAddress(state.to)]
-  const call = { signal, onCost, maxCost: await leftOf(ctx, state) }
+  const call = { signal, onCost, onProgress, maxCost: await leftOf(ctx, state) }
   const done = await copyTo(ctx, ctx.connect(to), { ids, from: from.key }, call)
   const next = told({ ...state, copied: await countCopied(ctx, state) }, done)
   const unpaid = done.unmoved.find(({ code }) => moneyCodes.includes(code))

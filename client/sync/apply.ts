@@ -35,6 +35,11 @@ export interface Applied {
   fetchedBytes: number
 }
 
+export const nothingApplied = (): Applied => ({
+  ...{ received: [], removed: [], conflicts: [], skipped: [], waiting: [] },
+  fetchedBytes: 0,
+})
+
 interface Job {
   readonly share: Share
   readonly index: Map<string, LocalEntry>
@@ -52,42 +57,15 @@ export async function apply(
   steps: readonly Step[],
 ): Promise<Applied> {
   const { share, index } = what
-  const applied: Applied = {
-    received: [],
-    removed: [],
-    conflicts: [],
-    skipped: [],
-    waiting: [],
-    fetchedBytes: 0,
-  }
+  const applied = nothingApplied()
   const pieces = new Pieces(share, { index, places: what.places, failures: what.failures })
   const job: Job = { share, index, pieces, applied, onProgress: what.onProgress }
   const takes = steps.filter((step) => step.do === 'take')
-  const total = takes.reduce((sum, { entry }) => sum + entry.size, 0)
-  let done = 0
   try {
     const first = steps.findIndex((step) => step.do === 'take')
     const room = first < 0 ? steps : steps.slice(0, first)
     for (const step of room) await doPlain(job, step)
-    for (const batch of batchesOf(takes)) {
-      const later = new Set(
-        takes.slice(takes.indexOf(batch.at(-1)!) + 1).flatMap((step) => pieces.recordsOf(step.entry)),
-      )
-      await checkRoom(
-        [share.folder.directory, spoolFolder(share.place)],
-        2 * batch.reduce((sum, { entry }) => sum + entry.size, 0),
-      )
-      const needed = [...new Set(batch.flatMap((step) => pieces.recordsOf(step.entry)))]
-      await eachLimited(needed, applyLimits.inFlight, (id) => pieces.fetch(id))
-      await eachLimited(batch, applyLimits.atOnce, async (step) => {
-        share.options.signal?.throwIfAborted()
-        await attempt(job, step.entry.path, () => takeFile(job, step))
-        done += step.entry.size
-        job.onProgress(done, total)
-      })
-      await saveIndex(share.place, index)
-      for (const id of needed) if (!later.has(id)) await unspool(share.place, id)
-    }
+    await takeAll(job, takes)
     for (const step of steps.slice(room.length)) await doPlain(job, step)
   } finally {
     applied.fetchedBytes = pieces.fetchedBytes
@@ -121,6 +99,32 @@ async function attempt({ applied, share }: Job, path: string, work: () => Promis
 }
 
 type Take = Extract<Step, { do: 'take' }>
+
+/** A batch at a time: a record is fetched once, and leaves the spool when no file to come needs it. */
+async function takeAll(job: Job, takes: readonly Take[]): Promise<void> {
+  const { pieces } = job
+  const { folder, place, options } = job.share
+  const needed = (some: readonly Take[]) => new Set(some.flatMap(({ entry }) => pieces.recordsOf(entry)))
+  const total = bytesOf(takes)
+  let [done, begun] = [0, 0]
+  for (const batch of batchesOf(takes)) {
+    begun += batch.length
+    await checkRoom([folder.directory, spoolFolder(place)], 2 * bytesOf(batch))
+    const now = needed(batch)
+    await eachLimited([...now], applyLimits.inFlight, (id) => pieces.fetch(id))
+    await eachLimited(batch, applyLimits.atOnce, async (step) => {
+      options.signal?.throwIfAborted()
+      await attempt(job, step.entry.path, () => takeFile(job, step))
+      done += step.entry.size
+      job.onProgress(done, total)
+    })
+    await saveIndex(place, job.index)
+    const later = needed(takes.slice(begun))
+    for (const id of now) if (!later.has(id)) await unspool(place, id)
+  }
+}
+
+const bytesOf = (takes: readonly Take[]): number => takes.reduce((sum, { entry }) => sum + entry.size, 0)
 
 function* batchesOf(takes: readonly Take[]): Generator<Take[]> {
   let [batch, bytes]: [Take[], number] = [[], 0]

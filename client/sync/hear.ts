@@ -22,7 +22,7 @@ import { folderTag } from '../mail/tags.ts'
 import { listTagged } from '../wire/listing.ts'
 import { eachLimited } from '../wire/retry.ts'
 import { hashHex } from './cut.ts'
-import { type Failures, placesOf, readPack, readRecord, type Share } from './records.ts'
+import { type Failures, readPack, readRecord, type Share, urlsOf } from './records.ts'
 
 const hearLimits = {
   /** Of one relay's list of versions: a page, and pages. */
@@ -60,44 +60,14 @@ export function tagOf(self: Key, { peer, name }: Pick<KeptFolder, 'peer' | 'name
 
 /** Every other copy as far as it was ever heard of, after asking for news. What a relay fails at stops no other. */
 export async function hearCopies(share: Share): Promise<News> {
-  const { ctx, place, folder, options } = share
+  const { place, options } = share
   const heard = await readHeard(place)
   const failures: Failures = []
   const refused: Error[] = []
   let hasTwin = false
   let fetchedBytes = 0
-  const found = new Map<string, number>()
-  const isNews = ({ path }: { path: string }) => {
-    const { recordId } = parsePath(path)
-    const isKnown = Object.values(heard.copies).some((copy) => copy.recordId === recordId)
-    return !isKnown && !heard.seen.includes(recordId) && !folder.heads.includes(recordId)
-  }
-  await Promise.all(
-    share.relays.map(async (relay) => {
-      try {
-        const news = (await listHeads(share, relay)).filter(isNews).sort((a, b) => b.at - a.at)
-        // Of each relay: one that lists what is not there keeps nobody from what others have.
-        for (const { path, at } of news.slice(0, hearLimits.read))
-          found.set(path, Math.max(at, found.get(path) ?? 0))
-      } catch (error) {
-        failures.push({ relay: relay.url, error: error as Error })
-        if (options.signal?.aborted !== true) await noteTrouble(ctx.home, relay.key, error, ctx.now())
-      }
-    }),
-  )
-  options.signal?.throwIfAborted()
-  const newestFirst = [...found].sort(([, a], [, b]) => b - a).map(([path]) => path)
-  const heads = new Map<string, { head: ReadRecord } | { error: unknown }>()
-  // All at once: one relay that lists much and gives nothing is waited for once.
-  await eachLimited(newestFirst, hearLimits.read, async (path) => {
-    const read = readRecord(share, path)
-    heads.set(path, await read.then((head) => ({ head })).catch((error: unknown) => ({ error })))
-  })
-  options.signal?.throwIfAborted()
-  for (const path of newestFirst) {
-    const { recordId } = parsePath(path)
+  for (const { path, read } of await readHeads(share, await newHeads(share, heard, failures))) {
     try {
-      const read = heads.get(path)! // all were read
       if ('error' in read) throw read.error
       const taken = await takeHead(share, heard, read.head)
       if (taken === 'twin') {
@@ -109,15 +79,56 @@ export async function hearCopies(share: Share): Promise<News> {
       options.signal?.throwIfAborted()
       // A relay's no, or silence, is no fact about the folder.
       if (codeOf(error) !== 'ERR_MALFORMED' || error instanceof Refused) {
-        failures.push({ relay: placesOf(share), error: error as Error })
+        failures.push({ relay: urlsOf(share), error: error as Error })
         continue
       }
       refused.push(error as Error)
     }
-    heard.seen = [...heard.seen, recordId].slice(-hearLimits.seen)
+    heard.seen = [...heard.seen, parsePath(path).recordId].slice(-hearLimits.seen)
     await saveHeard(place, heard)
   }
   return { copies: await knownCopies(place, heard), failures, refused, fetchedBytes, hasTwin }
+}
+
+/** The paths of versions that were not read yet, the newest first. */
+async function newHeads(share: Share, heard: Heard, failures: Failures): Promise<string[]> {
+  const { ctx, folder, options } = share
+  const copies = Object.values(heard.copies).map(({ recordId }) => recordId)
+  const known = new Set([...copies, ...heard.seen, ...folder.heads])
+  const found = new Map<string, number>()
+  await Promise.all(
+    share.relays.map(async (relay) => {
+      try {
+        const listed = await listHeads(share, relay)
+        const news = listed.filter(({ path }) => !known.has(parsePath(path).recordId))
+        news.sort((a, b) => b.at - a.at)
+        // Of each relay: one that lists what is not there keeps nobody from what others have.
+        for (const { path, at } of news.slice(0, hearLimits.read))
+          found.set(path, Math.max(at, found.get(path) ?? 0))
+      } catch (error) {
+        failures.push({ relay: relay.url, error: error as Error })
+        if (options.signal?.aborted !== true) await noteTrouble(ctx.home, relay.key, error, ctx.now())
+      }
+    }),
+  )
+  options.signal?.throwIfAborted()
+  return [...found].sort(([, a], [, b]) => b - a).map(([path]) => path)
+}
+
+interface Head {
+  readonly path: string
+  readonly read: { readonly head: ReadRecord } | { readonly error: unknown }
+}
+
+/** All at once, and in their order: one relay that lists much and gives nothing is waited for once. */
+async function readHeads(share: Share, paths: readonly string[]): Promise<Head[]> {
+  const reads = new Map<string, Head['read']>()
+  await eachLimited(paths, hearLimits.read, async (path) => {
+    const read = readRecord(share, path)
+    reads.set(path, await read.then((head) => ({ head })).catch((error: unknown) => ({ error })))
+  })
+  share.options.signal?.throwIfAborted()
+  return paths.map((path) => ({ path, read: reads.get(path)! })) // all were read
 }
 
 async function knownCopies(place: Place, heard: Heard): Promise<Copy[]> {

@@ -17,7 +17,7 @@ import type { Skipped } from './scan.ts'
 import { joined, orderOf } from './versions.ts'
 
 /** Deletions are forgotten after this; a copy that was away for longer brings the file back. */
-export const goneMs = 180 * 86_400_000
+const goneMs = 180 * 86_400_000
 
 /** Forgets deletions after that time, and the oldest of them where all entries are more than others take of a list. */
 export function forgetOld(index: Map<string, LocalEntry>, nowMs: number): void {
@@ -81,8 +81,7 @@ function newest(others: readonly (readonly FolderEntry[])[]): Map<string, Folder
   for (const entries of others) {
     for (const entry of entries) {
       const held = best.get(entry.path)
-      const isBetter = held === undefined || isOver(entry, held)
-      if (isBetter) best.set(entry.path, entry)
+      if (held === undefined || isOver(entry, held)) best.set(entry.path, entry)
     }
   }
   return best
@@ -118,7 +117,7 @@ function stepFor(mine: FolderEntry | undefined, theirs: FolderEntry, nowMs: numb
 }
 
 /** `a/report.conflict-0123abcd.txt`: by what it says, so that it has one name wherever it is made. */
-export function conflictPath({ path, sha256 }: Pick<FileEntry, 'path' | 'sha256'>): string {
+function conflictPath({ path, sha256 }: Pick<FileEntry, 'path' | 'sha256'>): string {
   const extension = extname(path)
   const stem = path.slice(0, path.length - extension.length)
   return `${stem}.conflict-${sha256.slice(0, 8)}${extension}`

@@ -8,7 +8,7 @@ import { codeOf, Refused } from '../errors.ts'
 import { type LocalEntry, spool, spooled, spoolFolder } from '../home/folders.ts'
 import { hashHex } from './cut.ts'
 import { checkRoom } from './disk.ts'
-import { type Failures, placesOf, readPack, type Share } from './records.ts'
+import { type Failures, readPack, type Share, urlsOf } from './records.ts'
 import { readPiece } from './scan.ts'
 
 /** Records that are held in memory, of a quarter MiB each. */
@@ -64,7 +64,7 @@ export class Pieces {
       if (codeOf(error) === 'ERR_NO_SPACE') throw error
       this.#lost.add(id)
       const isGone = codeOf(error) === 'ERR_NOT_FOUND' && !(error instanceof Refused)
-      if (!isGone) this.#sources.failures.push({ relay: placesOf(this.#share), error: error as Error })
+      if (!isGone) this.#sources.failures.push({ relay: urlsOf(this.#share), error: error as Error })
     }
   }
 

@@ -21,8 +21,8 @@ export interface Share {
   readonly options: CallOptions
 }
 
-/** Where none gave what was wanted. */
-export const placesOf = ({ relays }: Pick<Share, 'relays'>): string => relays.map(({ url }) => url).join(' ')
+/** Who failed where none gave what was wanted. */
+export const urlsOf = ({ relays }: Pick<Share, 'relays'>): string => relays.map(({ url }) => url).join(' ')
 
 /** What a record of pieces carries. @throws ERR_NOT_FOUND where no relay has it, ERR_MALFORMED, and as `call` */
 export async function readPack(share: Share, id: RecordId): Promise<Uint8Array> {

@@ -8,7 +8,7 @@ import type { Piece } from '../../market/payload.ts'
 import { ClientError } from '../errors.ts'
 import { isMissing, named } from '../home/durable.ts'
 import type { LocalEntry } from '../home/folders.ts'
-import { fileSizes, firstCut, hashHex, type Sizes } from './cut.ts'
+import { fileSizes, firstCut, hashHex } from './cut.ts'
 import { changed } from './versions.ts'
 
 /** Of the folder itself, for files that are not whole yet; never shared. */
@@ -84,6 +84,8 @@ async function namedFiles(
   for (const { entry } of index.values()) if (isFile(entry)) names.add(entry.path)
   const walk = async (folder: string): Promise<void> => {
     const listed = await readdir(join(directory, folder), { withFileTypes: true })
+    if (folder !== '' && listed.length === 0)
+      skipped.push({ path: folder, reason: 'a folder without files is not shared' })
     for (const one of listed.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (folder === '' && one.name === workFolder) continue
       const path = folder === '' ? one.name : `${folder}/${one.name}`
@@ -122,8 +124,7 @@ async function readPieces(
   path: string,
   expected: number,
 ): Promise<{ size: number; sha256: string; pieces: Piece[] }> {
-  const sizes: Sizes = fileSizes
-  const blockBytes = Math.min(8 * sizes.most, expected + 1)
+  const blockBytes = Math.min(8 * fileSizes.most, expected + 1)
   const file = await open(path, 'r')
   try {
     const whole = createHash('sha256')
@@ -131,18 +132,14 @@ async function readPieces(
     let size = 0
     let held = new Uint8Array(0)
     for (let isEnd = false; ; ) {
-      while (!isEnd && held.length < sizes.most) {
+      while (!isEnd && held.length < fileSizes.most) {
         const block = Buffer.allocUnsafe(blockBytes)
         const { bytesRead } = await file.read(block, 0, block.length)
         isEnd = bytesRead === 0
-        if (!isEnd)
-          held =
-            held.length === 0
-              ? block.subarray(0, bytesRead)
-              : Buffer.concat([held, block.subarray(0, bytesRead)])
+        if (!isEnd) held = Buffer.concat([held, block.subarray(0, bytesRead)])
       }
       if (held.length === 0) break
-      const length = firstCut(held, sizes)
+      const length = firstCut(held, fileSizes)
       const part = held.subarray(0, length)
       whole.update(part)
       pieces.push({ sha256: hashHex(part), length })

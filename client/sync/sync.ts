@@ -25,14 +25,14 @@ import type { CostOptions } from '../money/bound.ts'
 import { friend } from '../people/friends.ts'
 import { ownRelays } from '../people/relays.ts'
 import type { CallOptions } from '../wire/connection.ts'
-import { type Applied, apply } from './apply.ts'
+import { type Applied, apply, nothingApplied } from './apply.ts'
 import { type Copy, hearCopies } from './hear.ts'
 import type { Failures, Share } from './records.ts'
 import { forgetOld, merge } from './merge.ts'
 import { publish, type Published } from './publish.ts'
 import { readPiece, scan } from './scan.ts'
 
-export const syncLimits = {
+const syncLimits = {
   ttlSeconds: 30 * 86_400,
   /** How often a folder that changes while it is read is looked at again. */
   attempts: 3,
@@ -119,14 +119,7 @@ async function inStep(
   const { copies, failures, refused } = news
   const show = (direction: Progress['direction']) => (doneBytes: number, totalBytes: number) =>
     onProgress?.({ direction, name: what.name, doneBytes, totalBytes })
-  const total: Applied = {
-    received: [],
-    removed: [],
-    conflicts: [],
-    skipped: [],
-    waiting: [],
-    fetchedBytes: news.fetchedBytes,
-  }
+  const total = { ...nothingApplied(), fetchedBytes: news.fetchedBytes }
   for (let attempt = 1; ; attempt++) {
     try {
       const entries = await bringIn({ share, copies, failures, total, onProgress: show('fetching') }, options)
@@ -183,7 +176,7 @@ async function bringIn(
   const job = {
     share: { ...share, folder },
     index,
-    places: placesOf(copies, ctx.now()),
+    places: piecePlaces(copies, ctx.now()),
     failures,
     onProgress,
   }
@@ -198,13 +191,9 @@ async function bringIn(
   return [...index.values()].map(({ entry }) => entry)
 }
 
-function placesOf(copies: readonly Copy[], nowMs: number): Map<string, Piece> {
-  const places = new Map<string, Piece>()
-  for (const { entries, expires } of copies) {
-    if (expires <= nowMs) continue
-    for (const entry of entries)
-      if (isFile(entry))
-        for (const piece of entry.pieces) if (piece.at !== undefined) places.set(piece.sha256, piece)
-  }
-  return places
+/** Pieces that the others say the place of, by their hashes. */
+function piecePlaces(copies: readonly Copy[], nowMs: number): Map<string, Piece> {
+  const live = copies.filter(({ expires }) => expires > nowMs).flatMap(({ entries }) => entries)
+  const located = live.filter(isFile).flatMap(({ pieces }) => pieces.filter(({ at }) => at !== undefined))
+  return new Map(located.map((piece) => [piece.sha256, piece]))
 }

@@ -80,9 +80,10 @@ ${commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`).joi
   --max-spend SATOSHI   the most that is ever signed over in any contract, all that was signed there before included
 
   RELAY_PASSPHRASE opens an encrypted key.
-  Exit codes: 0 ok (queued is ok), 1 failed, 2 usage, 3 no relay, chain or wallet reached, 4 refused by a relay,
-  5 not found, 6 payment needed, too few coins, or a relay took more than it had quoted,
-  7 an audit found something forged.
+  Exit codes: 0 ok (queued is ok), 1 failed, or relay check found something missing, 2 usage,
+  3 a relay, chain or wallet was not reached, 4 refused by a relay, 5 not found,
+  6 payment needed, too few coins, or a relay took more than it had quoted,
+  7 relay audit found something forged, or relay check a relay that lies.
 `
 }
 

@@ -9,18 +9,38 @@ import { bytesText, manyLines, oneLine, timeText } from './show.ts'
 /** What only the machines say to each other. */
 const silent = ['ack', 'chunk', 'wallet-backup', 'folder']
 
-export const isShown = ({ payload }: Message): boolean => !silent.includes(payload.type)
+/** Who reads: what he calls friends, and the channels he is in, which grow and shrink with what is shown. */
+export interface Reader {
+  readonly names: ReadonlyMap<Key, string>
+  readonly channels: Set<string>
+}
 
-/** Prints a message unless it is one for machines. */
-export function show(session: Session, message: Message, names: ReadonlyMap<Key, string>): void {
-  if (!isShown(message)) return
-  const name = names.get(message.from)
+export async function readerOf(session: Session): Promise<Reader> {
+  const { feeds } = await session.client()
+  const channels = (await feeds.channels()).filter(({ isRemoved }) => !isRemoved)
+  return {
+    names: await session.names(),
+    channels: new Set(channels.map(({ owner, name }) => channelOf(owner, name))),
+  }
+}
+
+const channelOf = (owner: Key, name: string): string => `${owner} ${name}`
+
+export function isShown({ isJson }: Session, { payload, from }: Message, { names }: Reader): boolean {
   // Where a friend moved to is a note of its own; the file that says so comes by each of his relays, old and new.
-  if (name !== undefined && message.payload.type === 'identity' && !session.isJson) return
+  const isNoted = payload.type === 'identity' && names.has(from) && !isJson
+  return !isNoted && !silent.includes(payload.type)
+}
+
+/** Prints a message unless it is one for machines; true when it did. */
+export function show(session: Session, message: Message, reader: Reader): boolean {
+  if (!isShown(session, message, reader)) return false
+  const name = reader.names.get(message.from)
   const who = oneLine(name ?? `stranger ${message.from}`)
   const tag = message.tag === '' ? '' : ` [${oneLine(message.tag)}]`
-  const text = `${subjectText(message)}${bodyText(message)}`
+  const text = `${subjectText(message)}${bodyText(message, reader)}`
   session.print(messageRow(message, name), `${timeText(message.sentMs)}  ${who}${tag}: ${text}`)
+  return true
 }
 
 /** A message as a program wants it: the payload's own fields, undamaged. */
@@ -62,7 +82,7 @@ function fileText(file: Incoming): string {
 export const subjectText = ({ payload }: Pick<Message, 'payload'>): string =>
   'subject' in payload && payload.subject ? `${oneLine(payload.subject)} — ` : ''
 
-export function bodyText({ payload }: Message): string {
+export function bodyText({ from, payload }: Message, reader?: Reader): string {
   switch (payload.type) {
     case 'text':
     case 'post':
@@ -72,8 +92,9 @@ export function bodyText({ payload }: Message): string {
     case 'identity':
       return 'has a new identity file'
     case 'channel':
-      return `invites you to the channel ${oneLine(payload.name)}`
+      return channelText(channelOf(from, payload.name), oneLine(payload.name), reader)
     case 'channel-removed':
+      reader?.channels.delete(channelOf(from, payload.name))
       return `removed you from the channel ${oneLine(payload.name)}`
     case 'envelope':
       return 'passes on a signed message'
@@ -84,4 +105,11 @@ export function bodyText({ payload }: Message): string {
     default:
       return payload.type
   }
+}
+
+/** Every change of the members brings a key; only the first invites. */
+function channelText(id: string, name: string, reader: Reader | undefined): string {
+  if (reader?.channels.has(id)) return `has a new key for the channel ${name}`
+  reader?.channels.add(id)
+  return `invites you to the channel ${name}`
 }

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream'
 import type { Key } from '../../market/units.ts'
 import { Client } from '../client.ts'
 import type { Notice } from '../context.ts'
-import { isUnpaid, messageOf } from '../errors.ts'
+import { codeOf, isUnpaid, messageOf, retold } from '../errors.ts'
 import type { Progress } from '../files/transfer.ts'
 import { satoshis } from './command.ts'
 import { type DialValues, dialOptions } from './dial-options.ts'
@@ -45,6 +45,9 @@ export class Session {
   #barIsOpen = false
   /** A relay took more than was agreed: whatever else the command did, it did not go well. */
   #isOvercharged = false
+  #isSilent = true
+  /** By URL, as far as friends were asked for: `your` or `Bob's`. */
+  readonly #whose = new Map<string, string>()
   /** What need not be said again. */
   readonly #said = new Set<string>()
 
@@ -61,6 +64,11 @@ export class Session {
 
   get isOvercharged(): boolean {
     return this.#isOvercharged
+  }
+
+  /** Nothing was printed or said yet. */
+  get isSilent(): boolean {
+    return this.#isSilent
   }
 
   get signal(): AbortSignal {
@@ -81,13 +89,17 @@ export class Session {
 
   /** What the user calls friends, by their keys. */
   async names(): Promise<Map<Key, string>> {
-    const friends = await (await this.client()).friends()
+    const client = await this.client()
+    const friends = await client.friends()
+    for (const { alias, relays } of friends) for (const { url } of relays) this.#whose.set(url, `${alias}'s`)
+    for (const { url } of await client.relays()) this.#whose.set(url, 'your')
     return new Map(friends.map(({ key, alias }) => [key, alias]))
   }
 
   /** A result: one JSON line, or one line or paragraph for people. */
   print(value: object, human: string): void {
     this.endBar()
+    this.#isSilent = false
     this.io.stdout.write(this.isJson ? jsonLine(value) : `${human}\n`)
   }
 
@@ -101,19 +113,33 @@ export class Session {
   /** Talk, on stderr: it is not the result. */
   say(text: string): void {
     this.endBar()
+    this.#isSilent = false
     this.io.stderr.write(`${oneLine(text)}\n`)
   }
 
   notice(notice: Notice): void {
     if (notice.type === 'overcharged') this.#isOvercharged = true
-    const text = noticeText(notice)
+    const text = this.#textOf(notice)
     if (!this.#said.has(text)) this.say(text)
     this.#said.add(text)
   }
 
   /** What the command will fail with is said then, and not before. */
   hold(failure: Failure | undefined): void {
-    if (failure !== undefined) this.#said.add(noticeText({ type: 'relay-failed', ...failure }))
+    if (failure !== undefined) this.#said.add(this.#textOf({ type: 'relay-failed', ...failure }))
+  }
+
+  /** A failure's error; of a relay that is not reached it says whose that is. */
+  errorOf({ relay, error }: Failure): Error {
+    const whose = this.#whose.get(relay)
+    if (whose === undefined || codeOf(error) !== 'ERR_UNREACHABLE') return error
+    return retold(error, `${whose} relay: ${messageOf(error)}`)
+  }
+
+  #textOf(notice: Notice): string {
+    return noticeText(
+      'relay' in notice && 'error' in notice ? { ...notice, error: this.errorOf(notice) } : notice,
+    )
   }
 
   /** What was said may be news again. */
@@ -171,6 +197,8 @@ function noticeText(notice: Notice): string {
       return `warning: ${failureText(notice)}`
     case 'relay-unchecked':
       return `note: nobody answers at ${notice.relay}: its key is not checked yet`
+    case 'boxes':
+      return `note: messages in boxes wait at ${notice.relay}: apps that use message boxes (BRC-33) with your key show them`
     case 'overcharged':
       return overchargedText(notice)
     case 'damaged':

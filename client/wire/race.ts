@@ -1,6 +1,6 @@
 /** Hedged questions: who is slow is raced by the next, so that one relay costs no more than a bounded delay. */
 
-export const raceLimits = {
+const raceLimits = {
   /** A source that is silent for so long is raced by the next. */
   hedgeMs: 2_000,
 } as const
@@ -35,18 +35,18 @@ export async function race<S, T>(
         const source = left.shift()! // there is one
         running += 1
         const timer = setTimeout(next, hedgeMs)
-        const failed = (error: unknown) => void failures.push(error)
         void ask(source, stop)
-          .catch(failed)
+          .catch((error: unknown): undefined => {
+            failures.push(error)
+          })
           .then((answer) => {
             clearTimeout(timer)
             running -= 1
-            if (answer !== undefined) resolve(answer as T)
+            if (answer !== undefined) resolve(answer)
             else next()
           })
       }
       next()
-      stop.addEventListener('abort', () => left.splice(0))
     })
     signal?.throwIfAborted()
     if (found === undefined && failures.length > 0) throw failures.at(-1)

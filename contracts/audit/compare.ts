@@ -18,6 +18,8 @@ export interface Compared {
   readonly forgedBefore: bigint
   /** Satoshi of reads that the owner bought with this purse. */
   readonly bought: number
+  /** Satoshi that messages in boxes can have cost at most: how many bytes these had nobody says. */
+  readonly boxed: number
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Compared {
  * units that are owed beyond all we know of while records have no receipt: they may have been as dear as that.
  */
 export function compare(compared: Compared): bigint {
-  const { report, totals, findings, listed, books, bought } = compared
+  const { report, totals, findings, listed, books, bought, boxed } = compared
   if (!books.isWhole) return 0n
   const { most } = totals
   const dearest = highestOf(totals.schedules) ?? freePrices
@@ -44,14 +46,14 @@ export function compare(compared: Compared): bigint {
     findings.add({ kind, sentence, units })
   }
   const byteMs = BigInt(report.byteMs) - most.byteMs
-  if (byteMs > 0n)
+  if (boxed === 0 && byteMs > 0n)
     accuse(
       'wrong-storage',
       `${until} the relay has billed ${report.byteMs} byte-milliseconds of storage, ${byteMs} more than your receipts and deletions come to`,
       { byteMs },
     )
   const ingress = BigInt(report.ingress) - most.ingress
-  if (ingress > 0n)
+  if (boxed === 0 && ingress > 0n)
     accuse(
       'wrong-ingress',
       `${until} the relay has billed ${report.ingress} bytes that came in, ${ingress} more than your receipts come to`,
@@ -69,12 +71,13 @@ export function compare(compared: Compared): bigint {
 
 /** Whether what is owed follows from what was used. Returns as `compare`. */
 function comparePrice(compared: Compared, beyond: bigint): bigint {
-  const { report, page, totals, findings, listed, bought, books } = compared
+  const { report, page, totals, findings, listed, books } = compared
+  const beside = compared.bought + compared.boxed
   const [schedule] = totals.schedules
   const { allowance } = totals
   if (allowance === undefined) return 0n
   const isOneSchedule = schedule !== undefined && totals.schedules.length === 1
-  if (isOneSchedule && !totals.isAssumed && isWithin(allowance.prices, schedule.prices) && bought === 0) {
+  if (isOneSchedule && !totals.isAssumed && isWithin(allowance.prices, schedule.prices) && beside === 0) {
     accuseOfPrice(quantityUnits(usedIn(report), schedule.prices), 'what it says was used comes to')
     return 0n
   }
@@ -86,7 +89,7 @@ function comparePrice(compared: Compared, beyond: bigint): bigint {
       one.units({ byteMs: one.lost.value, egress: one.recent.value + one.old.value }),
     allowance.units + beyond,
   )
-  const most = mine + boughtUnits(bought)
+  const most = mine + besideUnits(beside)
   if (totals.isAssumed) return beyondOf(most).units
   accuseOfPrice(most, 'your books come to')
   return 0n
@@ -110,12 +113,12 @@ function comparePrice(compared: Compared, beyond: bigint): bigint {
       sentence,
       units: more,
       texts: [page],
-      isProvable: isOneSchedule && bought === 0 && unsettled + mispriced === 0 && example !== undefined,
+      isProvable: isOneSchedule && beside === 0 && unsettled + mispriced === 0 && example !== undefined,
       ...(example === undefined ? {} : { path: example.path, receiptAt: example.at }),
     })
   }
 }
 
 /** Rounded once on the relay's side, at a moment that we do not know. */
-const boughtUnits = (satoshis: number): bigint =>
+const besideUnits = (satoshis: number): bigint =>
   satoshis === 0 ? 0n : BigInt(satoshis + 1) * unitsPerSatoshi

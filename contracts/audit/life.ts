@@ -1,6 +1,7 @@
 /** One life of a record on a relay: from its receipt to its end, with what the report in hand lists of it. */
 import { ANYONE_KEY } from '../../market/identity.ts'
 import { unackedTags } from '../../market/payload.ts'
+import { isBoxId } from '../../market/record.ts'
 import type { Key, Prices } from '../../market/units.ts'
 import type { UsagePull } from '../usage.ts'
 import type { BookedRecord } from './books.ts'
@@ -69,6 +70,9 @@ export const isIn = ({ record }: Life, purse: string): boolean =>
 
 /** Whether its pulls are payable on the signed read alone, because nobody acks them. */
 export const isUnacked = (life: Life): boolean => life.isPublic || unackedTags.includes(life.record.tag)
+
+/** Whether it is of a message in a box, as the relay tells it: no receipt says that there is one (docs/protocol.md §13.3). */
+export const isBoxed = ({ path, re }: UsagePull): boolean => re === null && isBoxId(recordIdOf(path))
 
 const recordIdPlace = '/'.length + 66 + '/outbox/'.length + 66 + '/'.length
 const receiverPlace = recordIdPlace - '/'.length - 66

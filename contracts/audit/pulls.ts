@@ -2,7 +2,7 @@
 import { billedBytes, egressUnits } from '../../market/price.ts'
 import type { UsagePull } from '../usage.ts'
 import { type Books, lifetimeToleranceMs, type ReportPage } from './books.ts'
-import { isIn, type Life } from './life.ts'
+import { isBoxed, isIn, type Life } from './life.ts'
 import { findingLimits, type Findings, type Kind, moment, printable, pullWords } from './findings.ts'
 import { ReadPrefixes, repeatedReads } from './repeats.ts'
 import { readFault } from './signed.ts'
@@ -54,6 +54,8 @@ export class PullBook {
   readonly forged = new Set<number>()
   /** Pulls of records that are not in the books, where the books are not all there is. */
   foreign = 0
+  /** Pulls of messages in boxes, of which no books know. */
+  boxed = 0
 
   constructor(books: Books, purse: string, findings: Findings) {
     this.#books = books
@@ -118,6 +120,7 @@ export class PullBook {
     this.#listed.add(billedBytes(pull.bytes))
     const life = this.#books.find(pull)
     if (life !== undefined) this.#put(life, pull)
+    else if (isBoxed(pull)) this.boxed++
     else if (this.#books.isWhole) {
       this.#findings.add({
         kind: 'unknown-record',

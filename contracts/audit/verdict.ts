@@ -23,6 +23,8 @@ export interface AuditOrder {
   readonly since?: Standing
   /** Satoshi that this account's statement says were spent on reads we bought: in what is owed, and in no report. */
   readonly bought?: number
+  /** Satoshi that by these statements were reserved for messages in boxes, at most: no receipt tells of them. */
+  readonly boxed?: number
   /** Until when a report may be, milliseconds since 1970 on the relay's clock: what bills the future is not looked at. */
   readonly latest?: number
 }
@@ -54,6 +56,8 @@ export interface Audit {
   readonly gaps: readonly { readonly from: number; readonly to: number }[]
   /** Pulls of records that this client did not write, and whose books it does not have. */
   readonly foreign: number
+  /** Listings of messages in boxes, and the satoshi that are claimed for such and nothing proves: within `unproven`. */
+  readonly boxed: { readonly pulls: number; readonly satoshis: number }
   readonly pulls: number
   readonly signatures: number
   /** False while the report goes on: then its totals were not compared. */
@@ -89,7 +93,7 @@ interface Pass {
 }
 
 async function pass(order: AuditOrder, sample: AuditOrder['sample']): Promise<Pass> {
-  const { books, purse, bought = 0, since } = order
+  const { books, purse, bought = 0, boxed = 0, since } = order
   const findings = new Findings()
   const history = new History(purse, since)
   const pulls = new PullBook(books, purse, findings)
@@ -122,7 +126,7 @@ async function pass(order: AuditOrder, sample: AuditOrder['sample']): Promise<Pa
   const listed = BigInt(since?.listed ?? '0') + pulls.listedBytes
   const forgedBefore = BigInt(since?.forged ?? '0')
   const isTold = !hasGap && pulls.foreign === 0
-  const compared = { report, page: text, books, totals, findings, forgedBefore, bought }
+  const compared = { report, page: text, books, totals, findings, forgedBefore, bought, boxed }
   const unpriced = more ? 0n : compare({ ...compared, listed: isTold ? listed : undefined })
   accuseOfLoss({ books, purse, at: report.at, findings })
   const { signatures, foreign } = pulls
@@ -136,7 +140,10 @@ async function pass(order: AuditOrder, sample: AuditOrder['sample']): Promise<Pa
   }
   const facts = { count, signatures, foreign, isComplete: !more, rest, purse, at: report.at }
   const claimed = Math.min(Number(report.owed), mostSatoshi)
-  const result = verdictOf({ totals, findings, claimed, bought, unpriced, facts })
+  const result = verdictOf({
+    ...{ totals, findings, claimed, bought, unpriced, facts },
+    boxed: { pulls: pulls.boxed, satoshis: boxed },
+  })
   return { result, isDoubtful: !isGood }
 }
 
@@ -165,6 +172,8 @@ function verdictOf(from: {
   findings: Findings
   claimed: number
   bought: number
+  /** As it can be at most. */
+  boxed: Audit['boxed']
   unpriced: bigint
   facts: Pick<Audit, 'purse' | 'at' | 'signatures' | 'foreign' | 'isComplete' | 'rest'> & { count: number }
 }): Audit {
@@ -174,21 +183,24 @@ function verdictOf(from: {
   const { tolerated, beyond } = tolerance(totals)
   const isForged = findings.count > 0
   const supportedSatoshi = floorSatoshi(supported)
+  const known = floorSatoshi(supported + tolerated + beyond) + bought + satoshisOf(findings.units)
+  const boxed = { ...from.boxed, satoshis: Math.min(from.boxed.satoshis, Math.max(0, claimed - known)) }
   return {
     ...rest,
-    verdict: isForged ? 'forged' : beyond + unpriced > 0n ? 'unproven' : 'explained',
+    verdict: isForged ? 'forged' : beyond + unpriced > 0n || boxed.satoshis > 0 ? 'unproven' : 'explained',
     claimed,
     supported: supportedSatoshi,
     toPay: Math.min(claimed, floorSatoshi(supported + tolerated)),
     unproven: {
       pulls: totals.unprovenPulls,
-      satoshis: satoshisOf(tolerated + beyond) + bought,
+      satoshis: satoshisOf(tolerated + beyond) + bought + boxed.satoshis,
       beyond: satoshisOf(beyond),
       unpriced: satoshisOf(unpriced),
     },
     forged: { count: findings.count, satoshis: satoshisOf(findings.units) },
     findings: findings.kept,
     gaps: facts.rest.history.gaps,
+    boxed,
     pulls: count,
   }
 }

@@ -21,6 +21,7 @@ import {
 import { lru } from '../../market/lru.ts'
 import * as curve from '../../market/secp256k1.ts'
 import { Key } from '../../market/units.ts'
+import { type Signer, signerOf } from '../transaction/sign.ts'
 import { digestOf, walletError } from './brc100.ts'
 
 /** Names a key: a BRC-43 protocol and key ID, and the other party: `self`, `anyone` or a compressed key in hex. */
@@ -73,9 +74,13 @@ export class KeyWallet implements Cryptography {
   }
 
   /** A derived key of ours as its public half and what it signs, for whoever signs without arrays of numbers. */
-  ownKey(name: KeyName): { publicKey: Uint8Array; sign(digest: Uint8Array): Uint8Array } {
-    const privateKey = this.#childPrivateKey(name)
-    return { publicKey: curve.publicKeyOf(privateKey), sign: (digest) => curve.sign(digest, privateKey) }
+  ownKey(name: KeyName): Signer {
+    return signerOf(this.#childPrivateKey(name))
+  }
+
+  /** Of a key whose public half everybody derives, by its bare invoice number: BRC-34 has one that BRC-43 would not allow. */
+  openKey(invoice: string): Signer {
+    return signerOf(childPrivateKey(this.#privateKey, fromHex(this.identity), invoice))
   }
 
   /** BRC-3 over digests and bytes, where arrays would cost too much. `verify` is false for what is no signature. */
@@ -115,9 +120,8 @@ export class KeyWallet implements Cryptography {
   async getPublicKey(args: sdk.GetPublicKeyArgs): Promise<sdk.GetPublicKeyResult> {
     if (args.identityKey) return { publicKey: this.identity }
     const { protocolID, keyID, counterparty = 'self', forSelf } = args
-    if (protocolID === undefined || keyID === undefined) {
+    if (protocolID === undefined || keyID === undefined)
       throw new MarketError('ERR_MALFORMED', 'a derived key needs a protocolID and a keyID')
-    }
     return { publicKey: toHex(this.#childPublicKey({ protocolID, keyID, counterparty }, forSelf)) }
   }
 
@@ -219,10 +223,7 @@ export class KeyWallet implements Cryptography {
     if (counterparty === 'anyone') return ANYONE_KEY
     const key = Key.safeParse(counterparty.toLowerCase())
     if (key.success) return key.data
-    throw new MarketError(
-      'ERR_MALFORMED',
-      'the counterparty is neither self nor anyone nor a compressed public key',
-    )
+    throw new MarketError('ERR_MALFORMED', 'the counterparty is neither self nor anyone nor a public key')
   }
 
   #childPublicKey({ protocolID, keyID, counterparty }: KeyName, forSelf = false): Uint8Array {

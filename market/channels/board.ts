@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { advertLimits } from '../advert.ts'
 import { canonicalize } from '../canonical.ts'
 import { isCode, MarketError } from '../errors.ts'
-import { type AdvertChannel, channelLimits, type HttpReply, type Outside } from './channel.ts'
+import { type AdvertChannel, channelLimits, type HttpReply, type Outside, saidBy } from './channel.ts'
 
 export const boardLimits = {
   /** Adverts of one page, at most. */
@@ -29,13 +29,11 @@ export type BoardPage = z.infer<typeof BoardPage>
 const Refusal = z.object({ code: z.string(), description: z.string(), retryAfterMs: z.number().optional() })
 
 export class BoardChannel implements AdvertChannel {
-  readonly name: string
   readonly #url: string
   readonly #outside: Outside
 
   /** @param url of the relay whose board it is, without a trailing slash */
-  constructor(name: string, url: string, outside: Outside) {
-    this.name = name
+  constructor(url: string, outside: Outside) {
     this.#url = url
     this.#outside = outside
   }
@@ -159,7 +157,9 @@ function refusalOf({ status, text }: HttpReply): MarketError {
   if (parsed === undefined || !isCode(parsed.code))
     return new MarketError('ERR_BUSY', `the board answers with status ${status}`)
   const { code, description, retryAfterMs } = parsed
-  return new MarketError(code, description, { extras: retryAfterMs === undefined ? {} : { retryAfterMs } })
+  return new MarketError(code, saidBy(description), {
+    extras: retryAfterMs === undefined ? {} : { retryAfterMs },
+  })
 }
 
 const unreachable = (url: string, cause?: unknown): MarketError =>

@@ -5,8 +5,6 @@
 import type { Duplex } from 'node:stream'
 
 export interface AdvertChannel {
-  /** As it was named by its user, e.g. `irc://irc.example/relays`. */
-  readonly name: string
   /**
    * Hands over the text of an advert. Resolves when the channel has taken it; the same text may be handed over again.
    * @throws MarketError: ERR_LIMIT (with `retryAfterMs`), ERR_BUSY, or why it was refused
@@ -25,12 +23,16 @@ export interface AdvertChannel {
   close(): Promise<void>
 }
 
+/** All that a relay needs of a channel to advertise there. */
+export type Outlet = Pick<AdvertChannel, 'publish' | 'close'>
+
 export const channelLimits = {
   /** How many texts are taken of one reading. */
   texts: 100_000,
-  /** How long a channel may be silent while it is read. */
-  silenceMs: 5_000,
 } as const
+
+/** What a stranger says went wrong, as far as it is repeated: a short line that no terminal obeys. */
+export const saidBy = (text: string): string => text.replaceAll(/\p{C}+/gu, ' ').slice(0, 200)
 
 /** How channels reach the world: by the rules of whoever opens them (proxies, addresses that strangers named). */
 export interface Outside {

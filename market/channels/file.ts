@@ -8,13 +8,11 @@ import type { AdvertChannel } from './channel.ts'
 import { documentBytes, linesOf } from './document.ts'
 
 export class FileChannel implements AdvertChannel {
-  readonly name: string
   readonly #path: string
   /** Its own writes, one after another; another program that writes at the same moment may win. */
   #written: Promise<void> = Promise.resolve()
 
-  constructor(name: string, path: string) {
-    this.name = name
+  constructor(path: string) {
     this.#path = path
   }
 

@@ -34,13 +34,9 @@ export class IrcLink {
     return this.#session
   }
 
-  start(): void {
-    this.#running ??= this.#run()
-  }
-
   /** The channel, once it is joined. @throws ERR_BUSY when the attempt under way, or else the next one, fails */
   async joined(signal?: AbortSignal): Promise<IrcSession> {
-    this.start()
+    this.#running ??= this.#run()
     return orAborted(this.#attempt.promise, signal)
   }
 

@@ -1,7 +1,6 @@
 /** When an IRC channel speaks, waits and gives up (docs/protocol.md §12.6), in milliseconds; and how it waits. */
 import { sha256Hex } from '../hash.ts'
 import { putBounded } from '../lru.ts'
-import { channelLimits } from './channel.ts'
 
 export const ircTiming = {
   /** Lines that are said at once; then one in `lineMs`. Servers drop those who are faster. */
@@ -23,7 +22,7 @@ export const ircTiming = {
   backoffMostMs: 10 * 60_000,
   steadyMs: 60_000,
   /** A reading ends when the channel has been silent for so long, and at the latest after `readMs`. */
-  silenceMs: channelLimits.silenceMs,
+  silenceMs: 5_000,
   readMs: 120_000,
 }
 export type IrcTiming = Readonly<Record<keyof typeof ircTiming, number>>

@@ -32,7 +32,6 @@ export interface IrcOptions {
 const randomNick = (): string => `r${randomBytes(4).toString('hex')}`
 
 export class IrcChannel implements AdvertChannel {
-  readonly name: string
   readonly #channel: string
   readonly #outside: Outside
   readonly #timing: IrcTiming
@@ -58,7 +57,6 @@ export class IrcChannel implements AdvertChannel {
   constructor(name: string, outside: Outside, options: IrcOptions = {}) {
     const { channel, ...endpoint } = parseIrc(name)
     const { timing = {}, nick = randomNick, onProblem = () => undefined } = options
-    this.name = name
     this.#channel = channel
     this.#nick = nick()
     this.#outside = outside

@@ -21,9 +21,9 @@ export async function openChannel(
   const { kind, target } = parseChannel(name)
   if (target === 'self' || kind === 'overlay')
     throw new MarketError('ERR_MALFORMED', `${name} cannot be opened here`)
-  if (kind === 'board') return new BoardChannel(name, target, outside)
-  if (kind === 'file') return new FileChannel(name, target)
-  if (kind === 'url') return new UrlChannel(name, target, outside)
+  if (kind === 'board') return new BoardChannel(target, outside)
+  if (kind === 'file') return new FileChannel(target)
+  if (kind === 'url') return new UrlChannel(target, outside)
   // Only where it is used: its library is large.
   const { IrcChannel } = await import('./irc.ts')
   return new IrcChannel(name, outside, { onProblem })

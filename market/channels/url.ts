@@ -6,12 +6,10 @@ import { documentBytes, linesOf } from './document.ts'
 const timeoutMs = 30_000
 
 export class UrlChannel implements AdvertChannel {
-  readonly name: string
   readonly #url: string
   readonly #outside: Outside
 
-  constructor(name: string, url: string, outside: Outside) {
-    this.name = name
+  constructor(url: string, outside: Outside) {
     this.#url = url
     this.#outside = outside
   }

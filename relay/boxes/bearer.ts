@@ -26,8 +26,10 @@ export const bearerOf =
   ): Sending['agree'] =>
   (batch, recipient, offer) => {
     const { accounts, isOpen } = rules
-    if (isPaid || isOpen)
+    if (isPaid || isOpen) {
+      accounts.checkRoom(offer.bytes)
       return { owner: sender, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
+    }
     try {
       return { owner: sender, terms: accounts.terms(batch, { ...offer, owner: sender }, address) }
     } catch (error) {

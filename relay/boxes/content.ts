@@ -5,9 +5,9 @@
 import { fromUtf8, toBase64 } from '../../market/bytes.ts'
 import { damaged } from '../store/codec.ts'
 
-/** What its sender signed when he sent it (BRC-104, BRC-31), for whoever has to show it to others. */
+/** What its sender signed when he sent it (BRC-104, BRC-31; BRC-103 over a socket), for whoever has to show it to others. */
 export interface Proof {
-  readonly protocol: 'brc104' | 'brc31'
+  readonly protocol: 'brc104' | 'brc31' | 'brc103'
   /** Hex, by the sender's key of `nonce` and `yourNonce`. */
   readonly signature: string
   readonly nonce: string

@@ -1,5 +1,6 @@
 /** What a delivery costs its sender, and whom (docs/protocol.md §13.4). */
 import type { Key } from '../../market/units.ts'
+import { boxFeesOf } from '../store/box-fees.ts'
 import { findPermission } from '../store/box-settings.ts'
 import type { Reader } from '../store/postings.ts'
 import { BoxError } from './codes.ts'
@@ -9,7 +10,7 @@ const defaultFees: Readonly<Record<string, number>> = { notifications: 10 }
 export const blocked = -1
 
 export interface FeeRules {
-  /** Satoshi for this relay, by box. */
+  /** Satoshi for this relay, by box, where none is set at run time. */
   readonly fees: Readonly<Record<string, number>>
   /** Whether there is a wallet that sees payments. */
   readonly hasTill: boolean
@@ -22,8 +23,11 @@ export interface Delivery {
 }
 
 /** Satoshi for this relay, once for all recipients of a message. */
-export const deliveryFee = ({ fees }: FeeRules, box: string): number =>
-  Object.hasOwn(fees, box) ? fees[box]! : 0
+export function deliveryFee(from: Reader, { fees }: FeeRules, box: string): number {
+  const set = boxFeesOf(from)
+  if (Object.hasOwn(set, box)) return set[box]!
+  return Object.hasOwn(fees, box) ? fees[box]! : 0
+}
 
 /** Satoshi for the recipient, 0, or `blocked`; and whether he has said so himself. What he says of one sender comes first. */
 export function recipientFee(
@@ -62,5 +66,5 @@ export function duesOf(
     throw new BoxError('ERR_DELIVERY_BLOCKED', 'the recipient takes no such messages from this sender', {
       blockedRecipients,
     })
-  return { delivery: deliveryFee(rules, box), recipients: asked }
+  return { delivery: deliveryFee(from, rules, box), recipients: asked }
 }

@@ -42,6 +42,9 @@ export function boxField(given: unknown, code: BoxCode): string {
   return given
 }
 
+export const isBoxName = (text: string): boolean =>
+  text.trim() !== '' && utf8Length(text) <= fieldLimits.boxBytes && Tag.safeParse(text).success
+
 const controlCharacter = /\p{Cc}/u
 
 /** BRC-33 counts messages, later dialects name them. */

@@ -36,7 +36,8 @@ export interface Listed {
 }
 
 export interface BoxPage {
-  readonly messages: Listed[]
+  /** Each as JSON of a `Listed`: a page is put into text once. */
+  readonly messages: string[]
   readonly nextOffset: number | null
   readonly hasMore: boolean
 }
@@ -90,15 +91,15 @@ export async function listBox(
   const { entries, hasMore } = await entriesOf(store, query, now())
   if (entries.length === 0) return { messages: [], nextOffset: null, hasMore: false }
   admitRead()
-  const messages: Listed[] = []
+  const messages: string[] = []
   let served = 0
   let bytes = 0
   for (const entry of entries) {
     if (served > 0 && served % listLimits.turn === 0) await setImmediate()
     const body = store.get(bodyKey(entry.place))
     if (body !== undefined) {
-      const message = listedOf(contentOfBody(body), entry)
-      const more = messageBytes + Buffer.byteLength(JSON.stringify(message.body))
+      const message = JSON.stringify(listedOf(contentOfBody(body), entry))
+      const more = Buffer.byteLength(message) + 1
       if (served > 0 && bytes + more > listLimits.answerBytes) break
       makeRoom(more)
       bytes += more
@@ -125,9 +126,6 @@ async function book(
     await store.commit((batch) => pullBoxed(batch, { recipient, box, places, isCovered }))
   }
 }
-
-/** Of a listed message, beside its body. */
-const messageBytes = 700
 
 function listedOf(content: Buffer, { sender, place }: Entry): Listed {
   const said = decodeContent(content)

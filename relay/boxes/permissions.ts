@@ -118,7 +118,7 @@ export function quote(
     isOne,
   }: { sender: Key; box: string; recipients: readonly Key[]; isOne: boolean },
 ) {
-  const fee = deliveryFee(rules, box)
+  const fee = deliveryFee(store, rules, box)
   const quotes = recipients.map((recipient) => {
     const { fee: asked } = recipientFee(store, rules, { sender, box, recipient })
     return { recipient, messageBox: box, deliveryFee: fee, recipientFee: asked, status: statusOf(asked) }

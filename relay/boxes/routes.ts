@@ -18,9 +18,11 @@ import * as permissions from './permissions.ts'
 import { proofOf } from './proof.ts'
 import { boxLife, checkDelivery, sendMessage, type SendParts } from './send.ts'
 import { parseSend } from './sending.ts'
+import type { BoxTraffic } from './traffic.ts'
 
 export interface BoxesDeps {
   readonly boxes: Boxes
+  readonly boxTraffic: BoxTraffic
   readonly auth: WebAuth
   readonly means: HandlerDeps
   readonly service: Pick<Service, 'gate'>
@@ -38,7 +40,7 @@ const small = { bodyLimit: 512 << 10, exposeHeadRoute: false }
 
 /** Routes of which every one wants to know who asks. @throws UsageError for a fee that nobody could pay */
 export function addBoxes(app: FastifyInstance, deps: BoxesDeps): void {
-  const { boxes, auth, till } = deps
+  const { boxes, boxTraffic, auth, till, means } = deps
   if (!boxes.isServed) return
   if (till === undefined && Object.values(boxes.fees).some((fee) => fee > 0))
     throw new UsageError('--box-fee needs a wallet: name a --chain')
@@ -48,14 +50,21 @@ export function addBoxes(app: FastifyInstance, deps: BoxesDeps): void {
     scope.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null, undefined))
     scope.addHook('preParsing', (request, _reply, payload, next) => {
       try {
-        auth.requireIdentity(request)
+        boxTraffic.admit(auth.requireIdentity(request), means.now())
       } catch (error) {
         return next(error as Error)
       }
       next(null, payload)
     })
+    scope.addHook('onResponse', (request, reply, next) => {
+      if (reply.statusCode < 400) boxTraffic.count(request.routeOptions.url ?? '', 'ok')
+      next()
+    })
     scope.setErrorHandler((error, request, reply) => {
-      const told = toldOf(error, request.routeOptions.url ?? '')
+      const url = request.routeOptions.url ?? ''
+      const told = toldOf(error, url)
+      const isKnown = told instanceof BoxError || told instanceof MarketError
+      boxTraffic.count(url, isKnown ? told.code : 'ERR_INTERNAL')
       if (!(told instanceof BoxError)) throw told
       const { code, message, extras, status } = told
       return reply
@@ -81,7 +90,8 @@ function toldOf(error: unknown, url: string): unknown {
   return new BoxError(code, 'the relay failed to carry this out', {}, error)
 }
 
-function partsOf({ boxes, means, till }: BoxesDeps): SendParts {
+/** What messages are sent with, by whatever way they come. */
+export function partsOf({ boxes, means, till }: Pick<BoxesDeps, 'boxes' | 'means' | 'till'>): SendParts {
   const rules = {
     fees: boxes.fees,
     isOpen: boxes.isOpen,
@@ -103,7 +113,7 @@ function addMessages(scope: FastifyInstance, deps: BoxesDeps, parts: SendParts):
     const asked = parseSend(body, means.limits)
     const address = callerAddress(request.raw, trustProxy)
     const caller = { address, now: means.now() }
-    const what = usedFor('POST', '/sendMessage', body)
+    const what = payment === undefined ? '' : usedFor('POST', '/sendMessage', body)
     const order = { till, from, payment, what, reply, gate: service.gate, caller }
     const { proof, signed } = proofOf(request, bytes, publicPrefix)
     const results = await sendMessage(parts, { request: asked, from, address, proof, signed, reply, order })
@@ -124,8 +134,9 @@ function addMessages(scope: FastifyInstance, deps: BoxesDeps, parts: SendParts):
     const from = { code: 'ERR_INVALID_OFFSET' as const, least: 0, most: listLimits.offset, fallback: 0 }
     const offset = numberField(given.offset, from)
     const room = { makeRoom: (bytes: number) => makeRoom(request, bytes), free }
-    const listed = await listBox(means, { recipient, box, limit, offset }, room)
-    return success(reply, { ...listed, limit, offset })
+    const { messages, ...rest } = await listBox(means, { recipient, box, limit, offset }, room)
+    const facts = JSON.stringify({ ...rest, limit, offset }).slice(1)
+    return reply.type(json).send(`{"status":"success","messages":[${messages.join()}],${facts}`)
   })
   scope.post('/acknowledgeMessage', small, async (request, reply) => {
     refusePayment(request)

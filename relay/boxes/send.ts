@@ -237,7 +237,7 @@ export async function checkDelivery(
     await rehearse(
       parts,
       { ...whose, request: { box } },
-      { messages, isPaid: deliveryFee(parts.rules, box) > 0 },
+      { messages, isPaid: deliveryFee(parts.means.store, parts.rules, box) > 0 },
     )
   } catch (error) {
     // With the message its sender can pay for that, too.

@@ -210,10 +210,10 @@ export class Advertiser {
   }
 
   #publishing(name: string): Publishing {
-    const { open, now } = this.#options
+    const { open, now, log } = this.#options
     const known = this.#publishings.get(name)
     if (known !== undefined) return known
-    const made = new Publishing({ name, open, now, signal: this.#closing.signal })
+    const made = new Publishing({ name, open, now, log, signal: this.#closing.signal })
     this.#publishings.set(name, made)
     return made
   }

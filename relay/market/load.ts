@@ -14,7 +14,7 @@ const keptMarks = 26
 export interface LoadSources {
   readonly store: Reader
   readonly capacity: Pick<Capacity, 'state'>
-  /** WebSockets of this moment. */
+  /** Identities with an account or records here that are connected at this moment: strangers' sockets must not move prices. */
   readonly connections: () => number
   readonly connectionLimit: number
 }

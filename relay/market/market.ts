@@ -1,8 +1,7 @@
 /** The relay's part in the market: the board it keeps for everybody, and what it says of itself. */
 import { type Advert, advertLimits } from '../../market/advert.ts'
-import type { AdvertChannel } from '../../market/channels/channel.ts'
+import type { Outlet } from '../../market/channels/channel.ts'
 import { openChannel, parseChannel } from '../../market/channels/open.ts'
-import { MarketError } from '../../market/errors.ts'
 import { freePrices, isFree } from '../../market/price.ts'
 import type { Prices } from '../../market/units.ts'
 import type { Config } from '../config.ts'
@@ -33,8 +32,8 @@ export interface Surroundings {
   readonly url: string
   readonly network: Advert['network']
   readonly hasTill: boolean
-  /** Opens overlays, by names that begin with `overlay:`. */
-  readonly openOverlay?: ((name: string) => Promise<AdvertChannel>) | undefined
+  /** Opens an overlay, by what stands behind `overlay:`. */
+  readonly overlayOutlet?: ((target: string) => Outlet) | undefined
 }
 
 export async function openMarket(config: Config, core: Core, undo: Undo): Promise<Market> {
@@ -76,17 +75,22 @@ function openAdvertiser(
     url,
     network,
     hasTill,
-    openOverlay,
+    overlayOutlet,
   }: Surroundings & { config: Config; board: Board | undefined },
   { store, signer, now, log, pricing, clock }: Core,
 ): Promise<Advertiser> {
-  const features = offeredFeatures({ hasTill, hasBoard: board !== undefined })
+  const features = offeredFeatures({
+    hasTill,
+    hasBoard: board !== undefined,
+    hasBoxes: config.boxes.isServed,
+  })
   const { recordBytes, ttl, advertBits: bits } = config.limits
   return Advertiser.open({
     ...{ store, signer, now, log, bits, mine, channels: config.advertise, hasBoard: board !== undefined },
     open: async (name) => {
-      if (name === ownBoard && board !== undefined) return boardChannel(board)
-      if (parseChannel(name).kind === 'overlay' && openOverlay !== undefined) return openOverlay(name)
+      if (name === ownBoard && board !== undefined) return boardOutlet(board)
+      const { kind, target } = parseChannel(name)
+      if (kind === 'overlay' && overlayOutlet !== undefined) return overlayOutlet(target)
       return openChannel(name, outside({ now }), ({ message }) =>
         log.warn({ channel: name, reason: message }, 'a channel of adverts fails'),
       )
@@ -116,21 +120,16 @@ function openAdvertiser(
  * Of the prices that hold and those that were decided on, the higher ones: a rise is advertised before it holds, a fall once it
  * holds, so nobody ever pays more than the newest advert says. Rises are noticed longer ahead than adverts are apart (§4.7).
  */
-export function highestPrices(pricing: Pick<Pricing, 'at' | 'next'>, now: number): Prices {
+function highestPrices(pricing: Pick<Pricing, 'at' | 'next'>, now: number): Prices {
   const [prices, next] = [{ ...pricing.at(now) }, pricing.next(now)]
   for (const name of priceNames) prices[name] = Math.max(prices[name], next?.prices[name] ?? 0)
   return prices
 }
 
-function boardChannel(board: Board): AdvertChannel {
+function boardOutlet(board: Board): Outlet {
   return {
-    name: ownBoard,
     async publish(text) {
       await board.offer(text)
-    },
-    // biome-ignore lint/correctness/useYield: what it holds is read from the board itself
-    async *read() {
-      throw new MarketError('ERR_FORBIDDEN', 'the relay reads its own board without a channel')
     },
     async close() {},
   }

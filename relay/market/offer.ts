@@ -1,6 +1,6 @@
 /** What an advertiser (advertiser.ts) is told, and how often it speaks. */
 import type { Advert, AdvertClaims } from '../../market/advert.ts'
-import type { AdvertChannel } from '../../market/channels/channel.ts'
+import type { Outlet } from '../../market/channels/channel.ts'
 import type { Signer } from '../../market/envelope.ts'
 import type { Log } from '../store/committer.ts'
 import type { Store } from '../store/store.ts'
@@ -30,7 +30,7 @@ export interface AdvertiserOptions {
   readonly channels: readonly string[]
   /** Where the relay has a board, its advert stands there too. */
   readonly hasBoard: boolean
-  readonly open: (name: string) => Promise<AdvertChannel>
+  readonly open: (name: string) => Promise<Outlet>
   /** Work of its adverts, in leading zero bits. */
   readonly bits: number
   readonly mine: (text: string, options: MineOptions) => Promise<Mined>

@@ -20,15 +20,20 @@ async function fetchText({ url, body, timeoutMs, maxReplyBytes, signal }: HttpRe
     redirect: 'error',
     signal: within(timeoutMs, signal),
   })
+  return { status: response.status, text: await textOf(response, maxReplyBytes) }
+}
+
+/** The body of an answer. @throws ERR_TOO_LARGE */
+export async function textOf({ body, url }: Response, mostBytes: number): Promise<string> {
   const parts: Uint8Array[] = []
   let bytes = 0
-  for await (const part of response.body ?? []) {
+  for await (const part of body ?? []) {
     bytes += part.length
-    if (bytes > maxReplyBytes)
-      throw new MarketError('ERR_TOO_LARGE', `${url} answers with more than ${maxReplyBytes} bytes`)
+    if (bytes > mostBytes)
+      throw new MarketError('ERR_TOO_LARGE', `${url} answers with more than ${mostBytes} bytes`)
     parts.push(part)
   }
-  return { status: response.status, text: Buffer.concat(parts).toString() }
+  return Buffer.concat(parts).toString()
 }
 
 async function connect({ host, port, isSecure }: Endpoint, signal?: AbortSignal) {
@@ -43,5 +48,5 @@ async function connect({ host, port, isSecure }: Endpoint, signal?: AbortSignal)
   }
 }
 
-const within = (ms: number, signal: AbortSignal | undefined): AbortSignal =>
+export const within = (ms: number, signal: AbortSignal | undefined): AbortSignal =>
   signal === undefined ? AbortSignal.timeout(ms) : AbortSignal.any([AbortSignal.timeout(ms), signal])

@@ -1,7 +1,8 @@
 /** One channel that the relay's advert is to reach: tried until it has it, with patience. */
 import { MarketError } from '../../market/errors.ts'
-import type { AdvertChannel } from '../../market/channels/channel.ts'
+import type { Outlet } from '../../market/channels/channel.ts'
 import type { Hash } from '../../market/units.ts'
+import type { Log } from '../store/committer.ts'
 
 export const patience = {
   firstMs: 30_000,
@@ -23,14 +24,15 @@ export interface Outcome {
 
 export interface PublishingOptions {
   readonly name: string
-  readonly open: (name: string) => Promise<AdvertChannel>
+  readonly open: (name: string) => Promise<Outlet>
   readonly now: () => number
+  readonly log: Pick<Log, 'warn'>
   readonly signal: AbortSignal
 }
 
 export class Publishing {
   readonly #options: PublishingOptions
-  #channel: AdvertChannel | undefined
+  #outlet: Outlet | undefined
   /** The advert that the channel has. */
   #published: Hash | undefined
   #last: { at: number; error: MarketError | undefined } | undefined
@@ -81,14 +83,14 @@ export class Publishing {
 
   async close(): Promise<void> {
     await this.#running
-    await this.#channel?.close().catch(() => {})
+    await this.#outlet?.close().catch(() => {})
   }
 
   async #try({ text, hash }: { text: string; hash: Hash }): Promise<void> {
-    const { name, open, now, signal } = this.#options
+    const { name, open, now, log, signal } = this.#options
     try {
-      this.#channel ??= await open(name)
-      await this.#channel.publish(text, AbortSignal.any([signal, AbortSignal.timeout(patience.tryMs)]))
+      this.#outlet ??= await open(name)
+      await this.#outlet.publish(text, AbortSignal.any([signal, AbortSignal.timeout(patience.tryMs)]))
       this.#published = hash
       this.#last = { at: now(), error: undefined }
       this.hurry()
@@ -100,7 +102,12 @@ export class Publishing {
       const { retryAfterMs } = error.extras
       const backoff = Math.min(patience.mostMs, patience.firstMs * 2 ** this.#failures)
       this.#failures = Math.min(this.#failures + 1, 16)
-      this.#retryAt = now() + Math.max(backoff, typeof retryAfterMs === 'number' ? retryAfterMs : 0)
+      // A stranger may ask for patience, not for all of it.
+      const asked = typeof retryAfterMs === 'number' ? Math.min(patience.mostMs, retryAfterMs) : 0
+      this.#retryAt = now() + Math.max(backoff, asked)
+      // Once, until it goes well: `relayd advert show` has the rest.
+      if (this.#last?.error === undefined)
+        log.warn({ channel: name, reason: error.message }, 'a channel does not take the advert')
       this.#last = { at: now(), error }
       this.#tries.failed += 1
     }

@@ -1,5 +1,5 @@
 /** The board over HTTP (docs/protocol.md §12.5). */
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { Cursor } from '../../contracts/api.ts'
 import { AdvertNetwork, advertLimits } from '../../market/advert.ts'
@@ -29,9 +29,14 @@ export interface BoardRoutes {
   readonly trustProxy: boolean
   /** @throws when so many bytes are not to be written now */
   readonly admitWrite: (bytes: number) => void
+  /** Makes room for so many bytes of an answer. @throws ERR_BUSY */
+  readonly makeRoom: (request: FastifyRequest, bytes: number) => void
 }
 
-export function addBoard(app: FastifyInstance, { board, now, trustProxy, admitWrite }: BoardRoutes): void {
+export function addBoard(
+  app: FastifyInstance,
+  { board, now, trustProxy, admitWrite, makeRoom }: BoardRoutes,
+): void {
   const posts = new RateLimiter(routeLimits.postsPerMinute)
   const pages = new RateLimiter(routeLimits.pagesPerMinute)
 
@@ -52,7 +57,10 @@ export function addBoard(app: FastifyInstance, { board, now, trustProxy, admitWr
     pages.count(address, now())
     const query = Query.safeParse(request.query)
     if (!query.success) throw new MarketError('ERR_MALFORMED', firstIssue(query.error))
-    return answer(reply, board.page(query.data))
+    const page = board.page(query.data)
+    // Readers may be slow, and many.
+    makeRoom(request, page.length)
+    return answer(reply, page)
   })
 }
 

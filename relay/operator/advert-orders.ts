@@ -2,6 +2,8 @@
 import { z } from 'zod'
 import { MarketError } from '../../market/errors.ts'
 import type { Advertiser } from '../market/advertiser.ts'
+import type { Store } from '../store/store.ts'
+import { BoxOrders } from './box-orders.ts'
 import { notRunning } from './control.ts'
 
 const Nothing = z.strictObject({})
@@ -17,10 +19,12 @@ export interface AdvertServing {
   readonly advertiser?: (() => Advertiser | undefined) | undefined
 }
 
-export class AdvertOrders {
+/** The orders of boxes too. */
+export class AdvertOrders extends BoxOrders {
   readonly #serving: AdvertServing | undefined
 
-  constructor(serving: AdvertServing | undefined) {
+  constructor({ store, serving }: { store: Store; serving: AdvertServing | undefined }) {
+    super(store)
     this.#serving = serving
   }
 

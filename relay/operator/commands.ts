@@ -4,6 +4,7 @@ import { type LedgerEntry, ledgerColumns, type Purse } from '../../contracts/acc
 import { MarketError } from '../../market/errors.ts'
 import { devnet } from '../devnet.ts'
 import { advert } from './advert-command.ts'
+import { box } from './box-command.ts'
 import { type Command, command, exitCodes, keyOf, satoshiOf, table, timeText } from './command.ts'
 import { contracts, contractsAdvice, drain } from './contract-commands.ts'
 import { price } from './price-command.ts'
@@ -179,6 +180,7 @@ export const commands: { readonly [name: string]: Command } = {
   'confirm-clock': confirmClock,
   'confirm-restore': confirmRestore,
   price,
+  box,
   grant,
   revoke,
   accounts,

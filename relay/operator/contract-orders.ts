@@ -23,7 +23,7 @@ export class ContractOrders extends AdvertOrders {
     now,
     serving,
   }: { store: Store; now: () => number; serving?: AdvertServing | undefined }) {
-    super(serving)
+    super({ store, serving })
     this.#parts = { store, now }
   }
 

@@ -6,6 +6,7 @@ import { isPublicKey } from '../../market/secp256k1.ts'
 import { Key, mostSatoshi } from '../../market/units.ts'
 import { PriceChange } from '../pricing.ts'
 import { advertOrders } from './advert-orders.ts'
+import { boxOrders } from './box-orders.ts'
 import { contractOrders } from './contract-orders.ts'
 
 /** Entries of an account in one answer. */
@@ -37,6 +38,7 @@ export const Orders = {
   explain: z.strictObject({ about: z.string().max(512), after: z.int().min(0) }),
   ...contractOrders,
   ...advertOrders,
+  ...boxOrders,
   backup: z.strictObject({ directory: z.string().min(1) }),
 } as const
 export type Order = keyof typeof Orders

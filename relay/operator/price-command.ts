@@ -54,7 +54,7 @@ const priceLine = ({ storageGBDay, egressGB, ingressGB }: Prices): string =>
   `${storageGBDay} satoshi per GB and day stored, ${egressGB} per GB served, ${ingressGB} per GB taken in`
 
 /** What was measured, what follows, and when next. */
-export function explainText(explained: Explained): string[] {
+function explainText(explained: Explained): string[] {
   const { state, load, parameters, decisions, decidedAt, nextAt } = explained
   return [
     ...pricesText(explained),

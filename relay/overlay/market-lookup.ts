@@ -13,7 +13,7 @@ import { oneOf, row, text, uint } from '../store/codec.ts'
 import { version } from '../version.ts'
 import type { Rows } from './rows.ts'
 
-export const marketIndexLimits = {
+const marketIndexLimits = {
   /** Relays; about 5 MB in memory. When full, the fewest bits go first, of those the oldest. */
   relays: 10_000,
   page: 100,
@@ -22,7 +22,7 @@ export const marketIndexLimits = {
 } as const
 
 /** `since` and `before` are numbers that earlier answers gave as `context`, or milliseconds. */
-export const MarketQuery = z.strictObject({
+const MarketQuery = z.strictObject({
   relay: Key.optional(),
   network: AdvertNetwork.nullable().optional(),
   /** Only what was admitted after it. */
@@ -79,10 +79,6 @@ export class MarketIndex implements LookupService {
 
   private constructor(options: MarketIndexOptions) {
     this.#options = options
-  }
-
-  get size(): number {
-    return this.#tokens.size
   }
 
   /** Whether it is news, and worth more than the least when there is no room. */

@@ -34,7 +34,7 @@ export class MarketTopic implements TopicManager {
     const { txid, transaction } = parseBeef(Uint8Array.from(beef)).subject
     const outputsToAdmit: number[] = []
     const relays = new Set<string>()
-    for (const { vout, sealed } of this.tokensIn(transaction)) {
+    for (const { vout, sealed } of this.#tokensIn(transaction)) {
       const relay = sealed.advert.serverPubKey
       if (relays.has(relay) || !index.hasRoomFor(sealed, { txid, vout })) continue
       // Whoever submits it may keep to himself what spends it.
@@ -47,14 +47,14 @@ export class MarketTopic implements TopicManager {
 
   /** Whether there is news in it: of what was heard before, nobody need be convinced. */
   concerns(transaction: Transaction): boolean {
-    const tokens = this.tokensIn(transaction)
+    const tokens = this.#tokensIn(transaction)
     if (tokens.length === 0) return false
     const txid = txidOf(transaction)
     return tokens.some(({ vout, sealed }) => this.#options.index.hasRoomFor(sealed, { txid, vout }))
   }
 
   /** Those whose token and advert hold now. */
-  tokensIn({ outputs }: Transaction): { vout: number; sealed: SealedAdvert }[] {
+  #tokensIn({ outputs }: Transaction): { vout: number; sealed: SealedAdvert }[] {
     const { now, network, bits } = this.#options
     const tokens = outputs.flatMap(({ script }, vout) => (textOfScript(script) === undefined ? [] : [vout]))
     return tokens.slice(0, mostTokens).flatMap((vout) => {

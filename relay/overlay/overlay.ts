@@ -10,6 +10,8 @@ import type { Chain } from '../../contracts/chain/chain.ts'
 import type { Beef } from '../../contracts/transaction/beef.ts'
 import { advertLimits } from '../../market/advert.ts'
 import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
+import type { Authorization } from './authorizations.ts'
 import { type Hosting, openHosting } from './hosting.ts'
 import { boundedBeef, parseSubmitted, settle } from './settle.ts'
 import type { Admittance, LevelStorage } from './storage.ts'
@@ -41,7 +43,9 @@ export interface OverlayOptions {
   readonly log: { warn(facts: object, message: string): void }
   /** Of the stamps of adverts; as readers ask for them unless said. */
   readonly bits?: number | undefined
-  /** Relays, at most; for tests. */
+  /** Hosts whose PHIP tokens are not taken. */
+  readonly denied?: ReadonlySet<Key> | undefined
+  /** Relays, or tokens of another topic, at most; for tests. */
   readonly most?: number | undefined
 }
 
@@ -93,11 +97,25 @@ export class Overlay {
 
   /** @throws ERR_MALFORMED, ERR_NOT_FOUND for a service that is not hosted; ERR_BUSY */
   async lookup(question: LookupQuestion): Promise<LookupAnswer> {
-    const { engine, rows, topics } = await this.#open()
+    const { engine, rows } = await this.#open()
     rows.check()
-    if (![...topics.values()].some(({ service }) => service === question.service))
+    if (!Object.hasOwn(engine.lookupServices, question.service))
       throw new MarketError('ERR_NOT_FOUND', 'this service is not hosted here')
     return engine.lookup(question)
+  }
+
+  /** Durable when it resolves. @throws ERR_BUSY, ERR_LIMIT */
+  async authorize(authorization: Authorization): Promise<void> {
+    const { rows, authorizations } = await this.#open()
+    await this.#inTurn(async () => {
+      rows.check()
+      authorizations.put(authorization, this.#options.now())
+      await rows.commit()
+    })
+  }
+
+  async authorizations(): Promise<Authorization[]> {
+    return (await this.#open()).authorizations.all()
   }
 
   /** What is hosted, and what is said of it. */
@@ -113,16 +131,17 @@ export class Overlay {
       await this.#inTurn(async () => {
         const now = this.#options.now()
         const chain = this.#options.chain()
-        for (const [name, topic] of topics)
-          this.#looked.set(
-            name,
-            await lookAgain({ chain, storage, topic, from: this.#looked.get(name) ?? 0 }),
-          )
         if (Math.abs(now - this.#sweptAt) >= overlayLimits.sweepEveryMs) {
           this.#sweptAt = now
           for (const topic of topics.values()) topic.sweep(now)
           await storage.forgetBefore(now - overlayLimits.rememberMs)
         }
+        // After the sweep: what is found spent now is known for a while.
+        for (const [name, topic] of topics)
+          this.#looked.set(
+            name,
+            await lookAgain({ chain, storage, topic, from: this.#looked.get(name) ?? 0 }),
+          )
         await rows.commit()
       })
     } catch (err) {

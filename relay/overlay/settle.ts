@@ -6,7 +6,7 @@ import { newBudget } from '../../contracts/transaction/spend.ts'
 import { serializeTransaction } from '../../contracts/transaction/transaction.ts'
 import { MarketError } from '../../market/errors.ts'
 
-export const settleLimits = {
+const settleLimits = {
   /** Of the transaction with its ancestors up to those in blocks: what is kept. */
   beefBytes: 64 << 10,
   /** What their scripts may cost, about 1 µs each (contracts/transaction/spend.ts). */
@@ -15,9 +15,18 @@ export const settleLimits = {
   inputs: 64,
 } as const
 
-/** Of what a BEEF contains only the transaction that it is about, and its ancestors. @throws as `parseBeef` */
+/** Of one input, and of one output. */
+const leastBytes = { input: 41, output: 9 } as const
+
+/**
+ * Of what a BEEF contains only the transaction that it is about, and its ancestors.
+ * @throws as `parseBeef`; ERR_TOO_LARGE for one of which so many inputs or outputs would be looked at, and nothing kept
+ */
 export function parseSubmitted(bytes: Uint8Array): Beef {
   const { members, subject } = parseBeef(bytes)
+  const { inputs, outputs } = subject.transaction
+  if (leastBytes.input * inputs.length + leastBytes.output * outputs.length > settleLimits.beefBytes)
+    throw tooLarge()
   return { members: lineage(members, [subject.txid]), subject }
 }
 
@@ -35,11 +44,11 @@ export async function boundedBeef({ members, subject }: Beef): Promise<Uint8Arra
     return member
   })
   if (beef.length <= settleLimits.beefBytes) return beef
-  throw new MarketError(
-    'ERR_TOO_LARGE',
-    `with its ancestors it has more than ${settleLimits.beefBytes} bytes`,
-  )
+  throw tooLarge()
 }
+
+const tooLarge = () =>
+  new MarketError('ERR_TOO_LARGE', `with its ancestors it has more than ${settleLimits.beefBytes} bytes`)
 
 /**
  * Verifies it, and lets the network have it: what nobody paid for is not admitted. Harmless to repeat.

@@ -160,8 +160,12 @@ export class LevelStorage implements Storage {
     this.#rows.put(key, undefined)
   }
 
-  /** Forgets what was applied before `time`. */
+  /** Forgets what was applied before `time`, and outputs that are spent. */
   async forgetBefore(time: number): Promise<void> {
+    for await (const [key] of this.#rows.under('o!')) {
+      const output = this.#find(key.slice(2), true, false)
+      if (output !== undefined) this.remove({ txid: output.txid, vout: output.outputIndex }, output.topic)
+    }
     for await (const [key, value] of this.#rows.under('a!')) {
       const [, txid, topic] = key.split('!')
       if (AppliedRow.decode(value).at < time) this.forget(txid!, topic!) // by the form of the key

@@ -7,6 +7,8 @@ export interface Topic {
   /** BRC-87: `tm_…`, and of its service `ls_…`. */
   readonly name: string
   readonly service: string
+  /** Other names of the service. */
+  readonly aliases?: readonly string[] | undefined
   readonly manager: TopicManager
   readonly lookup: LookupService
   /** Whether the topic might admit an output of it: of what it does not, nothing is verified, sent or kept. Costs little. */

@@ -1,20 +1,44 @@
 /** The topics that this overlay hosts. */
+import type { Chain } from '../../contracts/chain/chain.ts'
 import { marketService, marketTopic } from '../../contracts/overlay/token.ts'
+import { boxService, boxTopic } from '../../contracts/overlay/box-host.ts'
+import { hostingNames } from '../../contracts/overlay/host-advert.ts'
+import { phipServices, phipTopic } from '../../contracts/overlay/phip.ts'
+import { boxHosts } from './box-hosts.ts'
+import { hostAdverts } from './host-adverts.ts'
 import { MarketIndex } from './market-lookup.ts'
 import { MarketTopic } from './market-topic.ts'
 import type { OverlayOptions } from './overlay.ts'
+import { phipKind } from './phip-routes.ts'
 import type { Rows } from './rows.ts'
 import type { LevelStorage } from './storage.ts'
+import { openTokenTopic } from './token-topic.ts'
 import type { Topic } from './topic.ts'
 
-export interface TopicDeps extends Pick<OverlayOptions, 'chain' | 'network' | 'now' | 'bits' | 'most'> {
+export interface TopicDeps extends Pick<OverlayOptions, 'network' | 'now' | 'bits' | 'most' | 'denied'> {
+  /** It does not fail: the engine would take that for an answer. */
+  readonly chain: () => Pick<Chain, 'isUnspent'>
   readonly rows: Rows
   readonly storage: LevelStorage
 }
 
-export const topicNames: readonly string[] = [marketTopic]
+export const topicNames: readonly string[] = [
+  ...[marketTopic, boxTopic, hostingNames.SHIP.topic, hostingNames.SLAP.topic, phipTopic],
+]
 
-export const openTopics = (deps: TopicDeps): Promise<Topic[]> => Promise.all([openMarket(deps)])
+/** Under the names of BRC-87. */
+export const serviceNames: readonly string[] = [
+  ...[marketService, boxService, hostingNames.SHIP.service, hostingNames.SLAP.service, phipServices[0]],
+]
+
+export const openTopics = (deps: TopicDeps): Promise<Topic[]> =>
+  Promise.all([
+    openMarket(deps),
+    openTokenTopic(boxHosts, deps),
+    openTokenTopic(hostAdverts.SHIP, deps),
+    openTokenTopic(hostAdverts.SLAP, deps),
+    openTokenTopic(phipKind(deps.denied ?? new Set()), deps),
+  ])
 
 async function openMarket({ rows, storage, now, most, ...rest }: TopicDeps): Promise<Topic> {
   const name = marketTopic

@@ -30,7 +30,8 @@ export async function lookAgain({ from, ...looking }: Looking): Promise<number> 
 async function lookAt(looking: Omit<Looking, 'from'>, outpoint: Outpoint): Promise<void> {
   const { chain, storage, topic } = looking
   const stored = storage.beefOf(outpoint, topic.name)
-  if (stored === undefined || (await chain.isUnspent(outpoint)) === false) return evict(looking, outpoint)
+  if (stored === undefined) return evict(looking, outpoint)
+  if ((await chain.isUnspent(outpoint)) === false) return retire(looking, outpoint)
   const beef = parseBeef(stored)
   const isProven = await hasGoodProofs(chain, beef)
   if (isProven && beef.subject.path !== undefined) return
@@ -49,9 +50,20 @@ async function hasGoodProofs(chain: Looking['chain'], { members }: Beef): Promis
   return true
 }
 
+/** Found no more; but whoever spent it may be about to say so, and is to hear that it was here. */
+async function retire(looking: Omit<Looking, 'from'>, outpoint: Outpoint): Promise<void> {
+  const { storage, topic } = looking
+  await storage.markUTXOAsSpent(outpoint.txid, outpoint.vout, topic.name)
+  await leave(looking, outpoint)
+}
+
+async function evict(looking: Omit<Looking, 'from'>, outpoint: Outpoint): Promise<void> {
+  looking.storage.remove(outpoint, looking.topic.name)
+  await leave(looking, outpoint)
+}
+
 /** It may be submitted again. */
-async function evict({ storage, topic }: Omit<Looking, 'from'>, outpoint: Outpoint): Promise<void> {
-  storage.remove(outpoint, topic.name)
+async function leave({ storage, topic }: Omit<Looking, 'from'>, outpoint: Outpoint): Promise<void> {
   storage.forget(outpoint.txid, topic.name)
   await topic.lookup.outputEvicted(outpoint.txid, outpoint.vout)
 }

@@ -1,9 +1,8 @@
 /** Records: written, read, deleted, proven (docs/protocol.md §4.2). */
 import { MarketError } from '../../market/errors.ts'
-import { parsePath, type SealedRecord } from '../../market/record.ts'
+import { isBoxId, parsePath, type SealedRecord } from '../../market/record.ts'
 import { protocolLimits } from '../../market/units.ts'
 import type { Sealed } from '../../market/envelope.ts'
-import { isBoxId } from '../store/box-rows.ts'
 import type { Answer, HandlerDeps, Message, Session } from './handlers.ts'
 
 export async function write(deps: HandlerDeps, record: SealedRecord, { address }: Session): Promise<Answer> {

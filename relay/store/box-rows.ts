@@ -4,7 +4,7 @@
  */
 import { fromHex } from '../../market/bytes.ts'
 import { sha256, sha256Hex } from '../../market/hash.ts'
-import type { RecordPath } from '../../market/record.ts'
+import { boxIdPrefix, type RecordPath } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
 import { bytesOfKey, hash, key, type RowOf, row, text, uint } from './codec.ts'
@@ -19,19 +19,14 @@ export interface BoxName {
   readonly messageId: string
 }
 
-const idPrefix = 'mb_'
 const separator = Uint8Array.of(0)
 
 /** The id of the record that a message is. `sender`: where the recipient pays for it, and it is his record. */
 export function boxRecordId({ recipient, box, messageId }: BoxName, sender?: Key): string {
   const whose = sender === undefined ? [] : [separator, bytesOfKey(sender)]
   const digest = sha256(bytesOfKey(recipient), separator, box, separator, messageId, ...whose)
-  return `${idPrefix}${Buffer.from(digest).toString('hex')}`
+  return `${boxIdPrefix}${Buffer.from(digest).toString('hex')}`
 }
-
-/** No other record may have such an id. */
-export const isBoxId = (recordId: string): boolean =>
-  recordId.startsWith(idPrefix) && /^mb_[0-9a-f]{64}$/.test(recordId)
 
 /** An entry of a box. */
 export const BoxRow = row('box row', 1, {

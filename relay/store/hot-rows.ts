@@ -1,18 +1,21 @@
 /**
- * The small rows that nearly every operation begins with: accounts, counters, purses, totals. As they are on disk: only
+ * The small rows that nearly every operation begins with: accounts, counters, purses, totals, quotas. As they are on disk: only
  * the committer writes them, and it tells what became durable.
  */
 import { putBounded } from '../../market/lru.ts'
 import type { Change, Database } from './database.ts'
-import { metaKey } from './keys.ts'
+import { metaKey, ownerKeyBytes } from './keys.ts'
 
 /** About 10 MB when full. */
 const rememberedRows = 32_768
 const hotTables: ReadonlySet<number> = new Set(['a', 'c', 'm', 'u'].map((prefix) => prefix.charCodeAt(0)))
 
+/** Of the message boxes what they hold of somebody, and what of his. */
+const [boxes, quotas] = [...Buffer.from('zq')]
 const placeRow = metaKey('place')
 /** Not the last place: the committer writes it beside the changes of a batch, so it would be stale here. */
-const isHot = (key: Buffer): boolean => hotTables.has(key[0]!) && !key.equals(placeRow)
+const isHot = (key: Buffer): boolean =>
+  (hotTables.has(key[0]!) && !key.equals(placeRow)) || (key[0] === boxes && key[ownerKeyBytes] === quotas)
 
 export class HotRows {
   /** Also remembers which rows there are not. */

@@ -1,8 +1,7 @@
 /** Pages of an inventory (docs/protocol.md §4.4): index entries in the order of their places, merged over owners. */
 import type { Entry } from '../../contracts/api.ts'
-import { formatPath } from '../../market/record.ts'
+import { formatPath, isBoxId } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
-import { isBoxId } from './box-rows.ts'
 import type { Database, KeyValue, Scan } from './database.ts'
 import * as keys from './keys.ts'
 import { timeOf } from './place.ts'

@@ -61,7 +61,8 @@ export const metaKey = (
     | 'confirmed'
     | 'trail'
     | 'draining'
-    | 'advert',
+    | 'advert'
+    | 'box fees',
 ): Buffer => Buffer.from(`m${name}`)
 export const purseKey = (owner: Key, purse: string): Buffer =>
   Buffer.concat([identityKey('u', owner), Buffer.from(purse, 'latin1')])

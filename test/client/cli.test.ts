@@ -166,6 +166,8 @@ t.test('exit 2: usage', async (t) => {
     ['send', 'Bobby', '--text', ''],
     ['send', 'Bobby', '-'],
     ['id', '--home'],
+    ['pull', '--proxy', 'http://127.0.0.1:1'],
+    ['send', 'Bobby', '--text', 'a', '--relays', '9'],
   ]
   for (const args of wrong) {
     const { code, stderr, stdout } = await alice(args)
@@ -181,6 +183,8 @@ t.test('exit 3: no relay reached; but queued is a success that says so', async (
   const { alice, bob, relay } = await setUp(t)
   await relay.close()
 
+  const other = await startTestRelay(join(t.testdirName, 'other'))
+  t.teardown(() => other.close())
   const sent = await alice(['send', 'Bobby', '--text', 'later'])
   const outbox = await alice(['outbox'])
   const runs = await Promise.all([
@@ -191,6 +195,11 @@ t.test('exit 3: no relay reached; but queued is a success that says so', async (
     alice(['outbox', '--flush']),
   ])
 
+  await bob(['relays', 'add', other.url])
+  const some = await bob(['ping'])
+
+  t.match(some, { code: exit.unreachable, rows: [{ ms: null }, { ms: Number }] })
+  t.match(runs[0]!.stderr, /your relay: cannot reach/)
   t.match(sent, { code: exit.ok, rows: [{ state: 'queued' }], stderr: /queued/ })
   t.match(outbox.rows, [{ state: 'queued', relays: '0/1' }])
   for (const run of runs) t.match(run, { code: exit.unreachable, stderr: /"code":"ERR_UNREACHABLE"/ })

@@ -3,22 +3,16 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import { merge } from '../../client/feeds/merge.ts'
 import { takeChannel } from '../../client/home/channels.ts'
 import { Home } from '../../client/home/home.ts'
-import { fromKeyWallet } from '../../client/wallet.ts'
 import { Connection } from '../../client/wire/connection.ts'
-import { toBase64 } from '../../market/bytes.ts'
-import { seal } from '../../market/envelope.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
-import { encodePayload, type Payload } from '../../market/payload.ts'
-import { decodeRecord } from '../../market/record.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import type { FeedItem } from '../../client/index.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
+import { befriend, type Person, person, relayCommand, reopen, writerFor } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)
@@ -31,28 +25,6 @@ const said = (items: readonly FeedItem[]): string[] =>
     item.state === 'gone' ? item.why : item.payload.type === 'post' ? item.payload.text : item.payload.type,
   )
 const feedOf = async ({ client }: Person, channel?: string) => said(await client.feeds.items({ channel }))
-
-/** Seals records in a person's name that no client of his would make. */
-async function writerFor({ home }: Person) {
-  const keys = await openKeyFile(join(home, 'key.json'))
-  const wallet = fromKeyWallet(keys)
-  return {
-    wallet,
-    async record(relay: RelayAddress, what: { to: string; recordId: string; payload: Payload }) {
-      const { to, recordId, payload } = what
-      const content = await wallet.encrypt(encodePayload(payload), { recordId, counterparty: to })
-      const request = {
-        ...{ type: 'write' as const, recordId, ttl: 3600, tag: '' },
-        content: toBase64(content),
-      }
-      const sealed = await seal(
-        { to, timestamp: Date.now(), request: { ...request, relays: [relay.key] } },
-        wallet,
-      )
-      return decodeRecord(sealed.text)
-    },
-  }
-}
 
 t.test(
   'a public feed is read by anybody through all relays of its writer, and one of them may die',
@@ -227,6 +199,9 @@ t.test(
     await anna.client.feeds.invite('team', [ben.client.identity])
     await anna.client.feeds.post('to Ben', { channel: 'team' })
     await anna.client.feeds.invite('team', [await anna.client.friend('Cleo')], { hasHistory: true })
+    const invited = await relayCommand(ben.home, ['pull', '--human'])
+    const words = / invites you to the channel team\n.* has a new key for the channel team\n$/
+    t.match(invited.stdout, words, 'an invitation once')
     t.same(await read(ben), ['to Ben'], 'without history only what came after')
     t.same(await read(cleo), ['before', 'to Ben'], 'with it all of it')
     await post(ben, 'from Ben')
@@ -348,16 +323,22 @@ t.test('who follows without being a friend hears of new relays', async (t) => {
   t.teardown(() => Promise.all([old.close(), fresh.close()]))
   const [kim, lou] = [await person(at('kim'), 'Kim', [old]), await person(at('lou'), 'Lou', [old])]
   await lou.client.feeds.followFile((await kim.client.me()).text)
+  const mia = await person(at('mia'), 'Mia', [old])
+  await mia.client.feeds.follow((await mia.client.addFriend((await kim.client.me()).text)).friend)
   await kim.client.feeds.post('from the old place')
 
   await kim.client.addRelay(`${fresh.url}#${fresh.key}`)
   await kim.client.removeRelay(old.key)
   await lou.client.feeds.refresh()
+  await mia.client.feeds.refresh()
   const [moved] = await lou.client.feeds.followed()
   await kim.client.feeds.post('from the new place')
   await lou.client.feeds.refresh()
 
   t.match(moved!.relays, [{ key: fresh.key }])
+  t.match((await mia.client.friend('Kim')).relays, [{ key: fresh.key }], 'of a friend who is followed too')
+  const told = [lou, mia].map(({ notices }) => notices.filter(({ type }) => type === 'friend-moved').length)
+  t.same(told, [1, 1], 'once, with the last of it')
   const posts = (await feedOf(lou)).filter((text) => text !== 'identity')
   t.same(posts, ['from the old place', 'from the new place'])
 })

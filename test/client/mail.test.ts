@@ -30,6 +30,7 @@ t.test('a letter with files, its answer, and what each side has of it', async (t
   const words = ['--subject', 'Our \u202eplan', '--text', 'see attached']
   const wrote = await relayCommand(alice.home, ['mail', 'write', 'Bob', ...words, ...files, '--json'])
   await pull(bob)
+  const [[mine], [his]] = [await alice.client.mail.threads(), await bob.client.mail.threads()]
   const listed = await relayCommand(bob.home, ['mail', '--json'])
   const id: string = listed.rows[0].thread
   const shown = await relayCommand(bob.home, ['mail', 'read', id.slice(0, 8)], { tty: true })
@@ -38,6 +39,7 @@ t.test('a letter with files, its answer, and what each side has of it', async (t
   await pull(alice)
   const other = await alice.client.mail.write(bob.client.identity, { subject: 'Newer', text: 'x' })
 
+  t.equal(his!.lastMs, mine!.lastMs, 'as it was sent')
   t.match(wrote, { code: 0, rows: [{ state: 'delivered', to: 'Bob' }] })
   t.match(listed.rows, [{ with: 'Alice', subject: 'Our \u202eplan', letters: 1, unread: 1 }])
   t.equal(listed.rows.length, 1, 'a text without a subject is no letter')
@@ -115,8 +117,6 @@ t.test("nobody gets into another's conversation by naming it", async (t) => {
 t.test(
   'the price of a letter is that of its files too, and it is said before anything is sent',
   async (t) => {
-    const args = ['--receive-satoshi-per-mib', '1000']
-    void args
     const frank = await person(at('frank'), 'Frank', [relay])
     writeFileSync(at('big.bin'), Buffer.alloc(300_000, 1))
     const heard: { records: number }[] = []

@@ -18,7 +18,7 @@ import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import { encodeObservation } from '../../market/observation.ts'
 import { formatAddress } from '../../market/address.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
-import { advertBy, relayKeys } from '../fixtures/adverts.ts'
+import { advertiser, devnetAdvert } from '../fixtures/adverts.ts'
 import { type Client, eventually, openMarket, type TestRelay } from '../fixtures/contracting.ts'
 import { relayCommand } from '../fixtures/people.ts'
 
@@ -86,7 +86,7 @@ t.test('the boards of own relays are read by default, and what they have is judg
 t.test('a channel that hides adverts, or repeats old ones, changes nothing and is noticed', async (t) => {
   const signer = await signerOf(two)
   const { address } = two
-  const old = await advertBy(signer, now() - 60_000, { bits, address: address.url })
+  const old = await devnetAdvert(signer, now() - 60_000, { bits, address: address.url })
   const lying = await liar(() => [old.text, `{"type":"serverBroadcast"}`, old.text.replace(':4000,', ':4,')])
 
   const { all, reads } = await marketOf(alice).list({ ...call, channels: [board, lying] })
@@ -105,11 +105,11 @@ t.test('a channel that hides adverts, or repeats old ones, changes nothing and i
 })
 
 t.test('a revocation is remembered: what it revoked does not come back by another channel', async (t) => {
-  const signer = relayKeys(1)
+  const signer = advertiser(1)
   const bob = await market.user('bob', { relays: [one.address], satoshis: 0 })
-  const advert = await advertBy(signer, now() - 5000, { bits })
+  const advert = await devnetAdvert(signer, now() - 5000, { bits })
   const at = now() - 4000
-  const revoked = await advertBy(signer, at, { bits, expires: at })
+  const revoked = await devnetAdvert(signer, at, { bits, expires: at })
   await writeFile(paper, `${advert.text}\n`)
   const list = async () => (await marketOf(bob).list({ ...call, channels: [`file:${paper}`] })).all
   t.equal((await list()).length, 1)
@@ -123,9 +123,9 @@ t.test('a revocation is remembered: what it revoked does not come back by anothe
 t.test('strangers lead nobody into private networks, nor to another network’s money', async (t) => {
   const inside = ['http://10.0.0.1', 'http://169.254.169.254', 'http://[fd00::1]', 'http://192.168.1.1:8080']
   const texts = await Promise.all(
-    inside.map((address, index) => advertBy(relayKeys(10 + index), now(), { bits, address })),
+    inside.map((address, index) => devnetAdvert(advertiser(10 + index), now(), { bits, address })),
   )
-  const main = await advertBy(relayKeys(20), now(), { bits, network: 'main' })
+  const main = await devnetAdvert(advertiser(20), now(), { bits, network: 'main' })
   await writeFile(paper, [...texts, main].map(({ text }) => `${text}\n`).join(''))
   const carol = await market.user('carol', { relays: [], satoshis: 0 })
   const asked = { ...call, channels: [`file:${paper}`], limits: { network: 'devnet' as const } }
@@ -138,15 +138,15 @@ t.test('strangers lead nobody into private networks, nor to another network’s 
   t.same(await marketOf(carol).probe(asked), [], 'nobody there is asked')
   const { set } = await marketOf(carol).choose({ ...asked, count: 1 })
   t.match(set, { chosen: [], short: /0 relays keep your limits/ })
-  const loopback = await advertBy(relayKeys(21), now(), { bits, address: two.url })
+  const loopback = await devnetAdvert(advertiser(21), now(), { bits, address: two.url })
   await writeFile(paper, `${loopback.text}\n`)
   t.match((await marketOf(carol).list(asked)).all.at(-1)?.refused, [{ limit: 'private address' }])
 })
 
 t.test('two relays with one address: the key that does not answer is marked', async (t) => {
-  const pretender = relayKeys(30)
+  const pretender = advertiser(30)
   const cheap = { storageCostPerGigPerDay: 1, bandwidthCostPerGig: 1, ingressCostPerGig: 0 }
-  const advert = await advertBy(pretender, now(), { bits, address: two.url, ...cheap })
+  const advert = await devnetAdvert(pretender, now(), { bits, address: two.url, ...cheap })
   await writeFile(paper, `${advert.text}\n`)
   const channels = [board, `file:${paper}`]
   t.equal(
@@ -173,7 +173,11 @@ t.test('two relays with one address: the key that does not answer is marked', as
 
 t.test('who quotes more than he advertises is not considered', async (t) => {
   const signer = await signerOf(two)
-  const advert = await advertBy(signer, now() + 1000, { bits, address: two.url, storageCostPerGigPerDay: 1 })
+  const advert = await devnetAdvert(signer, now() + 1000, {
+    bits,
+    address: two.url,
+    storageCostPerGigPerDay: 1,
+  })
   await writeFile(paper, `${advert.text}\n`)
   const dave = await market.user('dave', { relays: [one.address], satoshis: 0 })
   market.clock.now += 2000
@@ -189,13 +193,34 @@ t.test('who quotes more than he advertises is not considered', async (t) => {
   )
 })
 
+t.test('a crowd that promises everything and is not there keeps nobody from being chosen', async (t) => {
+  const free = { storageCostPerGigPerDay: 0, bandwidthCostPerGig: 0, ingressCostPerGig: 0, network: null }
+  const crowd = await Promise.all(
+    Array.from({ length: 14 }, (_, index) =>
+      devnetAdvert(advertiser(40 + index), now(), {
+        bits,
+        ...free,
+        address: `http://${'crowdcrowd'.repeat(5)}abcd${10 + index}.onion`,
+      }),
+    ),
+  )
+  const here = join(market.directory, 'crowd.txt')
+  await writeFile(here, crowd.map(({ text }) => `${text}\n`).join(''))
+  const kim = await market.user('kim', { relays: [one.address], satoshis: 0 })
+  const asked = { ...call, channels: [board, `file:${here}`], count: 1 }
+
+  const { set, probed } = await marketOf(kim).choose(asked)
+
+  t.same(relaysIn(set.chosen.map(({ why }) => why)), [one.key])
+  t.ok(probed.length > 14)
+  t.ok((await marketOf(kim).choose(asked)).probed.length < 14, 'who was not there is asked last')
+})
+
 t.test('a set is chosen within a budget, shown, contracted and used', async (t) => {
   const erin = await market.user('erin', { relays: [one.address], satoshis: 400_000 })
-  const free = await market.relay('free', [])
   const shop = marketOf(erin)
   const none = { ...erin.call, isOffline: true }
   const pattern = { records: 50, bytes: 100_000, ttl: 86_400, milliPulls: 1000 }
-  t.not(free.key, one.key)
   const { set, usage } = await shop.choose({ ...call, pattern, count: 2, budget: 100_000 })
   t.same(relaysIn(set.chosen.map(({ why }) => why)), [one.key, two.key].sort())
   t.ok(set.satoshis <= 100_000 && set.short === null)
@@ -206,6 +231,19 @@ t.test('a set is chosen within a budget, shown, contracted and used', async (t) 
   const plans: number[] = []
   const refused = await shop.open({ set }, { ...none, agree: async ({ budget }) => plans.push(budget) < 0 })
   t.ok(refused.every(({ isRefused }) => isRefused) && plans.length === 2)
+  t.ok(Math.min(...plans) >= 5000, 'what the relays take at least, where the pattern costs less')
+  t.same(await erin.contracts.list(), [])
+  const lured = set.chosen.map(({ why, says }) => {
+    return { says, why: { ...why, prices: { ...why.prices, storageGBDay: why.prices.storageGBDay - 1 } } }
+  })
+  t.match(
+    await shop.open({ set: { ...set, chosen: lured } }, { ...none, agree: async () => t.fail('asked') }),
+    [
+      { error: { code: 'ERR_COST' } },
+      { error: { code: 'ERR_COST', message: /storageGBDay 9000 instead of 8999/ } },
+    ],
+    'dearer than it was chosen by',
+  )
   t.same(await erin.contracts.list(), [])
   const opened = await shop.open(
     { set },
@@ -259,6 +297,20 @@ t.test(
     t.match(await marketOf(grace).observation(), { relays: [{ answered: 1, kept: 0 }, {}] })
   },
 )
+
+t.test('a relay that has no room left is not chosen', async (t) => {
+  const full = await market.relay('full', [...advertising('board:self'), '--capacity', '1MB'])
+  const judy = await market.user('judy', { relays: [], satoshis: 0 })
+  const asked = { ...call, channels: [`board:${full.url}`] }
+  await eventually(
+    () => marketOf(judy).list(asked),
+    ({ all }) => all.length === 1,
+  )
+  t.match(await marketOf(judy).probe(asked), [{ ms: null, error: { code: 'ERR_BUSY' } }])
+  const { set, all } = await marketOf(judy).choose({ ...asked, count: 1 })
+  t.same(set.chosen, [])
+  t.match(all[0]?.refused, [{ limit: 'unreachable', says: /or had no room/ }])
+})
 
 t.test('own records are read whatever the market says of the relay that has them', async (t) => {
   const heidi = await market.user('heidi', { relays: [one.address], satoshis: 0 })
@@ -347,7 +399,7 @@ t.test('as typed: tables for people, lines for programs, exit codes', async (t) 
   t.match(await run(['choose']), { code: 2 })
   t.match(await run(['channels', 'add', `file:${paper}`]), { code: 0, rows: [{ channel: board }, {}] })
   t.match(await run(['channels', 'remove', board], { tty: true }), { code: 0, stdout: /CHANNEL\nfile:/ })
-  t.match(await run(['channels', 'add', 'gopher://x']), { code: 1, stderr: /ERR_MALFORMED/ })
+  t.match(await run(['channels', 'add', 'gopher://x']), { code: 2, stderr: /ERR_USAGE/ })
   t.match(await run(['observe', '--dry-run']), { code: 0, rows: [{ event: 'observation' }] })
 })
 

@@ -1,8 +1,9 @@
-/** From one relay to another with everything and everybody, wherever it is interrupted (docs/protocol.md §8.2). */
+/** From one relay to another with everything and everybody, wherever it is interrupted (docs/protocol.md §8.4). */
 import { join } from 'node:path'
 import t from 'tap'
 import { Home } from '../../client/home/home.ts'
 import { entries } from '../../client/home/outbox.ts'
+import { flush } from '../../client/mail/flush.ts'
 import { contextOf } from '../../client/open.ts'
 import type { Context } from '../../client/context.ts'
 import { beginMigration, goOnMigrating, type Money } from '../../client/relays/migrate.ts'
@@ -53,10 +54,8 @@ t.test('records move, a friend follows by himself, and then the old relay is lef
   const wrong = await run('--from', old.url, '--to', other.url, '--once')
   const stopped = await run('--stop')
   const resumed = await run('--from', old.url, '--to', next.url, '--once')
+  // He hears where Alice is, and looks there.
   const pulled = await bob.client.pull()
-  await bob.client.finish()
-  // Bob knows now where Alice is, and looks there.
-  await bob.client.pull()
   await bob.client.finish()
   const last = await run('--every', '1s')
   await alice.client.send(to, 'four')
@@ -69,7 +68,7 @@ t.test('records move, a friend follows by himself, and then the old relay is lef
   t.match(first, {
     code: exit.ok,
     rows: [{ step: 'meet', copied: Number, unmovedCount: 0, foreign: 0, unseen: ['Bob'] }],
-    stderr: /\d records of \d+ bytes to .*: at most 0 satoshi/,
+    stderr: /\d records of [\d.]+ k?B to .*: at most 0 satoshi/,
   })
   t.same(both, [old.url, next.url])
   t.match([stopped, resumed], [{ code: exit.ok, rows: [{ step: 'stopped' }] }, { rows: [{ step: 'meet' }] }])
@@ -108,14 +107,23 @@ t.test('from a dead relay everything moves that was kept; who is not seen in tim
     '--once',
   ])
   next.door.isShut = false
+  other.door.isShut = true
   const state = await client.redundancy.migrate(old.url, next.url, { waitSeconds: 3600 })
+  const waiting = await relayCommand(alice.home, ['migrate', '--once'])
+  other.door.isShut = false
   const after = await client.redundancy.migrate(old.url, formatAddress(next), { waitSeconds: 0 })
   const pulled = await bob.client.addFriend((await client.me()).text).then(() => bob.client.pull())
   old.door.isShut = false
 
   t.match(away, { code: exit.unreachable, stderr: /ERR_UNREACHABLE/ })
-  t.match(state, { step: 'meet', copied: Number, foreign: null, friends: [{ isSeen: false }] })
-  t.match(after, { step: 'done', lost: [], friends: [{ isSeen: false }] })
+  t.match(state, {
+    step: 'meet',
+    copied: Number,
+    foreign: null,
+    friends: [{ isSeen: false, isSilent: true }],
+  })
+  t.match(waiting, { code: exit.ok, stderr: /Bob's relays do not answer/ })
+  t.match(after, { step: 'done', lost: [], friends: [{ isSeen: false, isSilent: false }] })
   t.match(after.notWithdrawn, /cannot reach/)
   t.match(await urls(alice), [next.url])
   t.same((await texts(pulled.messages)).sort(), ['one', 'two'])
@@ -153,6 +161,26 @@ t.test('changes that nobody was told of one after another are told where friends
     [next.url, other.url],
   )
 })
+
+t.test(
+  'on a relay that was left and is gone the last news is tried for some days, and not until it expires',
+  async (t) => {
+    const { alice } = await couple([old, next])
+    old.door.isShut = true
+    await alice.client.removeRelay(old.key)
+    const outbox = await relayCommand(alice.home, ['outbox', '--human'])
+    const ctx = await contextOf(await Home.open(alice.home), {})
+    const waiting = async (days: number) => {
+      await flush({ ...ctx, now: () => Date.now() + days * 86_400_000 }, { attempts: 1 })
+      return [...(await entries(ctx.home)).values()].filter(({ queued }) => queued.has(old.key)).length
+    }
+    const [soon, later] = [await waiting(2), await waiting(4)]
+    old.door.isShut = false
+
+    t.match(outbox.stdout, /waits for .*, no longer yours/)
+    t.same([soon, later], [1, 0])
+  },
+)
 
 /** The process ends at the `last`th thing it does to its home or says to a relay. */
 function mortal(ctx: Context, last: number) {

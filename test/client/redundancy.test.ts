@@ -104,7 +104,7 @@ t.test(
     const pulled = await bob.client.pull()
 
     t.match(set, { code: exit.ok, rows: [{ keep: 2, quorum: 2 }] })
-    t.match([most, more], [{ code: exit.failed, stderr: /you have 3/ }, { stderr: /3 relays cannot sign/ }])
+    t.match([most, more], [{ code: exit.usage, stderr: /you have 3/ }, { stderr: /3 relays cannot sign/ }])
     t.match(two.rows, [{ state: 'delivered' }])
     t.same(new Set(two.rows[0].relays), new Set([a.key, b.key]))
     t.match(spared.rows, [{ state: 'delivered' }])
@@ -113,7 +113,7 @@ t.test(
     t.same(new Set(last.rows[0].relays), new Set([b.key, c.key]))
     t.match(short.rows, [{ state: 'queued', relays: [b.key] }])
     t.match(none.rows, [{ state: 'queued', relays: [] }])
-    t.match(wrong, { code: exit.failed, stderr: /2 relays cannot sign for what 1 get/ })
+    t.match(wrong, { code: exit.usage, stderr: /2 relays cannot sign for what 1 get/ })
     t.ok(a.door.asked > asked, 'what waited for a goes there when it is back')
     t.match(
       (await client.outbox()).map(({ summary, state }) => [summary, state]),
@@ -164,7 +164,6 @@ t.test('a relay that holds a chunk back, or its lists, is not waited for', async
 
   await bob.client.pull()
   a.door.held = '"type":"read"'
-  b.door.held = ''
   const { files } = await bob.client.finish({ hedgeMs: 20 })
   await alice.client.send(bob.client.identity, 'one relay is enough')
   a.door.held = '"type"'

@@ -3,15 +3,13 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import type { LocalEntry } from '../../client/home/folders.ts'
 import { tagOf } from '../../client/sync/hear.ts'
 import { forgetOld } from '../../client/sync/merge.ts'
 import { joined } from '../../client/sync/versions.ts'
 import { firstCut, fileSizes } from '../../client/sync/cut.ts'
-import { fromKeyWallet } from '../../client/wallet.ts'
 import { Connection } from '../../client/wire/connection.ts'
-import { toBase64, toUtf8 } from '../../market/bytes.ts'
+import { toUtf8 } from '../../market/bytes.ts'
 import { seal } from '../../market/envelope.ts'
 import {
   checkEntries,
@@ -20,11 +18,10 @@ import {
   parseEntries,
   pathFault,
 } from '../../market/folder.ts'
-import { encodePayload, type Payload } from '../../market/payload.ts'
-import { decodeRecord } from '../../market/record.ts'
+import type { Payload } from '../../market/payload.ts'
 import { couple, shop } from '../fixtures/audited.ts'
 import { ask, startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, person, relayCommand, spawnCommand } from '../fixtures/people.ts'
+import { befriend, person, relayCommand, spawnCommand, writerFor } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)
@@ -122,20 +119,11 @@ async function liar(name: string) {
   await befriend(eve, bob)
   const directory = at(name, 'shared')
   mkdirSync(directory)
-  const wallet = fromKeyWallet(await openKeyFile(join(eve.home, 'key.json')))
+  const { wallet, record } = await writerFor(eve)
   const connection = new Connection(relay, wallet)
   const to = bob.client.identity
   const put = async (recordId: string, what: { payload: Payload; bytes?: Uint8Array; tag: string }) => {
-    const content = await wallet.encrypt(encodePayload(what.payload, what.bytes), {
-      recordId,
-      counterparty: to,
-    })
-    const request = { type: 'write' as const, recordId, ttl: 3600, tag: what.tag, content: toBase64(content) }
-    const sealed = await seal(
-      { to, timestamp: Date.now(), request: { ...request, relays: [relay.key] } },
-      wallet,
-    )
-    await connection.write(decodeRecord(sealed.text))
+    await connection.write(await record(relay, { to, recordId, ...what }))
   }
   let sequence = 0
   /** A version that says `list`, whose files' pieces are `bytes`. */

@@ -178,6 +178,7 @@ t.test(
     write(hers, 'CON.txt', 'a device')
     write(hers, 'F0', 'the same as f0, for some')
     write(hers, '.git/hooks/post-checkout', 'runs')
+    mkdirSync(join(hers, 'empty'))
     const first = await up()
     await down()
     for (const name of readdirSync(hers)) rmSync(join(hers, name), { recursive: true })
@@ -185,7 +186,7 @@ t.test(
     const meant = await relayCommand(alice.home, ['sync', hers, 'Bob', '--allow-empty', '--json'])
     await down()
 
-    t.same(first.skipped.map(({ path }) => path).sort(), ['.git', 'CON.txt', 'f0', 'link'])
+    t.same(first.skipped.map(({ path }) => path).sort(), ['.git', 'CON.txt', 'empty', 'f0', 'link'])
     t.match(meant, { code: 0, rows: [{ event: 'sync', state: 'delivered' }] })
     t.same(Object.keys(filesIn(his)), [])
     t.same((await relayCommand(alice.home, ['sync', at('odd'), 'Bob', '--name', 'shared'])).code, 1)

@@ -51,7 +51,7 @@ const live = async () =>
     ['active', 'closing', 'disputed'].includes(state),
   )
 
-// Each process takes its time; the steps between are gone through in contract-life.test.ts.
+// Each process takes its time; the steps between are gone through in test/long/contract-life.test.ts.
 
 /** Opens one by a command that is killed, and by the next one. */
 async function openKilled(t: Test, place: string) {

@@ -3,10 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { controlFile } from '../../relay/data-directory.ts'
-import { control } from '../../relay/operator/control.ts'
 import { type Devnet, withDevnet } from './coins.ts'
-import { contractsAt, heardBy } from './contracting.ts'
+import { contractsAt, fundStake, heardBy } from './contracting.ts'
 import { befriend, settle, textsOf } from './friends.ts'
 import { check, type Line, type Person, type RelayServer, type Stage } from './stage.ts'
 
@@ -23,7 +21,7 @@ const usage = ['--records', '5', '--bytes', '4kB', '--ttl', '7d', '--pulls', '1'
 /** What the busy one has to sell, and what somebody fills it with. */
 const [capacity, fillBytes, fillCredit] = ['30MB', 18_000_000, 1_000_000]
 const later = 20 * 60
-const [askedEveryMs, mostAsked] = [50, 400]
+const askedEveryMs = 200
 
 interface Scene {
   readonly stage: Stage
@@ -100,19 +98,8 @@ async function sell(
   stage.say(
     `$ relayd start --data ${name} --advertise ${about.channel} --price storageGBDay=${asks[about.index]} …`,
   )
-  await stage.operate(name, 'wallet', 'faucet', String(relayCoins))
-  await devnet.mine(1)
-  for (let left = mostAsked; (await coinsAt(stage, relay)) === relayCoins; left--) {
-    check(left > 0, `${name} to make its stake`)
-    await setTimeout(askedEveryMs)
-  }
-  await devnet.mine(1)
+  await fundStake(stage, devnet, relay, relayCoins)
   return relay
-}
-
-async function coinsAt(stage: Stage, { name }: RelayServer): Promise<number> {
-  const balance = (await control(controlFile(join(stage.folder, name)), 'wallet-balance')) as Line // a row, as it is printed
-  return Number(balance.confirmed) + Number(balance.unconfirmed)
 }
 
 /** She reads three channels, sees what each relay would cost her, and takes three within her budget. */
@@ -223,6 +210,6 @@ async function eventually<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean
     const answer = await ask()
     if (isSo(answer)) return answer
     check(left > 0, `it to become so: ${JSON.stringify(answer).slice(0, 2000)}`)
-    await setTimeout(4 * askedEveryMs)
+    await setTimeout(askedEveryMs)
   }
 }

@@ -20,15 +20,20 @@ export async function sellContracts(stage: Stage, devnet: Devnet, name: string):
   const sells = prices.flatMap((price) => ['--price', price])
   const options = ['--chain', devnet.named, ...sells, '--contract', 'poolSize=1']
   const relay = await stage.startRelay(name, { options, isWatchful: true })
-  await stage.operate(name, 'wallet', 'faucet', String(relayCoins))
+  await fundStake(stage, devnet, relay, relayCoins)
+  return relay
+}
+
+/** Gives it so many satoshi, its first; its one stake lies ready when this resolves. */
+export async function fundStake(stage: Stage, devnet: Devnet, relay: RelayServer, coins: number) {
+  await stage.operate(relay.name, 'wallet', 'faucet', String(coins))
   await devnet.mine(1)
   // Making the stake has its fee.
-  for (let left = mostAsked; (await coinsAt(stage, relay)) === relayCoins; left--) {
-    check(left > 0, `${name} to make its stake`)
+  for (let left = mostAsked; (await coinsAt(stage, relay)) === coins; left--) {
+    check(left > 0, `${relay.name} to make its stake`)
     await setTimeout(askedEveryMs)
   }
   await devnet.mine(1)
-  return relay
 }
 
 async function coinsAt(stage: Stage, relay: RelayServer): Promise<number> {

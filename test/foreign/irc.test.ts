@@ -11,7 +11,7 @@ import type { Outside } from '../../market/channels/channel.ts'
 import { IrcChannel, type IrcOptions } from '../../market/channels/irc.ts'
 import { splitText } from '../../market/channels/irc-frames.ts'
 import type { MarketError } from '../../market/errors.ts'
-import { advertiser, makeAdvert } from '../fixtures/made-adverts.ts'
+import { advertiser, makeAdvert } from '../fixtures/adverts.ts'
 import { until } from './fixtures/faulty-disk.ts'
 
 /** The longest names that a server can have, so that every line is as short as it ever has to be. */

@@ -23,7 +23,7 @@ import {
   lifeMs,
   makeAdvert,
   stampOf,
-} from '../fixtures/made-adverts.ts'
+} from '../fixtures/adverts.ts'
 
 const now = 1_800_000_000_000
 const policy = { now, bits: cheapBits }
@@ -151,14 +151,8 @@ t.test('§12.3: work, network and time are what the reader asks for', async (t) 
 })
 
 t.test('§12.3: of the adverts of one relay the newest holds, in whatever order they come', async (t) => {
-  const adverts = await Promise.all(
-    [0, 1, 2].map((at) => makeAdvert(relay, now + at, { storageCostPerGigPerDay: 1000 * (3 - at) })),
-  )
-  const [first, second, third] = adverts as [
-    (typeof adverts)[0] & {},
-    (typeof adverts)[0] & {},
-    (typeof adverts)[0] & {},
-  ]
+  const made = (at: number) => makeAdvert(relay, now + at, { storageCostPerGigPerDay: 1000 * (3 - at) })
+  const [first, second, third] = await Promise.all([made(0), made(1), made(2)])
   const twin = await makeAdvert(relay, now + 2, { address: 'https://twin.example' })
   const book = new AdvertBook({ most: 10 })
 

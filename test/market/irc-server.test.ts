@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import type { Outside } from '../../market/channels/channel.ts'
 import { IrcChannel, parseIrc } from '../../market/channels/irc.ts'
 import { requestLine, splitText } from '../../market/channels/irc-frames.ts'
-import { advertiser, makeAdvert } from '../fixtures/made-adverts.ts'
+import { advertiser, makeAdvert } from '../fixtures/adverts.ts'
 
 const outside: Outside = {
   async connect({ host, port }) {

@@ -7,8 +7,8 @@ import { decodeObservation, encodeObservation, type Observed, opinionOf } from '
 import { ceilSatoshi, quoteUnits } from '../../market/price.ts'
 import { assess, type Candidate, type Limits, noEvidence, type Why, weights } from '../../market/score.ts'
 import { dayMs } from '../../market/units.ts'
-import { monthlySatoshis, patternOf, usualPattern } from '../../market/usage-pattern.ts'
-import { advertBy, relayKeys } from '../fixtures/adverts.ts'
+import { monthlySatoshis, patternOf } from '../../market/usage-pattern.ts'
+import { advertiser, devnetAdvert } from '../fixtures/adverts.ts'
 
 const now = 1_800_000_000_000
 const pattern = { records: 1000, bytes: 1_000_000, ttl: 10 * 86_400, milliPulls: 2000 }
@@ -19,8 +19,8 @@ const candidate = (sealed: SealedAdvert, said: Partial<Candidate> = {}): Candida
   evidence: noEvidence(now),
   ...said,
 })
-const advert = (index: number, said: Parameters<typeof advertBy>[2] = {}) =>
-  advertBy(relayKeys(index), now, { address: `https://relay${index}.site${index}.example`, ...said })
+const advert = (index: number, said: Parameters<typeof devnetAdvert>[2] = {}) =>
+  devnetAdvert(advertiser(index), now, { address: `https://relay${index}.site${index}.example`, ...said })
 const judge = (all: readonly Candidate[], asked: Limits = limits): Why[] =>
   assess(all, { pattern, limits: asked, now })
 
@@ -41,10 +41,17 @@ t.test('own records make a pattern; a first hour is not taken for a habit', asyn
   t.equal(patternOf([], now), undefined)
   const hour = { bytes: 2000, sent: now - 3_600_000, expires: now + dayMs, pulls: 1 }
   t.same(patternOf([hour, { ...hour, bytes: 4000, pulls: 0 }], now), {
-    ...{ records: 60, bytes: 3000, milliPulls: 500 },
+    ...{ records: 60, bytes: 3000, milliPulls: 334 },
     ttl: 90_000,
   })
   t.equal(patternOf([{ ...hour, sent: now - 30 * dayMs }], now)?.records, 1)
+  const backup = { ...hour, bytes: 10, expires: hour.sent + 365 * dayMs }
+  const large = { ...hour, bytes: 990, expires: hour.sent + dayMs }
+  t.equal(
+    patternOf([backup, large], now)?.ttl,
+    4.64 * 86_400,
+    'the small one that is kept long weighs little',
+  )
 })
 
 t.test('every limit that is not kept is named, and such a relay has no score', async (t) => {
@@ -65,7 +72,7 @@ t.test('every limit that is not kept is named, and such a relay has no score', a
     ['egress price', { most: { egressGB: 99_999 } }, {}],
     ['ingress price', { most: { ingressGB: 0 } }, {}],
     ['monthly cost', { monthly: 10 }, {}],
-    ['another key', {}, { evidence: { ...none, probes: { ...bad, another: relayKeys(2).identity } } }],
+    ['another key', {}, { evidence: { ...none, probes: { ...bad, another: advertiser(2).identity } } }],
     ['dearer', {}, { evidence: { ...none, probes: { ...bad, quoted } } }],
     ['forged', {}, { evidence: { ...none, audits: { ...none.audits, forged: 1 } } }],
     ['unreachable', { mustAnswer: true }, { evidence: { ...none, probes: bad } }],
@@ -74,6 +81,10 @@ t.test('every limit that is not kept is named, and such a relay has no score', a
     const [why] = judge([candidate(sealed, said)], { bits: 4, ...asked })
     t.same([why?.refused.map((one) => one.limit), why?.score, why?.factors], [[limit], null, null], limit)
   }
+  const ahead = candidate(await devnetAdvert(advertiser(1), now + 300_000), {
+    evidence: { ...none, probes: { ...bad, quoted: { ...quoted, at: now - 1 } } },
+  })
+  t.match(judge([ahead])[0]?.refused, [{ limit: 'dearer' }], 'a date in the future hides no quote')
   t.same(judge([candidate(sealed, { isPrivate: true })], { allowPrivate: true })[0]?.refused, [])
   const free = await advert(3, {
     ...{ network: null, storageCostPerGigPerDay: 0, bandwidthCostPerGig: 0, ingressCostPerGig: 0 },
@@ -113,13 +124,30 @@ t.test(
     t.ok(at(faithful) > at(none) && at(none) > at(broke), 'trust is lost sooner than won')
     t.ok(at({ ...none, opinion: told }) - at({ ...none, opinion: { ...told, score: 0 } }) <= 30, 'bounded')
     t.ok(at(faithful) > at({ ...none, opinion: told }))
+    t.equal(judge([candidate(dear)], {})[0]?.factors?.stamp.points, 0, 'the usual work is no merit')
   },
 )
+
+t.test('half the price does not make up for one failure in seven', async (t) => {
+  const half = { storageCostPerGigPerDay: 2000, bandwidthCostPerGig: 50_000, ingressCostPerGig: 10_000 }
+  const probed = (answered: number) => {
+    const none = noEvidence(now)
+    const probes = { ...none.probes, asked: 20, answered, isLastAnswered: true, latencyMs: 50 }
+    return { evidence: { ...none, probes } }
+  }
+  const [cheap, sound] = [await advert(1, half), await advert(2)]
+  const bestOf = (answered: number) =>
+    judge([candidate(cheap, probed(answered)), candidate(sound, probed(20))])[0]?.relay
+
+  t.equal(bestOf(20), cheap.address.key)
+  t.equal(bestOf(17), sound.address.key)
+})
 
 t.test('neighbours are hosts, sites and networks; private networks are told apart by ports', async (t) => {
   t.same(neighbourhoodsOf('https://a.shop.co.uk:8443/x', ['203.0.114.7', '2606:4700:1::1', '10.0.0.1']), [
     ...['host a.shop.co.uk', 'site shop.co.uk', 'net 203.0.0.0/16', 'net 2606:4700:0001::/48'],
   ])
+  t.same(neighbourhoodsOf('https://a.bit.ly'), ['host a.bit.ly', 'site bit.ly'], 'a short name is a site too')
   t.same(neighbourhoodsOf('http://8.8.8.8'), ['net 8.8.0.0/16'])
   t.same(neighbourhoodsOf('http://[2606:4700:1:9::1]'), ['net 2606:4700:0001::/48'])
   t.same(neighbourhoodsOf('http://127.0.0.1:81'), ['host 127.0.0.1:81'])
@@ -173,17 +201,35 @@ t.test(
   },
 )
 
+t.test('thousands of relays of one site do not make a choice slow', async (t) => {
+  const [why] = judge([candidate(await advert(1))])
+  const of = (site: string, index: number, satoshis: number, score: number): Why => ({
+    ...why!,
+    ...{ relay: `${index}`, neighbourhoods: [`host r${index}.${site}`, `site ${site}`], score },
+    monthly: { ...why!.monthly, satoshis },
+  })
+  // Each of them is near the cheapest, and leaves too little for the next.
+  const crowd = Array.from({ length: 5000 }, (_, index) => of('crowd.example', index, 60, 900))
+  const all = [...crowd, of('crowd.example', 5000, 1, 500), of('other.example', 5001, 100, 400)]
+  const since = performance.now()
+
+  const { satoshis } = chooseSet(all, { count: 2, budget: 110 })
+
+  t.equal(satoshis, 101)
+  t.ok(performance.now() - since < 1000)
+})
+
 t.test(
   'observations: what is none is passed over, counts are scored here, a liar moves nothing',
   async (t) => {
-    const relay = relayKeys(1).identity
+    const relay = advertiser(1).identity
     const good: Observed = {
       ...{ relay, probes: 20, answered: 20, latencyMs: 30, kept: 3, broken: 0, explained: 5, forged: 0 },
     }
     const liar: Observed = { ...good, answered: 0, latencyMs: null, kept: 0, broken: 10_000, forged: 10_000 }
     const text = encodeObservation({ at: now, relays: [good] })
     const from = (index: number, observed: Observed, at = now) => ({
-      from: relayKeys(index).identity,
+      from: advertiser(index).identity,
       at,
       observed,
     })
@@ -219,11 +265,23 @@ t.test(
   },
 )
 
+t.test('what is usual is not for one operator with many relays to say', async (t) => {
+  const crowd = await Promise.all(
+    [11, 12, 13, 14].map((index) =>
+      advert(index, { address: `https://r${index}.crowd.example`, storageCostPerGigPerDay: 10 ** 9 }),
+    ),
+  )
+  const cost = (all: readonly SealedAdvert[]) =>
+    judge(all.map((sealed) => candidate(sealed))).find(({ relay }) => relay === advertiser(2).identity)!
+      .factors!.cost
+  const fair = [await advert(1), await advert(2, { storageCostPerGigPerDay: 40_000 }), await advert(3)]
+  t.same(cost([...fair, ...crowd]), cost([...fair, crowd[0]!]))
+})
+
 t.test('equal relays stand by their keys, whoever was read first', async (t) => {
   const both = [candidate(await advert(1)), candidate(await advert(2))]
   t.same(
     judge(both).map(({ relay }) => relay),
     judge(both.reverse()).map(({ relay }) => relay),
   )
-  t.ok(monthlySatoshis(usualPattern, { storageGBDay: 4000, egressGB: 100_000, ingressGB: 20_000 }) > 0)
 })

@@ -8,16 +8,9 @@ import { canonicalize } from '../../market/canonical.ts'
 import { openChannel } from '../../market/channels/open.ts'
 import { AdvertLive } from '../../relay/market/advert-live.ts'
 import { outside } from '../../relay/market/outside.ts'
+import { patience, Publishing } from '../../relay/market/publishing.ts'
 import type { RunningRelay } from '../../relay/relay.ts'
-import {
-  advertiser,
-  cheapBits,
-  claimsOf,
-  hourMs,
-  lifeMs,
-  makeAdvert,
-  stampOf,
-} from '../fixtures/made-adverts.ts'
+import { advertiser, cheapBits, hourMs, lifeMs, makeAdvert } from '../fixtures/adverts.ts'
 import { start, startTestRelay } from '../fixtures/relay.ts'
 
 const args = ['--open', '--limit', `advertBits=${cheapBits}`]
@@ -129,11 +122,9 @@ t.test(
     const signer = advertiser(1)
     const { relay } = opened
     const good = await makeAdvert(signer, start)
-    const weak = claimsOf(signer, start)
-    const { text: weakText } = await makeAdvert(signer, start, {}, { bits: 0, below: cheapBits })
-    t.ok(stampOf(weak))
+    const { text: weak } = await makeAdvert(signer, start, {}, { bits: 0, below: cheapBits })
 
-    t.match(await post(relay, weakText), { status: 429, code: 'ERR_LIMIT', bits: cheapBits })
+    t.match(await post(relay, weak), { status: 429, code: 'ERR_LIMIT', bits: cheapBits })
     t.match(
       await post(relay, good.text.replace('4000', '4001')),
       { code: 'ERR_LIMIT' },
@@ -272,6 +263,46 @@ t.test('§12.5: a listener who does not read is let go, and one address has so m
   t.equal(live.count, 0)
   await new Promise((resolve) => server.close(resolve))
 })
+
+t.test('§12.5: slow readers hold no more than there is room for', async (t) => {
+  const small = { recordBytes: 1000, bodiesInFlightBytes: 6000 }
+  const { opened } = await openBoard(
+    t,
+    Object.entries(small).flatMap(([name, most]) => ['--limit', `${name}=${most}`]),
+  )
+  for (const number of [1, 2, 3])
+    t.match(await post(opened.relay, (await makeAdvert(advertiser(number), start)).text), { status: 200 })
+  t.equal((await page(opened.relay, '?limit=2')).texts.length, 2)
+  t.match(await page(opened.relay), { code: 'ERR_BUSY' })
+})
+
+t.test(
+  'a board that refuses for ever, in letters that move a cursor, is asked again and not obeyed',
+  async (t) => {
+    const server = createServer((_, response) => {
+      const description = `no\u001b[2J\nnever${'!'.repeat(1000)}`
+      response.writeHead(429).end(JSON.stringify({ code: 'ERR_LIMIT', description, retryAfterMs: 1e300 }))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    const name = `board:http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const warnings: object[] = []
+    const publishing = new Publishing({
+      ...{ name, now: () => start, signal: new AbortController().signal },
+      log: { warn: (facts: object) => void warnings.push(facts) },
+      open: () => openChannel(name, outside({ now: () => start })),
+    })
+    await publishing.publish(await makeAdvert(advertiser(1), start))
+    const { error, retryAt } = publishing.outcomeOf(undefined)
+    t.match(error, /^ERR_LIMIT: no \[2J never!{3,200}$/)
+    t.equal(retryAt, start + patience.mostMs)
+    publishing.hurry()
+    await publishing.publish(await makeAdvert(advertiser(1), start))
+    t.match(warnings, [{ channel: name }], 'the log says it once')
+    t.equal(warnings.length, 1)
+  },
+)
 
 t.test('§12.5: a relay may do without', async (t) => {
   const { opened } = await openBoard(t, ['--no-board'])

@@ -9,10 +9,11 @@ import { toHex, toUtf8 } from '../../market/bytes.ts'
 import { readConfig } from '../../relay/config.ts'
 import { outside } from '../../relay/market/outside.ts'
 import { control } from '../../relay/operator/control.ts'
-import { OverlayChannels } from '../../relay/overlay/channels.ts'
+import { overlayOutlets } from '../../relay/overlay/outlets.ts'
 import { startRelay } from '../../relay/relay.ts'
 import { bodyOf, serve } from '../fixtures/chain.ts'
-import { cheapBits, makeAdvert, openOverlayScene, outputs, scriptOf } from '../fixtures/overlay.ts'
+import { cheapBits } from '../fixtures/adverts.ts'
+import { openOverlayScene, outputs, scriptOf } from '../fixtures/overlay.ts'
 
 t.test('over real sockets', async (t) => {
   const scene = await openOverlayScene(t)
@@ -30,7 +31,7 @@ t.test('over real sockets', async (t) => {
   const { url } = relay
   const alice = await scene.relay('alice')
   const bob = await scene.relay('bob')
-  const text = await makeAdvert(alice.keys, { timestamp: now() })
+  const text = await scene.advert(alice, { timestamp: now() })
 
   t.test('TopicBroadcaster and LookupResolver of the sdk', async (t) => {
     const pushDrop = new PushDrop(alice.keys as any)
@@ -88,49 +89,41 @@ t.test('over real sockets', async (t) => {
     t.same(await texts({}), [text], 'what the network refuses revokes nothing')
   })
 
-  const channels = new OverlayChannels({
-    wallet: () => bob,
-    overlay: undefined,
-    outside: outside({ now }),
-  })
-  const channel = channels.open(`overlay:${url}`, url)
-  const read = async (from = channel) => {
+  const channelAt = (host: string) => new OverlayChannel(host, outside({ now }))
+  const read = async (host = url) => {
     const texts: string[] = []
-    for await (const one of from.read()) texts.push(one)
+    for await (const one of channelAt(host).read()) texts.push(one)
     return texts
   }
 
-  t.test('the channel publishes, replaces, revokes, and reads', async (t) => {
-    const first = await makeAdvert(bob.keys, { timestamp: now() })
-    await channel.publish(first)
-    await channel.publish(first)
+  t.test('an outlet publishes, replaces and revokes what the channel reads', async (t) => {
+    const open = overlayOutlets({ wallet: () => bob, overlay: undefined })
+    const outlet = open(url)
+    const first = await scene.advert(bob, { timestamp: now() })
+    await outlet.publish(first)
+    await outlet.publish(first)
     t.same(await read(), [first, text])
-    const second = await makeAdvert(bob.keys, { timestamp: now() + 1 })
-    await channel.publish(second)
+    const second = await scene.advert(bob, { timestamp: now() + 1 })
+    await outlet.publish(second)
     t.same(await read(), [second, text])
-    await t.rejects(channel.publish(first), { code: 'ERR_CONFLICT' })
-    await t.rejects(channel.publish(text), { code: 'ERR_WRONG_RELAY' })
+    await t.rejects(outlet.publish(first), { code: 'ERR_CONFLICT' })
+    await t.rejects(outlet.publish(text), { code: 'ERR_WRONG_RELAY' })
     const at = now() + 2
-    const last = await makeAdvert(bob.keys, { timestamp: at, expires: at })
-    await channel.publish(last)
+    const last = await scene.advert(bob, { timestamp: at, expires: at })
+    await outlet.publish(last)
     t.same(await read(), [last, text])
 
-    const proving = new OverlayChannel('overlay', url, outside({ now }), { headers: devnet.chain })
-    t.same(await read(proving), [last, text])
-    const headers = { currentHeight: async () => 1000, isValidRootForHeight: async () => false }
-    const elsewhere = new OverlayChannel('overlay', url, outside({ now }), { headers })
-    t.same(await read(elsewhere), [], 'of another chain')
-    await t.rejects(elsewhere.publish(last), { code: 'ERR_FORBIDDEN' })
-    const nobody = new OverlayChannel('overlay', 'http://127.0.0.1:1', outside({ now }))
-    await t.rejects(read(nobody), { code: 'ERR_BUSY' })
-    t.throws(() => channels.open('overlay:self', 'self'), { code: 'ERR_MALFORMED' })
+    await t.rejects(channelAt(url).publish(), { code: 'ERR_FORBIDDEN' })
+    await t.rejects(read('http://127.0.0.1:1'), { code: 'ERR_BUSY' })
+    await t.rejects(open('http://127.0.0.1:1').publish(last), { code: 'ERR_BUSY' })
+    t.throws(() => open('self'), { code: 'ERR_MALFORMED' })
     const liar = await serve(t, (_request, response) => {
       const context = [57]
       response.end(
         JSON.stringify({ type: 'output-list', outputs: [{ beef: [1, 2], outputIndex: 0, context }] }),
       )
     })
-    t.same(await read(new OverlayChannel('overlay', liar, outside({ now }))), [])
+    t.same(await read(liar), [])
   })
 
   t.test('what is refused, and what is said of itself', async (t) => {
@@ -145,8 +138,8 @@ t.test('over real sockets', async (t) => {
       await post('/submit', '{}', { 'content-type': 'application/json', 'x-topics': topics }),
       await post('/submit', new Uint8Array((1 << 20) + 1), { ...binary, 'x-topics': topics }),
       await post('/submit', new Uint8Array((2 << 20) + 1), { ...binary, 'x-topics': topics }),
-      await post('/submit', new Uint8Array(9), { ...binary, 'x-topics': '["tm_ship"]' }),
-      await post('/lookup', '{"service":"ls_ship","query":{}}', { 'content-type': 'application/json' }),
+      await post('/submit', new Uint8Array(9), { ...binary, 'x-topics': '["tm_nowhere"]' }),
+      await post('/lookup', '{"service":"ls_nowhere","query":{}}', { 'content-type': 'application/json' }),
       await post('/lookup', '[]', { 'content-type': 'application/json' }),
       await post('/lookup', `"${'x'.repeat(5000)}"`, { 'content-type': 'application/json' }),
     ]
@@ -190,13 +183,13 @@ t.test('over real sockets', async (t) => {
     await relay.close()
     const again = await start('--advertise', 'overlay:self')
     t.teardown(() => again.close())
-    const own = new OverlayChannel('overlay', again.url, outside({ now }))
-    t.ok((await read(own)).includes(text), 'what was admitted is still there')
+    t.ok((await read(again.url)).includes(text), 'what was admitted is still there')
     const order = async (name: string) => {
       const { channels } = (await control(`${directory}/relay/control.json`, name, {})) as any
       return channels.find(({ channel }: { channel: string }) => channel === 'overlay:self').outcome
     }
-    const ownAdvert = async () => (await read(own)).find((one) => JSON.parse(one).serverPubKey === again.key)!
+    const ownAdvert = async () =>
+      (await read(again.url)).find((one) => JSON.parse(one).serverPubKey === again.key)!
     t.equal(await order('publish-advert'), 'published')
     t.match(JSON.parse(await ownAdvert()), { network: 'devnet', address: again.url })
     t.equal(await order('revoke-advert'), 'published')

@@ -1,7 +1,7 @@
 import { type LedgerEntry, ledgerColumns, type Purse } from '../../../contracts/account.ts'
 import { formatAddress, type RelayAddress } from '../../../market/address.ts'
 import { isFree } from '../../../market/price.ts'
-import type { RecordId } from '../../../market/record.ts'
+import { isBoxId, type RecordId } from '../../../market/record.ts'
 import type { Client } from '../../client.ts'
 import { codeOf, messageOf } from '../../errors.ts'
 import type { ContractStanding } from '../../money/standing.ts'
@@ -160,7 +160,8 @@ function entryText(entry: LedgerEntry, backups: ReadonlySet<RecordId>): string {
     .filter((column) => entry[column] !== '0')
     .map((column) => `${column === 'earned' ? 'spent' : column} ${entry[column]}`)
   const isBackup = recordId !== undefined && backups.has(recordId)
-  const about = [isBackup ? 'backup of your coins' : recordId, note]
+  const isBox = recordId !== undefined && isBoxId(recordId)
+  const about = [isBackup ? 'backup of your coins' : isBox ? 'message in a box' : recordId, note]
     .filter((text) => text !== undefined)
     .join(' ')
   return oneLine(

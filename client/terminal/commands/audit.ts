@@ -131,7 +131,7 @@ async function proofCost(
   return `, billed as ${countText(proofs, 'pull')} of ${proofBytes} bytes, about ${formatUnits(units)} satoshi`
 }
 
-const rowOf = ({ purse, verdict, claimed, supported, unproven, forged, toPay, pulls, at }: PurseAudit) => ({
+const rowOf = ({
   purse,
   verdict,
   claimed,
@@ -139,6 +139,18 @@ const rowOf = ({ purse, verdict, claimed, supported, unproven, forged, toPay, pu
   unproven,
   forged,
   toPay,
+  boxed,
+  pulls,
+  at,
+}: PurseAudit) => ({
+  purse,
+  verdict,
+  claimed,
+  supported,
+  unproven,
+  forged,
+  toPay,
+  boxed,
   pulls,
   at,
 })
@@ -147,7 +159,7 @@ async function showPurse(
   session: Session,
   { relay, purse, writer }: { relay: RelayAddress; purse: PurseAudit; writer: EvidenceWriter },
 ): Promise<void> {
-  const { findings, forged, unproven, gaps, foreign } = purse
+  const { findings, forged, unproven, gaps, boxed, foreign } = purse
   const about = { relay: formatAddress(relay), purse: purse.purse }
   for (const finding of findings) showFinding(session, about, finding)
   if (forged.count > findings.length) session.say(`and ${forged.count - findings.length} more like these`)
@@ -160,6 +172,11 @@ async function showPurse(
     session.say(
       `${unproven.unpriced} satoshi of the purse ${purse.purse} are more than all your receipts come to, and of some records ` +
         'none ever came: nobody knows their prices. That accuses nobody, and is not to be paid before it is shown',
+    )
+  if (boxed.satoshis > 0)
+    session.say(
+      `${boxed.satoshis} satoshi of the purse ${purse.purse} are for messages in boxes, as the relay says: whoever sends such gets no ` +
+        'receipts, so nothing proves them. That accuses nobody, if you use message boxes with this key',
     )
   for (const { from, to } of gaps)
     session.say(`the relay keeps no log of the pulls ${from} to ${to} any more: nothing can be said of them`)

@@ -9,15 +9,16 @@ const mostPositionals = 64
 
 export const channelCommand = command({
   name: 'channel',
-  usage: 'list | create NAME | invite NAME FRIEND... [--history] | remove NAME FRIEND...',
+  usage: '[list] | create NAME | invite NAME FRIEND... [--history] | remove NAME FRIEND...',
   summary: 'private channels: only members read and post there',
   help: [
+    'An invitation comes with relay pull, or relay listen; from then on relay feed brings what is posted.',
     'Every invitation and removal gives all members a fresh key; who was removed is told, and reads nothing that is posted later.',
     '--history  new members may also read what was posted before',
   ],
   options: { history: { type: 'boolean' } },
-  positionals: [1, mostPositionals],
-  async run(session, { history }, [action, name, ...people]) {
+  positionals: [0, mostPositionals],
+  async run(session, { history }, [action = 'list', name, ...people]) {
     const client = await session.client()
     const { feeds } = client
     const { signal } = session

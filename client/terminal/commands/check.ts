@@ -7,7 +7,7 @@ import { auditLimits } from '../../money/audit.ts'
 import { codeOf, isAboutMoney, messageOf } from '../../errors.ts'
 import { command, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
-import { oneLine } from '../show.ts'
+import { bytesText, oneLine } from '../show.ts'
 
 export const checkCommand = command({
   name: 'check',
@@ -27,7 +27,9 @@ export const checkCommand = command({
     const client = await session.client()
     const count = prove === undefined ? undefined : countOf(prove)
     const all = await client.redundancy.check(reference, { signal: session.signal, prove: count })
-    session.list(all.map(rowOf), columns, 'no relays yet: add one with relays add')
+    // Keys of relays are for programs: a table of them is wider than any terminal.
+    const rows = all.map((one) => ({ ...rowOf(one), ...(!session.isJson && { relay: one.relay.url }) }))
+    session.list(rows, columns, 'no relays yet: add one with relays add')
     advise(session, all)
     warn(session, all)
     return exitOf(all.map(({ health }) => health))
@@ -48,7 +50,10 @@ export const repairCommand = command({
     const client = await session.client()
     const maxCost = cost === undefined ? undefined : satoshis(cost, 'max-cost')
     const onCost = (what: CopyCost) => session.say(costText(what))
-    const all = await client.redundancy.repair(reference, { signal: session.signal, maxCost, onCost })
+    const all = await client.redundancy.repair(reference, {
+      ...{ signal: session.signal, maxCost, onCost },
+      onProgress: session.onProgress,
+    })
     for (const one of all) showRepaired(session, one)
     if (all.length === 0) session.say('no relays yet: add one with relays add')
     warn(session, all)
@@ -101,7 +106,7 @@ function advise(session: Session, all: readonly Checked[]): void {
 }
 
 export const costText = ({ relay, records, bytes, satoshis: cost }: CopyCost): string =>
-  `${records} records of ${bytes} bytes to ${relay}: ${cost === null ? 'it does not say what they cost' : `at most ${cost} satoshi`}`
+  `${records} records of ${bytesText(bytes)} to ${relay}: ${cost === null ? 'it does not say what they cost' : `at most ${cost} satoshi`}`
 
 const isUnpaidFor = ({ code }: { readonly code: string }): boolean =>
   code === 'ERR_COST' || code === 'ERR_PAYMENT_REQUIRED'

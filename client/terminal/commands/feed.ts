@@ -28,6 +28,7 @@ export const feedCommand = command({
     if (get !== undefined) return fetchFile(session, get)
     const most = limit === undefined ? shown : positiveInteger(limit, 'limit')
     const { feeds } = await session.client()
+    await session.names() // whose relays they are
     const done = offline ? undefined : await feeds.refresh({ channel, signal: session.signal, attempts: 1 })
     const isAway = done !== undefined && done.asked > 0 && done.failures.length >= done.asked
     if (isAway) session.hold(done.failures[0])
@@ -35,11 +36,12 @@ export const feedCommand = command({
     const names = await namesOf(session)
     const items = await feeds.items({ channel, limit: most })
     for (const item of items) showPost(session, item, names)
-    if (items.length === 0) session.say('nothing posted yet: relay follow, relay channel')
+    if (items.length === 0)
+      session.say('nothing posted yet: relay follow, relay channel; relay pull brings invitations')
     if (done !== undefined) tellLacking(session, done)
     if (channel !== undefined && (await feeds.channel(channel)).isRemoved)
       session.say(`you were removed from the channel ${channel}: nothing new comes`)
-    if (isAway) throw done.failures[0]!.error
+    if (isAway) throw session.errorOf(done.failures[0]!)
     return exitCodes.ok
   },
 })

@@ -25,11 +25,13 @@ export const friendCommand = command({
     }
     if (name !== undefined) throw usageError(`usage: relay friend ${friendCommand.usage}`)
     if (action === 'list' && argument === undefined) {
-      session.list(
-        (await client.friends()).map(row),
-        ['alias', 'label', 'key', 'relays', 'note'],
-        'no friends yet',
-      )
+      const friends = await client.friends()
+      // Keys of relays are for programs: a table of them is wider than any terminal.
+      const rows = friends.map((friend) => ({
+        ...row(friend),
+        ...(!session.isJson && { relays: friend.relays.map(({ url }) => url) }),
+      }))
+      session.list(rows, ['alias', 'label', 'key', 'relays', 'note'], 'no friends yet')
       return exitCodes.ok
     }
     if (action === 'add' && argument !== undefined) {

@@ -15,11 +15,12 @@ export const inboxCommand = command({
   async run(session, { strangers }) {
     if (strangers) return listStrangers(session)
     const client = await session.client()
-    const names = await session.names()
+    // Everything is told as it came, from the first invitation on.
+    const reader = { names: await session.names(), channels: new Set<string>() }
     const rows: Record<string, unknown>[] = []
     for await (const message of client.inbox()) {
-      if (!isShown(message)) continue
-      const name = names.get(message.from)
+      if (!isShown(session, message, reader)) continue
+      const name = reader.names.get(message.from)
       const file = message.payload.type === 'file' ? await client.fileOf(message) : undefined
       const details = file === undefined ? {} : { file }
       // Piped, an inbox of any length goes through line by line.
@@ -29,7 +30,7 @@ export const inboxCommand = command({
           sent: timeText(message.sentMs),
           from: name ?? message.from,
           tag: message.tag,
-          message: bodyText(message),
+          message: bodyText(message, reader),
         })
     }
     if (!session.isJson) session.list(rows, ['sent', 'from', 'tag', 'message'], 'nothing arrived yet')

@@ -1,7 +1,7 @@
 import type { Message } from '../../home/inbox.ts'
 import { command, durationSeconds, exitCodes, positiveInteger, sizeBytes } from '../command.ts'
 import { namesOf, showPost } from './feed.ts'
-import { isShown, show, showFile } from '../messages.ts'
+import { readerOf, show, showFile } from '../messages.ts'
 
 export const listenCommand = command({
   name: 'listen',
@@ -21,12 +21,11 @@ export const listenCommand = command({
     const enough = new AbortController()
     const seconds = duration === undefined ? undefined : durationSeconds(duration, 'for')
     const timer = seconds === undefined ? undefined : setTimeout(() => enough.abort(), seconds * 1000)
-    const names = await session.names()
+    const reader = await readerOf(session)
     let seen = 0
     const writers = await namesOf(session)
     const onMessage = (message: Message) => {
-      show(session, message, names)
-      if (isShown(message) && ++seen >= limit) enough.abort()
+      if (show(session, message, reader) && ++seen >= limit) enough.abort()
     }
     await client.listen({
       signal: AbortSignal.any([session.signal, enough.signal]),

@@ -90,8 +90,8 @@ async function read(session: Session, thread: Thread): Promise<number> {
   return exitCodes.ok
 }
 
-function letterText({ isOwn, atMs, text }: Letter, files: readonly Attachment[], name: string): string {
-  const head = `${timeText(atMs)}  ${isOwn ? 'you' : oneLine(name)}:`
+function letterText({ isOwn, sentMs, text }: Letter, files: readonly Attachment[], name: string): string {
+  const head = `${timeText(sentMs)}  ${isOwn ? 'you' : oneLine(name)}:`
   const lines = files.map(
     ({ id, name: file, state, file: path }) =>
       `\n    [file ${oneLine(file ?? id)}: ${path === undefined ? state : oneLine(path)}]`,

@@ -48,12 +48,8 @@ async function openAll({
       },
     },
   )
-  if (isDry)
-    return openedWell(
-      session,
-      opened.filter(({ error }) => error !== undefined),
-    )
-  return openedWell(session, opened)
+  const told = isDry ? opened.filter(({ error }) => error !== undefined) : opened
+  return openedWell(session, told)
 }
 
 function openedWell(session: Session, opened: readonly OpenedAt[]): number {

@@ -1,5 +1,6 @@
 /** What the verbs of `relay market` are told, and what they all tell. */
 import { AdvertNetwork } from '../../../market/advert.ts'
+import { monthDays } from '../../../market/usage-pattern.ts'
 import type { Client } from '../../client.ts'
 import type { ChannelRead, MarketCall, Usage } from '../../market.ts'
 import { durationSeconds, sizeBytes, usageError } from '../command.ts'
@@ -47,7 +48,9 @@ export function callOf(session: Session, values: Values): MarketCall {
     bits: bits === undefined ? undefined : show.bitsOf(bits),
     pattern: {
       records:
-        records === undefined ? undefined : Math.ceil((show.thousandths(records, 'records') * 30) / 1000),
+        records === undefined
+          ? undefined
+          : Math.ceil((show.thousandths(records, 'records') * monthDays) / 1000),
       bytes: bytes === undefined ? undefined : sizeBytes(bytes, 'bytes'),
       ttl: ttl === undefined ? undefined : durationSeconds(ttl, 'ttl'),
       milliPulls: pulls === undefined ? undefined : show.thousandths(pulls, 'pulls'),

@@ -80,7 +80,10 @@ export const readLine = ({ error, ...read }: ChannelRead) => ({
 /** What was noticed of a channel that went well; undefined: nothing worth a word. */
 export function readText({ channel, refused, lacking, error }: ChannelRead): string | undefined {
   const bad = Object.entries(refused).map(([code, many]) => `${many} refused (${code})`)
-  const lacks = lacking !== null && lacking > 0 ? [`${lacking} relays that are known are not on it`] : []
+  const lacks =
+    lacking !== null && lacking > 0
+      ? [`${lacking} known ${lacking === 1 ? 'relay is' : 'relays are'} not on it`]
+      : []
   const all = [...bad, ...lacks]
   return error !== undefined || all.length === 0 ? undefined : `note: ${channel}: ${all.join(', ')}`
 }
@@ -88,8 +91,13 @@ export function readText({ channel, refused, lacking, error }: ChannelRead): str
 export function usageText({ pattern, by }: Usage): string {
   const { records, bytes, ttl, milliPulls } = pattern
   const days = (ttl / 86_400).toFixed(ttl % 86_400 === 0 ? 0 : 1)
-  const from = by === 'journal' ? 'as your journal has it' : 'as is usual: you have written nothing yet'
-  return `${records} records a month of ${bytesText(bytes)}, kept for ${days} days, each pulled ${milliPulls / 1000} times (${from})`
+  return `${records} records a month of ${bytesText(bytes)}, kept for ${days} days, each pulled ${milliPulls / 1000} times (${usageFrom[by]})`
+}
+
+const usageFrom: Readonly<Record<Usage['by'], string>> = {
+  said: 'as you say',
+  journal: 'what you did not say is as in your last 30 days',
+  usual: 'what you did not say is what is usual: you have written little yet',
 }
 
 export function whyLines(why: Why, place: number): string {

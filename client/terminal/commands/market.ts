@@ -1,3 +1,6 @@
+import { resolve } from 'node:path'
+import { parseChannel } from '../../../market/channels/name.ts'
+import { messageOf } from '../../errors.ts'
 import { command, exitCodes, usageError } from '../command.ts'
 import { chooseVerb } from './market-choose.ts'
 import { type Asked, callOf, nameIn, options, tellReads, tellUsage } from './market-options.ts'
@@ -55,8 +58,8 @@ const verbs: Record<string, (asked: Asked) => Promise<number>> = {
     const names = await (name === undefined
       ? market.channels()
       : action === 'add'
-        ? market.addChannel(name)
-        : market.removeChannel(name))
+        ? market.addChannel(channelOf(name))
+        : market.removeChannel((await market.channels()).includes(name) ? name : channelOf(name)))
     const rows = names.map((channel) => ({ channel }))
     session.list(
       rows,
@@ -89,16 +92,17 @@ export const marketCommand = command({
     'list | show RELAY | why RELAY | probe [RELAY …] | simulate | choose --relays N | channels [add|remove NAME] | observe | block|unblock RELAY',
   summary: 'relays that offer themselves: what they would cost you, which to take, and why',
   help: [
-    'list      reads your channels; what keeps your limits, the best first. RELAY is a key, its beginning, or a URL',
+    'list      reads your channels; what keeps your limits, the best first. RELAY is a URL, or a key (6 digits of it at least)',
     'why       every point of a score, and every limit that is not kept; show: the advert as it was signed',
     'probe     asks the best, or those named, for a signed quote, in a name that nobody knows',
     'simulate  what your usage would cost each month, on each relay',
     'choose    --relays 3 --budget SATOSHI a month for all: the best that answer and are no neighbours; --open takes them:',
-    '          a contract with each (--contract SATOSHI, --term 30d, --max-spend), every number shown before, and your records there',
+    '          a contract with each (--contract SATOSHI, else what the term costs, or the least that the relay takes; --term 30d,',
+    '          --max-spend), every number shown before, and your records there',
     'channels  which are read: board:https://host, irc://host/channel, overlay:https://host, file:PATH, https://…; boards of your relays unless said',
     'observe   tells in a public post, signed, what you saw of relays; --dry-run shows it. Posts of those you follow count, a little',
     '--channel NAME  this one for now; --offline: none; --bits N  of work in a stamp, 20 unless said',
-    '--records N (a day) --bytes SIZE --ttl 7d --pulls N   your usage; unless said, as your journal has it',
+    '--records N (a day) --bytes SIZE --ttl 7d --pulls N   your usage; unless said, that of your last 30 days',
     '--network, --feature F, --family ipv4|ipv6|name|onion, --most-storage, --most-egress, --most-ingress SATOSHI   limits',
   ],
   options,
@@ -109,6 +113,16 @@ export const marketCommand = command({
     return act({ session, client: await session.client(), values, words, call: callOf(session, values) })
   },
 })
+
+/** A file is read from wherever the next command stands. @throws ERR_USAGE */
+function channelOf(name: string): string {
+  try {
+    const { kind, target } = parseChannel(name)
+    return kind === 'file' ? `file:${resolve(target)}` : name
+  } catch (error) {
+    throw usageError(messageOf(error))
+  }
+}
 
 async function blockVerb(asked: Asked, isBlocked: boolean): Promise<number> {
   const { session, client, call } = asked

@@ -1,6 +1,6 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { isUnderWay, type Migration } from '../../home/migration.ts'
 import { migrationLimits } from '../../relays/migrate.ts'
+import { sleep } from '../../wire/retry.ts'
 import { command, durationSeconds, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine, timeText } from '../show.ts'
@@ -44,7 +44,7 @@ export const migrateCommand = command({
     const seconds = every === undefined ? standardEvery : durationSeconds(every, 'every')
     const { redundancy } = await session.client()
     if (values.stop) {
-      const { from, to, step } = await redundancy.stop()
+      const { step, from, to } = await redundancy.stop()
       session.print({ step, from, to }, `stopped: both ${from} and ${to} are yours`)
       return exitCodes.ok
     }
@@ -54,26 +54,33 @@ export const migrateCommand = command({
       waitSeconds: until === undefined ? undefined : durationSeconds(until, 'until'),
       maxCost: cost === undefined ? undefined : satoshis(cost, 'max-cost'),
       onCost: (what: Parameters<typeof costText>[0]) => session.say(costText(what)),
+      onProgress: session.onProgress,
     }
-    let state =
-      from === undefined || to === undefined
-        ? await redundancy.goOn(call)
-        : await redundancy.migrate(from, to, call)
+    let state = await (from === undefined || to === undefined
+      ? redundancy.goOn(call)
+      : redundancy.migrate(from, to, call)
+    ).catch(interrupted(session))
     await show(session, state)
     if (isUnderWay(state) && once) session.say('relay migrate looks again whether they came')
     while (isUnderWay(state) && once !== true) {
-      const isOver = await pause(seconds * 1000, undefined, { signal: session.signal }).then(
-        () => false,
-        () => true,
-      )
-      if (isOver) return exitCodes.ok
+      await sleep(seconds * 1000, session.signal).catch(() => undefined) // the user had enough
+      if (session.signal.aborted) return exitCodes.ok
       const before = unseenIn(state).length
-      state = await redundancy.goOn(call)
+      state = await redundancy.goOn(call).catch(interrupted(session))
       if (!isUnderWay(state) || unseenIn(state).length < before) await show(session, state)
     }
     return state.step === 'done' && state.lost.length > 0 ? exitCodes.failed : exitCodes.ok
   },
 })
+
+/** Whoever stops it in the middle is told that nothing is half done. */
+function interrupted(session: Session): (error: unknown) => never {
+  return (error) => {
+    if (session.signal.aborted)
+      session.say('what was copied stays, and relay migrate goes on; relay migrate --stop gives it up')
+    throw error
+  }
+}
 
 const unseenIn = ({ friends }: Migration) => friends.filter(({ isSeen }) => !isSeen)
 
@@ -82,7 +89,7 @@ async function show(session: Session, state: Migration): Promise<void> {
   const unseen = unseenIn(state).map(({ key }) => names.get(key) ?? key)
   const { step, from, to, copied, unmovedCount, unmoved, lost, foreign, deadlineMs } = state
   const { contracts, withdrawn, notWithdrawn } = state
-  const end = `${copied} records are on ${to}`
+  const end = `${copied} records were copied to ${to}`
   const waiting = `${end}; waiting until ${timeText(deadlineMs)} for ${unseen.join(', ')}`
   session.print(
     {
@@ -91,6 +98,10 @@ async function show(session: Session, state: Migration): Promise<void> {
     },
     oneLine(step === 'done' ? `moved: ${end}` : step === 'stopped' ? `stopped: ${end}` : waiting),
   )
+  for (const { key } of unseenIn(state).filter(({ isSilent }) => isSilent && isUnderWay(state)))
+    session.say(
+      `${names.get(key) ?? key}'s relays do not answer: ask for an identity file of now (relay friend add FILE), or wait less (--until)`,
+    )
   for (const { id, error } of unmoved) session.say(oneLine(`${id} could not move: ${error}`))
   for (const id of lost) session.say(`${id} is not listed by ${to}, which signed for it`)
   if (foreign !== null && foreign > 0)

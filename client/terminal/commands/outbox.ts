@@ -14,8 +14,8 @@ export const outboxCommand = command({
   positionals: [0, 0],
   async run(session, { flush }) {
     const client = await session.client()
-    const failures = flush ? await flushNow(session, client) : []
     const names = await session.names()
+    const failures = flush ? await flushNow(session, client) : []
     const urls = new Map((await client.relays()).map(({ key, url }) => [key, url]))
     const rows = (await client.outbox()).map((sent) => ({
       ...row(sent, names.get(sent.to)),
@@ -25,7 +25,7 @@ export const outboxCommand = command({
     const columns = ['sent', 'id', 'friend', 'type', 'state', 'relays', ...lacks, 'summary']
     session.list(rows, columns, 'nothing sent')
     const isStuck = failures.length > 0 && rows.some(({ state }) => state === 'queued' || state === 'sending')
-    if (isStuck) throw failures[0]!.error
+    if (isStuck) throw session.errorOf(failures[0]!)
     return exitCodes.ok
   },
 })
@@ -41,7 +41,7 @@ async function flushNow(session: Session, client: Client) {
 /** Which relays do not have it, and why as far as it is known. */
 function lackText({ state, queued, refused }: Sent, urls: ReadonlyMap<Key, string>): string {
   if (state === 'deleted') return ''
-  const nameOf = (key: Key) => urls.get(key) ?? `${key.slice(0, 8)}…`
+  const nameOf = (key: Key) => urls.get(key) ?? `${key.slice(0, 8)}…, no longer yours`
   return [
     ...queued.map((key) => `waits for ${nameOf(key)}`),
     ...refused.map(({ relay, code, message }) =>

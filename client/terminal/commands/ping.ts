@@ -12,14 +12,14 @@ export const pingCommand = command({
     const client = await session.client()
     const pings = await client.ping(reference, { signal: session.signal })
     const rows = pings.map(({ relay, ms, error }) => ({
-      relay: formatAddress(relay),
+      relay: session.isJson ? formatAddress(relay) : relay.url,
       ms: ms ?? null,
       ...(error !== undefined && { code: codeOf(error), error: messageOf(error) }),
     }))
     if (rows.length === 0) session.say('no relays yet: add one with relays add')
     else session.list(rows, ['relay', 'ms', 'error'], '')
     const failed = pings.find(({ error }) => error !== undefined)
-    if (failed?.error !== undefined && pings.every(({ error }) => error !== undefined)) throw failed.error
+    if (failed?.error !== undefined) throw failed.error
     return exitCodes.ok
   },
 })

@@ -1,5 +1,6 @@
 import { command, exitCodes, sizeBytes } from '../command.ts'
-import { isShown, show, showFile } from '../messages.ts'
+import type { Message } from '../../home/inbox.ts'
+import { readerOf, show, showFile } from '../messages.ts'
 
 export const pullCommand = command({
   name: 'pull',
@@ -20,14 +21,19 @@ export const pullCommand = command({
     const maxFileBytes = size === undefined ? undefined : sizeBytes(size, 'max-file')
     const client = await session.client()
     const { signal, onProgress } = session
-    const names = await session.names()
-    const options = {
-      signal,
-      onMessage: (message: Parameters<typeof show>[1]) => show(session, message, names),
+    const reader = await readerOf(session)
+    const came: Message[] = []
+    const onMessage = (message: Message) => {
+      if (session.isJson) show(session, message, reader)
+      else came.push(message)
     }
-    const { messages, asked, failures } = await (strangers
-      ? client.pullStrangers(options)
-      : client.pull(options))
+    const pulling = strangers
+      ? client.pullStrangers({ signal, onMessage })
+      : client.pull({ signal, onMessage })
+    // For people in order, which several relays do not give them in. An interruption hides nothing: it does not come again.
+    const { asked, failures } = await pulling.finally(() => {
+      for (const message of came.sort(byTime)) show(session, message, reader)
+    })
     const isAway = asked > 0 && failures.length === asked
     if (isAway) session.hold(failures[0])
     session.warn(failures)
@@ -35,11 +41,16 @@ export const pullCommand = command({
     const { files, flushed } = await client.finish(rest)
     for (const file of files) showFile(session, file)
     session.warn(flushed.failures)
-    const isNews = messages.some(isShown) || files.length > 0 || failures.length > 0
-    if (!strangers && names.size === 0) session.say('you have no friends yet: relay friend add FILE')
+    const isNews = !session.isSilent || isAway
+    if (!strangers && reader.names.size === 0) session.say('you have no friends yet: relay friend add FILE')
     else if (!isNews && !session.isJson) session.say('nothing new')
-    if (flushed.queued > 0) session.say(`${flushed.queued} queued`)
-    if (isAway) throw failures[0]!.error
+    if (flushed.queued > 0)
+      session.say(`${flushed.queued} queued: acks and records that are not yet on every relay meant`)
+    if (isAway) throw session.errorOf(failures[0]!)
     return exitCodes.ok
   },
 })
+
+/** As their senders say, and never later than they came: clocks may be ahead. */
+const byTime = (a: Message, b: Message): number => timeOf(a) - timeOf(b)
+const timeOf = ({ sentMs, receivedMs }: Message): number => Math.min(sentMs, receivedMs)

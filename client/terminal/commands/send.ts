@@ -70,11 +70,10 @@ export const sendCommand = command({
   },
 })
 
-/** The terms that every kind of sending has in common, and its end, which tells also what was quoted. */
-export function sendingOf(
-  session: Session,
-  values: Parameters<typeof keepingOf>[0] & { readonly 'max-cost'?: string | undefined },
-) {
+type TermValues = Parameters<typeof keepingOf>[0] & { readonly 'max-cost'?: string | undefined }
+
+/** The terms that all that goes up has in common, and what was quoted for it, if anything was yet. */
+export function termsOf(session: Session, values: TermValues) {
   const { 'max-cost': cost } = values
   let quoted: Quoted | undefined
   const terms = {
@@ -87,7 +86,14 @@ export function sendingOf(
     },
     ...keepingOf(values),
   }
-  return { terms, finish: (sent: Delivery, friend: string) => finish(session, sent, { quoted, friend }) }
+  return { terms, quoted: () => quoted }
+}
+
+/** The terms of one sending, and its end, which tells also what was quoted. */
+export function sendingOf(session: Session, values: TermValues) {
+  const { terms, quoted } = termsOf(session, values)
+  const end = (sent: Delivery, friend: string) => finish(session, sent, { quoted: quoted(), friend })
+  return { terms, finish: end }
 }
 
 /** Before anything is sent: what it may cost where it is not free, and which relay's word cannot be taken. */
@@ -103,7 +109,8 @@ export function showQuote(session: Session, quoted: Quoted): void {
 
 export function stopped(session: Session): (error: unknown) => never {
   return (error) => {
-    if (isUnpaid(error)) session.say('what was sent of it stays; the same command goes on where it stopped')
+    if (isUnpaid(error) || session.signal.aborted)
+      session.say('what was sent of it stays; the same command goes on where it stopped')
     throw error
   }
 }

@@ -1,19 +1,11 @@
 import { messageOf } from '../../errors.ts'
 import { type Quoted, costQuoted } from '../../money/quotes.ts'
 import { sleep } from '../../wire/retry.ts'
-import {
-  command,
-  durationSeconds,
-  exitCodes,
-  keepingOf,
-  keepingOptions,
-  satoshis,
-  usageError,
-} from '../command.ts'
+import { command, durationSeconds, exitCodes, keepingOptions, usageError } from '../command.ts'
 import { explain } from '../explain.ts'
 import type { Session } from '../session.ts'
 import { bytesText, oneLine } from '../show.ts'
-import { showQuote, stopped } from './send.ts'
+import { stopped, termsOf } from './send.ts'
 
 const watchSeconds = 30
 
@@ -44,31 +36,17 @@ export const syncCommand = command({
   async run(session, values, [directory, reference]) {
     if (directory === undefined) return list(session)
     if (reference === undefined) throw usageError('sync takes a directory, and a friend or self')
-    const { name, watch, every, 'allow-empty': allowEmpty, 'max-cost': cost } = values
+    const { name, watch, every, 'allow-empty': allowEmpty } = values
     const client = await session.client()
+    await session.names() // whose relays they are
     const peer = reference === 'self' ? 'self' : await client.friend(reference)
     const everyMs = (every === undefined ? watchSeconds : durationSeconds(every, 'every')) * 1000
-    const maxCost = cost === undefined ? undefined : satoshis(cost, 'max-cost')
     const once = async (isQuiet = false) => {
-      let quoted: Quoted | undefined
-      const onQuote = (quotes: Quoted) => {
-        quoted = quotes
-        showQuote(session, quotes)
-      }
-      const { signal, maxSpend, onProgress } = session
-      const options = {
-        signal,
-        maxSpend,
-        onProgress,
-        name,
-        allowEmpty,
-        maxCost,
-        onQuote,
-        ...keepingOf(values),
-      }
-      const syncing = client.folders.sync(directory, peer, options)
+      const { signal, onProgress } = session
+      const { terms, quoted } = termsOf(session, values)
+      const syncing = client.folders.sync(directory, peer, { ...terms, onProgress, name, allowEmpty })
       const done = await syncing.catch(stopped(session))
-      if (!isQuiet || isNews(done)) show(session, done, quoted)
+      if (!isQuiet || isNews(done)) show(session, done, quoted())
       await client.finish({ signal, files: false })
       return done
     }

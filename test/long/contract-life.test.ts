@@ -353,8 +353,10 @@ t.test('an agent makes the next contract before the relay asks for the end', asy
 
 t.test('nobody is asked for more in silence: fees, deposits, and prices of the next contract', async (t) => {
   const { site, order, scripted, market, mine } = await setUp(t)
-  for (const change of [{ closeFee: 1000 }, { feeRate: 2000, closeFee: 680 }, { depositServer: 200_000 }])
+  for (const change of [{ closeFee: 1000 }, { feeRate: 2000, closeFee: 680 }])
     await t.rejects(open(site, { ...order, offer: { ...scripted.offer, ...change } }), { code: 'ERR_COST' })
+  const dear = { ...order, offer: { ...scripted.offer, depositServer: 200_000 } }
+  await t.rejects(open(site, dear), { code: 'ERR_USAGE' }, 'a budget is no less than what the relay puts in')
   await open(site, order)
   await mine(6)
   await market.passTime(28 * 86_400 + 3600)
