@@ -11,7 +11,7 @@ import { Key } from '../market/units.ts'
 import type { Bench } from './figures.ts'
 
 /** A program of ours that is ready. */
-export interface Process {
+interface Process {
   /** From the start of the process to its ready line. */
   readonly startMs: number
   readonly startCpuMicros: number

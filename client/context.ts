@@ -10,7 +10,7 @@ import { PriceMemory } from './money/prices.ts'
 import type { Holder, Wallet } from './wallet.ts'
 import { Connection } from './wire/connection.ts'
 import { Dialer } from './wire/dialer.ts'
-import { isOnion, isThisMachine } from './wire/ranges.ts'
+import { isOnion, isThisMachine } from '../market/way/ranges.ts'
 
 /** What the user should hear though nothing failed. */
 export type Notice =

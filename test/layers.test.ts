@@ -34,7 +34,13 @@ const clientFolders = [
   'terminal',
 ] as const
 /** The places in the two pure layers that may do I/O, because relay and client both need them. */
-const adapters = ['market/channels/', 'contracts/chain/', 'contracts/wallet/', 'contracts/overlay/']
+const adapters = [
+  'market/channels/',
+  'market/way/',
+  'contracts/chain/',
+  'contracts/wallet/',
+  'contracts/overlay/',
+]
 /** The files of the pure layers that know the platform: a browser build replaces these. */
 const platform = ['market/bytes.ts', 'market/hash.ts', 'market/secp256k1.ts']
 const longestFile = 250

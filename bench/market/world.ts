@@ -10,6 +10,7 @@ import {
   noDrift,
   type RuleParameters,
 } from '../../market/pricing-rule.ts'
+import { dayMs } from '../../market/units.ts'
 import type { UsagePattern } from '../../market/usage-pattern.ts'
 import type { Chance } from './random.ts'
 
@@ -17,7 +18,9 @@ export const manners = ['fair', 'greedy', 'failing'] as const
 /** Prices by the rule and answers; four times as dear as that, whatever its load; by the rule, and often silent. */
 export type Manner = (typeof manners)[number]
 
-const gigabyte = 1_000_000_000
+export const ticksPerDay = 3
+export const tickMs = dayMs / ticksPerDay
+export const gigabyte = 1_000_000_000
 /** Of relays: one in so many. */
 const oneIn = { greedy: 33, failing: 33 } as const
 const greed = 4
@@ -144,7 +147,7 @@ export interface Users {
 }
 
 /** A third is there at the beginning; the others come in the first thirty days. */
-export function makeUsers(count: number, ticksPerDay: number, chance: Chance): Users {
+export function makeUsers(count: number, chance: Chance): Users {
   const users: Users = {
     count,
     habit: new Uint8Array(count),

@@ -20,14 +20,14 @@ const feedListenLimits = {
   reviewMs: 60_000,
 } as const
 
-export interface FeedListenOptions {
+interface FeedListenOptions {
   readonly signal: AbortSignal
   /** Each post once, those that were stored first. */
   readonly onPost: (post: FeedPost) => void
 }
 
 /** One reader at one relay, and whose posts he is told of there. */
-export interface Watched {
+interface Watched {
   readonly source: Source
   readonly address: RelayAddress
   readonly owners: readonly Key[]

@@ -11,10 +11,14 @@ import { ClientError, messageOf } from '../errors.ts'
 const mode = 0o600
 
 /**
- * Replaces `path` by `text` in one step. With `sync: false` it is still atomic, but a power failure (not a
+ * Replaces `path` by `content` in one step. With `sync: false` it is still atomic, but a power failure (not a
  * kill) may undo it.
  */
-export async function writeDurably(path: string, text: string, { sync = true } = {}): Promise<void> {
+export async function writeDurably(
+  path: string,
+  content: string | Uint8Array,
+  { sync = true } = {},
+): Promise<void> {
   // A leading dot, because no reader of a directory looks at such names.
   const temporary = join(
     dirname(path),
@@ -23,7 +27,7 @@ export async function writeDurably(path: string, text: string, { sync = true } =
   try {
     const file = await open(temporary, 'wx', mode)
     try {
-      await file.writeFile(text)
+      await file.writeFile(content)
       if (sync) await file.sync()
     } finally {
       await file.close()
@@ -50,9 +54,13 @@ export async function ensureDirectory(path: string): Promise<void> {
 }
 
 /** The text of a file, undefined when there is none. */
-export async function readText(path: string): Promise<string | undefined> {
+export const readText = async (path: string): Promise<string | undefined> =>
+  (await readBytes(path))?.toString()
+
+/** The bytes of a file, undefined when there is none. */
+export async function readBytes(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    return await readFile(path)
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error

@@ -9,7 +9,6 @@
  *   spool/HASH          a record's pieces, fetched and not yet in their files
  */
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
 import { z } from 'zod'
 import { FolderEntry } from '../../market/folder.ts'
 import { Folder } from '../../market/payload.ts'
@@ -17,9 +16,9 @@ import { RecordId } from '../../market/record.ts'
 import { Hash, Key, Milliseconds } from '../../market/units.ts'
 import {
   ensureDirectory,
-  isMissing,
   namesIn,
   openJournal,
+  readBytes,
   readJournal,
   readJson,
   remove,
@@ -125,34 +124,12 @@ export const saveHeard = (place: Place, heard: Heard): Promise<void> =>
 export const readList = (place: Place, device: string): Promise<Uint8Array | undefined> =>
   readBytes(at(place, `heard-${device}.list`))
 export const saveList = (place: Place, device: string, bytes: Uint8Array): Promise<void> =>
-  writeBytes(at(place, `heard-${device}.list`), bytes)
+  writeDurably(at(place, `heard-${device}.list`), bytes)
 
 /** Named by a hash: the id is another's word. */
 export const spooled = (place: Place, id: RecordId): Promise<Uint8Array | undefined> =>
   readBytes(at(place, 'spool', hashOf(id)))
 export const spool = (place: Place, id: RecordId, bytes: Uint8Array): Promise<void> =>
-  writeBytes(at(place, 'spool', hashOf(id)), bytes)
+  writeDurably(at(place, 'spool', hashOf(id)), bytes)
 export const unspool = (place: Place, id: RecordId): Promise<void> => remove(at(place, 'spool', hashOf(id)))
 export const spoolFolder = (place: Place): string => at(place, 'spool')
-
-async function readBytes(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-}
-
-/** Whole or absent. */
-async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
-  const file = await open(temporary, 'wx', 0o600)
-  try {
-    await file.writeFile(bytes)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(temporary, path)
-}

@@ -25,7 +25,7 @@ const MarketSettings = z.strictObject({
   channels: z.array(z.string().max(marketLimits.channelLength)).max(marketLimits.channels).nullable(),
   blocked: z.array(Key).max(marketLimits.blocked),
 })
-export type MarketSettings = z.infer<typeof MarketSettings>
+type MarketSettings = z.infer<typeof MarketSettings>
 
 export const marketSettings = async (home: Home): Promise<MarketSettings> =>
   (await readJson(fileOf(home, 'settings.json'), MarketSettings)) ?? { channels: null, blocked: [] }
@@ -64,7 +64,7 @@ const SavedProbe = z.strictObject({
   /** What it failed with. */
   code: z.string().max(64).nullable(),
 })
-export type SavedProbe = z.infer<typeof SavedProbe>
+type SavedProbe = z.infer<typeof SavedProbe>
 
 const Probed = z.strictObject({
   probes: z.array(SavedProbe).max(marketLimits.probes),

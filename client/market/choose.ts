@@ -33,7 +33,7 @@ export interface Usage {
   readonly by: 'journal' | 'usual' | 'said'
 }
 
-export async function usageOf(ctx: Context, given: PartOfPattern = {}): Promise<Usage> {
+async function usageOf(ctx: Context, given: PartOfPattern = {}): Promise<Usage> {
   const own = await ownPattern(ctx)
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
   const known = own === undefined ? 'usual' : 'journal'

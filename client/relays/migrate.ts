@@ -33,7 +33,7 @@ export interface Money {
   withdraw(relay: RelayAddress): Promise<{ satoshis: string; txid: Hash } | undefined>
 }
 
-export interface Route {
+interface Route {
   readonly from: RelayAddress
   readonly to: RelayAddress
   readonly waitSeconds?: number | undefined

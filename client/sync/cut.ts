@@ -7,7 +7,7 @@ import { sha256 } from '../../market/hash.ts'
 import type { Piece } from '../../market/payload.ts'
 
 /** Bytes. Cuts come after `least`, on average 2^bits further on, and at `most` in any case. */
-export interface Sizes {
+interface Sizes {
   readonly least: number
   readonly bits: number
   readonly most: number

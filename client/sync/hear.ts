@@ -43,7 +43,7 @@ export interface Copy {
   readonly entries: readonly FolderEntry[]
 }
 
-export interface News {
+interface News {
   readonly copies: readonly Copy[]
   readonly failures: Failures
   readonly refused: readonly Error[]

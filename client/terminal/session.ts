@@ -7,6 +7,7 @@ import { Client } from '../client.ts'
 import type { Notice } from '../context.ts'
 import { codeOf, isUnpaid, messageOf, retold } from '../errors.ts'
 import type { Progress } from '../files/transfer.ts'
+import { sleep } from '../wire/retry.ts'
 import { satoshis } from './command.ts'
 import { type DialValues, dialOptions } from './dial-options.ts'
 import { explain } from './explain.ts'
@@ -73,6 +74,12 @@ export class Session {
 
   get signal(): AbortSignal {
     return this.io.signal
+  }
+
+  /** Waits so long. @returns whether the user had enough meanwhile */
+  async isStoppedWithin(ms: number): Promise<boolean> {
+    await sleep(ms, this.signal).catch(() => undefined) // he had
+    return this.signal.aborted
   }
 
   get options() {

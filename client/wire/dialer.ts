@@ -2,14 +2,20 @@
  * The way out: every connection of a client is opened here, directly or through a SOCKS5 proxy. An address that a stranger
  * named leads to the open internet only (docs/protocol.md §8.1); what is judged is the address that is connected to.
  */
-import { lookup as resolve } from 'node:dns/promises'
 import type { Agent, AgentOptions } from 'node:http'
 import { isIP, type Socket } from 'node:net'
 import type { SocksClientOptions } from 'socks'
 import { MarketError } from '../../market/errors.ts'
+import {
+  type Lookup,
+  PlainAgent,
+  type Route,
+  SecureAgent,
+  systemLookup,
+  type Target,
+} from '../../market/way/agents.ts'
+import { isOnion, isPublic, isThisMachine } from '../../market/way/ranges.ts'
 import { ClientError, messageOf, told } from '../errors.ts'
-import { PlainAgent, SecureAgent, type Target, type Way } from './agents.ts'
-import { isOnion, isPublic, isThisMachine } from './ranges.ts'
 
 const dialerLimits = {
   /** Idle connections to one host that are kept for the next request. */
@@ -24,9 +30,6 @@ const dialerLimits = {
 } as const
 
 const pool = { keepAlive: true, maxFreeSockets: dialerLimits.idleSockets, timeout: dialerLimits.idleMs }
-
-/** All addresses of a name. */
-export type Lookup = (host: string) => Promise<readonly string[]>
 
 export interface DialerOptions {
   /** `socks5h://[user:password@]host[:port]`: all but this machine is reached through it, and it resolves the names. */
@@ -78,7 +81,7 @@ export class Dialer {
    * How to reach a host: by a socket through the proxy, or by addresses that may be connected to.
    * @throws ERR_PRIVATE_ADDRESS, ERR_NO_PROXY, ERR_UNREACHABLE
    */
-  async route(target: Target): Promise<Way> {
+  async route(target: Target): Promise<Route> {
     const { host } = target
     const isHere = isThisMachine(host)
     if (this.#proxy !== undefined && !isHere) {
@@ -154,9 +157,6 @@ const isAmong = (own: readonly Target[], { host, port }: Target): boolean =>
     (known) =>
       (known.host === host && known.port === port) || (isThisMachine(known.host) && isThisMachine(host)),
   )
-
-const systemLookup: Lookup = async (host) =>
-  (await resolve(host, { all: true })).map(({ address }) => address)
 
 const originOf = (url: string): string => new URL(url).origin
 

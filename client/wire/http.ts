@@ -1,30 +1,23 @@
 /** HTTP as this client speaks it: no redirects, bounded replies, no wait without an end. */
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import https from 'node:https'
+import type { HttpReply, HttpRequest } from '../../market/channels/channel.ts'
 import { ClientError, messageOf } from '../errors.ts'
 import type { Dialer } from './dialer.ts'
 
-export interface HttpRequest {
-  readonly url: string
-  /** Absent for GET. */
-  readonly body?: string
-  readonly timeoutMs: number
-  readonly maxReplyBytes: number
-  readonly signal?: AbortSignal | undefined
+interface FullRequest extends HttpRequest {
   /** Besides the type of the body. */
   readonly headers?: Readonly<Record<string, string>>
   /** What the user knows it by, where that is not a relay's URL. */
   readonly shown?: string
 }
 
-export interface HttpReply {
-  readonly status: number
-  readonly text: string
+interface FullReply extends HttpReply {
   readonly headers: IncomingHttpHeaders
 }
 
 /** @throws ERR_UNREACHABLE, ERR_UNTRUSTED when the answer is larger than allowed, as `Dialer.route`, or the reason of `signal`. */
-export async function fetchText(dialer: Dialer, request: HttpRequest): Promise<HttpReply> {
+export async function fetchText(dialer: Dialer, request: FullRequest): Promise<FullReply> {
   const { url, body, timeoutMs, signal, headers = {}, shown = relayOf(url) } = request
   const timeout = AbortSignal.timeout(timeoutMs)
   try {

@@ -5,7 +5,7 @@ import type { Key } from '../../market/units.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import { PageCheck } from './places.ts'
 
-export interface ListOf {
+interface ListOf {
   readonly owner: Key
   readonly receiver: Key
   readonly tag: string

@@ -1,8 +1,7 @@
 /** Adverts on a host of the overlay (docs/protocol.md §12.7), as anybody reads them. */
-import { z } from 'zod'
 import { type AdvertChannel, channelLimits, type Outside } from '../../market/channels/channel.ts'
 import { MarketError } from '../../market/errors.ts'
-import { parseBeef } from '../transaction/beef.ts'
+import { type Found, OutputList, outputOf } from './output-list.ts'
 import { marketService, readToken } from './token.ts'
 
 const limits = {
@@ -11,20 +10,6 @@ const limits = {
   pageBytes: 8 << 20,
   timeoutMs: 15_000,
 } as const
-
-// Every byte is looked at once: a schema of each would cost more than all that is read.
-const Bytes = z.custom<number[]>(
-  (value) =>
-    Array.isArray(value) && value.every((byte) => Number.isInteger(byte) && byte >= 0 && byte <= 255),
-)
-const Answer = z.object({
-  type: z.literal('output-list'),
-  outputs: z
-    .array(z.object({ beef: Bytes, outputIndex: z.int().min(0), context: Bytes.optional() }))
-    .max(10 * limits.page),
-})
-
-type Found = z.infer<typeof Answer>['outputs'][number]
 
 export class OverlayChannel implements AdvertChannel {
   readonly #url: string
@@ -69,7 +54,7 @@ export class OverlayChannel implements AdvertChannel {
         signal,
       })
       if (status !== 200) throw new MarketError('ERR_BUSY', `the host answers with status ${status}`)
-      return Answer.parse(JSON.parse(text)).outputs
+      return OutputList.parse(JSON.parse(text)).outputs
     } catch (cause) {
       signal?.throwIfAborted()
       if (cause instanceof MarketError && cause.code === 'ERR_BUSY') throw cause
@@ -79,10 +64,10 @@ export class OverlayChannel implements AdvertChannel {
 }
 
 /** Undefined where there is no token. Whether it is on a chain is not asked: its text is checked as any other. */
-function textIn({ beef, outputIndex }: Found): string | undefined {
+function textIn(found: Found): string | undefined {
+  const output = outputOf(found)
   try {
-    const script = parseBeef(Uint8Array.from(beef)).subject.transaction.outputs[outputIndex]?.script
-    return script && readToken(script).text
+    return output && readToken(output.script).text
   } catch (error) {
     if (error instanceof MarketError) return undefined
     throw error

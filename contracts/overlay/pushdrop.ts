@@ -20,7 +20,7 @@ export interface PushDrop {
   readonly signature: Uint8Array
 }
 
-export const pushDropLimits = { scriptBytes: 2048, fields: 16 } as const
+const limits = { scriptBytes: 2048, fields: 16 } as const
 
 const drop = 0x75
 const drop2 = 0x6d
@@ -35,7 +35,7 @@ export function pushDropScript(fields: readonly Uint8Array[], signer: Signer): U
 /** Undefined for every script of another form; nothing of it is verified. */
 export function readPushDrop(
   script: Uint8Array,
-  mostBytes: number = pushDropLimits.scriptBytes,
+  mostBytes: number = limits.scriptBytes,
 ): PushDrop | undefined {
   if (script.length < lockBytes + 2 || script.length > mostBytes) return undefined
   // BRC-48 has the lock at the end, the sdk at the beginning.
@@ -81,7 +81,7 @@ function droppedBy(script: Uint8Array): Uint8Array[] | undefined {
   const fields: Uint8Array[] = []
   try {
     for (let at = script[0]; at !== drop && at !== drop2; at = script[reader.at]) {
-      if (fields.length === pushDropLimits.fields) return undefined
+      if (fields.length === limits.fields) return undefined
       fields.push(readPush(reader))
     }
   } catch (error) {

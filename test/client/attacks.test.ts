@@ -20,17 +20,10 @@ import type { Payload } from '../../market/payload.ts'
 import { decodeRecord } from '../../market/record.ts'
 import { protocolLimits } from '../../market/units.ts'
 import { type Question, sealReply, startLyingRelay, startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, relayCommand, texts } from '../fixtures/people.ts'
+import { couple, type Person, relayCommand, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
-
-async function two(t: Test, relay: RelayAddress): Promise<{ alice: Person; bob: Person }> {
-  const alice = await person(join(t.testdirName, 'alice'), 'Alice', [relay])
-  const bob = await person(join(t.testdirName, 'bob'), 'Bob', [relay])
-  await befriend(alice, bob)
-  return { alice, bob }
-}
 
 /** Alice and Bob on a relay behind somebody who answers in its place while `says` is set. */
 async function tapped(t: Test) {
@@ -41,14 +34,14 @@ async function tapped(t: Test) {
   const address = await startProxy(t, relay, (body, answer) =>
     tap.says !== undefined && body.includes(tap.to) ? tap.says : answer,
   )
-  return { tap, relay, ...(await two(t, address)) }
+  return { tap, relay, ...(await couple(t, [address], [address])) }
 }
 
 async function honest(t: Test) {
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  return { relay, ...(await two(t, relay)) }
+  return { relay, ...(await couple(t, [relay], [relay])) }
 }
 
 const plain = (code: string, extras = {}): string =>
@@ -77,7 +70,7 @@ t.test(
     t.testdir()
     const reply = { result: [], cursor: `${epoch}.8000000000000000`, more: false }
     const address = await startLyingRelay(t, (question) => sealReply(question, reply), { features: [] })
-    const { alice, bob } = await two(t, address)
+    const { alice, bob } = await couple(t, [address], [address])
     const home = await Home.open(bob.home)
     const owner = alice.client.identity
 
@@ -278,7 +271,7 @@ for (const [name, page] of Object.entries(endless)) {
     let count = 0
     const answer = (question: Question) => sealReply(question, page(question, count++))
     const address = await startLyingRelay(t, answer, { features: ['detail'] })
-    const { bob } = await two(t, address)
+    const { bob } = await couple(t, [address], [address])
 
     const { failures } = await bob.client.pull()
     const [strangers] = await bob.client.strangers()
@@ -303,7 +296,7 @@ t.test('what a relay says is cut and cleaned before it is shown', async (t) => {
   const address = await startLyingRelay(t, () =>
     JSON.stringify({ status: 'error', code: 'ERR_FORBIDDEN', description }),
   )
-  const { bob } = await two(t, address)
+  const { bob } = await couple(t, [address], [address])
 
   const { failures } = await bob.client.pull()
 

@@ -9,8 +9,8 @@ import { toHex } from '../../market/bytes.ts'
 import { seal, type Signer } from '../../market/envelope.ts'
 import { formatPath } from '../../market/record.ts'
 import { dayMs } from '../../market/units.ts'
-import { couple, type Lie, lyingWay, movedClock, prices, shop } from '../fixtures/audited.ts'
-import { type Person, relayCommand, spawnCommand } from '../fixtures/people.ts'
+import { deceivedCouple, type Lie, lyingWay, movedClock, prices, shop } from '../fixtures/audited.ts'
+import { couple, type Person, relayCommand, spawnCommand } from '../fixtures/people.ts'
 
 t.setTimeout(200_000)
 
@@ -42,12 +42,7 @@ function bill(report: Report, pull: Omit<UsagePull, 'seq'>, read: string | null)
 async function scene(t: Test) {
   t.testdir()
   const clock = movedClock(t)
-  const relay = await shop(t, 'relay')
-  const lie: Lie = {}
-  const way = await lyingWay(t, relay, lie)
-  const { alice, bob, to } = await couple(t, [way], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { relay, lie, alice, bob, to } = await deceivedCouple(t)
   const once = await alice.client.send(to, 'once', { maxPulls: 1 })
   await bob.client.pull()
   clock.ms += 1000

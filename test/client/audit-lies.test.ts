@@ -8,7 +8,7 @@ import { Home } from '../../client/home/home.ts'
 import { fromKeyWallet } from '../../client/index.ts'
 import { fetchPages } from '../../client/money/audit-spool.ts'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
-import { couple, type Lie, lyingWay, shop } from '../fixtures/audited.ts'
+import { audited, deceivedCouple, type Lie } from '../fixtures/audited.ts'
 
 t.setTimeout(200_000)
 
@@ -17,21 +17,11 @@ const dayMs = 86_400_000
 /** Alice with one message that Bob has, and a relay whose answers may be changed. */
 async function scene(t: Test) {
   t.testdir()
-  const relay = await shop(t, 'relay')
-  const lie: Lie = {}
-  const way = await lyingWay(t, relay, lie)
-  const { alice, bob, to } = await couple(t, [way], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { relay, way, lie, alice, bob, to } = await deceivedCouple(t)
   await alice.client.send(to, 'hello')
   await bob.client.pull()
   await bob.client.finish()
-  const audited = async () => {
-    const [first] = await alice.client.audit(undefined, { prove: 0 })
-    if (first === undefined || 'error' in first) throw first?.error ?? new Error('nothing was audited')
-    return first.purses[0]!
-  }
-  return { relay, way, lie, alice, audited }
+  return { relay, way, lie, alice, audited: () => audited(alice, { prove: 0 }) }
 }
 
 /** Three reads of 0.7 satoshi each, the third of which came to a whole one more: as a relay lists them. */

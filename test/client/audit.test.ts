@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type AuditedAt, fromKeyWallet, type PurseAudit } from '../../client/index.ts'
+import { fromKeyWallet, type PurseAudit } from '../../client/index.ts'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import { seal } from '../../market/envelope.ts'
-import { couple, lyingWay, movedClock, richCouple, shop } from '../fixtures/audited.ts'
-import { type Person, relayCommand, reopen } from '../fixtures/people.ts'
+import { audited, deceivedCouple, movedClock, richCouple, shop } from '../fixtures/audited.ts'
+import { couple, type Person, relayCommand, reopen } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(200_000)
@@ -15,19 +15,6 @@ t.setTimeout(200_000)
 const hourMs = 3_600_000
 const exit = { ok: 0, unreachable: 3 }
 const json = { 'content-type': 'application/json' }
-
-/** The audit of the one purse there is. */
-async function audited(
-  one: Person,
-  options: Parameters<Person['client']['audit']>[1] = {},
-): Promise<PurseAudit> {
-  return purseOf(await one.client.audit(undefined, options))
-}
-
-function purseOf([first]: readonly AuditedAt[]): PurseAudit {
-  if (first === undefined || 'error' in first) throw first?.error ?? new Error('nothing was audited')
-  return first.purses[0]!
-}
 
 /** Bob takes in what there is, and his acks are on their way. */
 async function pullAndAck({ client }: Person): Promise<void> {
@@ -71,11 +58,7 @@ t.test('writes, pulls, deletions, expiry and proofs: every satoshi is explained'
 
 t.test('an audit goes on where the last one ended, whatever it was told of since', async (t) => {
   t.testdir()
-  const relay = await shop(t, 'relay')
-  const way = await lyingWay(t, relay, {})
-  const { alice, bob, to } = await couple(t, [way], [relay])
-  await relay.grant(alice, 1_000_000_000)
-  await relay.grant(bob, 1_000_000_000)
+  const { way, alice, bob, to } = await deceivedCouple(t)
   await alice.client.send(to, 'one')
   await pullAndAck(bob)
 

@@ -1,7 +1,3 @@
-/** The backup of the coins on relays: one of each, whatever interrupts the placing, and never none. */
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { fromKeyWallet } from '../../client/index.ts'
@@ -9,40 +5,13 @@ import { Connection } from '../../client/wire/connection.ts'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { openDevnet } from '../fixtures/chain.ts'
+import { startGate } from '../fixtures/lying-relay.ts'
 import { relayCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)
 
-/** A way to a relay that backups do not pass while it is shut; while it is cut, no answer to them comes back. */
-async function wayTo(t: Test, target: RelayAddress) {
-  const way = { isShut: false, isCut: () => false, url: '', key: target.key }
-  const server = createServer((request, response) => {
-    const parts: Buffer[] = []
-    request.on('data', (part) => parts.push(part))
-    request.on('end', async () => {
-      const body = Buffer.concat(parts).toString()
-      const isBackup = body.includes('"content":') && body.includes('"tag":"wallet-backup"')
-      if (isBackup && way.isShut) return response.destroy()
-      const method = request.method ?? 'GET'
-      const headers = { 'content-type': 'application/json' }
-      const real = await fetch(`${target.url}${request.url}`, {
-        method,
-        ...(method === 'POST' && { body, headers }),
-      })
-      if (isBackup && way.isCut()) return response.destroy()
-      response.writeHead(real.status).end(await real.text())
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  way.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return way
-}
+const isBackup = (body: string) => body.includes('"content":') && body.includes('"tag":"wallet-backup"')
 
 async function setUp(t: Test, names: readonly string[]) {
   t.testdir()
@@ -51,7 +20,7 @@ async function setUp(t: Test, names: readonly string[]) {
   for (const name of names) {
     const relay = await startTestRelay(join(t.testdirName, name))
     t.teardown(() => relay.close())
-    ways.push(await wayTo(t, relay))
+    ways.push(await startGate(t, relay))
   }
   const home = join(t.testdirName, 'alice')
   const alice = (args: string[], options: Parameters<typeof relayCommand>[2] = {}) =>
@@ -72,7 +41,8 @@ t.test('what interruptions left on a relay goes when the next backup is placed',
   const way = ways[0]!
   for (let round = 0; round < 3; round++) {
     const interrupt = new AbortController()
-    way.isCut = () => {
+    way.isCut = (body) => {
+      if (!isBackup(body)) return false
       interrupt.abort()
       return true
     }
@@ -95,7 +65,7 @@ t.test('a relay keeps the former backup until it has taken the new one itself', 
   t.equal(before.length, 1)
   t.same(await backupsAt(first), before)
 
-  second.isShut = true
+  second.isShut = isBackup
   await alice(['wallet', 'faucet', '5000'])
   await alice(['pull'])
   const [newest] = await backupsAt(first)
@@ -103,7 +73,7 @@ t.test('a relay keeps the former backup until it has taken the new one itself', 
   t.equal((await backupsAt(first)).length, 1)
   t.same(await backupsAt(second), before, 'its only one is not taken from it')
 
-  second.isShut = false
+  second.isShut = () => false
   await alice(['pull'])
   await alice(['pull'])
   t.same(await backupsAt(second), [newest])

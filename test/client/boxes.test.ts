@@ -2,27 +2,16 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { openKeyFile } from '../../contracts/wallet/key-file.ts'
-import type { PurseAudit } from '../../client/index.ts'
-import { couple, type Lie, lyingWay, movedClock, shop } from '../fixtures/audited.ts'
+import { audited, deceivedCouple, movedClock } from '../fixtures/audited.ts'
 import { boxUserOf } from '../fixtures/boxes.ts'
 import { type Person, relayCommand } from '../fixtures/people.ts'
 
 const hourMs = 3_600_000
 
-async function audited({ client }: Person): Promise<PurseAudit> {
-  const [first] = await client.audit(undefined, { prove: 0 })
-  if (first === undefined || 'error' in first) throw first?.error ?? new Error('nothing was audited')
-  return first.purses[0]!
-}
-
 t.test('messages in boxes are told apart', async (t) => {
   t.testdir()
   const clock = movedClock(t)
-  const relay = await shop(t, 'relay')
-  const lie: Lie = {}
-  const way = await lyingWay(t, relay, lie)
-  const { alice, bob, to } = await couple(t, [way], [relay])
-  await relay.grant(alice, 1_000_000_000)
+  const { relay, lie, way, alice, bob, to } = await deceivedCouple(t)
   const boxes = async ({ home }: Person) => boxUserOf(relay, await openKeyFile(join(home, 'key.json')))
   const [a, b] = [await boxes(alice), await boxes(bob)]
   await alice.client.send(to, 'a record')
@@ -41,12 +30,12 @@ t.test('messages in boxes are told apart', async (t) => {
   })
 
   await t.test('an audit says that nothing proves them, and accuses nobody', async (t) => {
-    const first = await audited(alice)
+    const first = await audited(alice, { prove: 0 })
     t.match(first, { verdict: 'unproven', findings: [], forged: { count: 0 }, boxed: { pulls: 2 } })
     clock.ms += 20 * 24 * hourMs
-    const second = await audited(alice)
+    const second = await audited(alice, { prove: 0 })
     t.equal((await boxUserOf(relay, b.keys).then((one) => one.ack('1', '2', '3'))).body.acknowledged, 3)
-    const third = await audited(alice)
+    const third = await audited(alice, { prove: 0 })
     t.ok(first.boxed.satoshis > 0 && second.boxed.satoshis > first.boxed.satoshis)
     for (const one of [second, third])
       t.match(one, { verdict: 'unproven', findings: [], boxed: { pulls: 0 } })
@@ -64,6 +53,6 @@ t.test('messages in boxes are told apart', async (t) => {
     lie.report = (report) => {
       report.owed = String(Number(report.owed) + 1_000_000)
     }
-    t.match(await audited(alice), { verdict: 'forged', findings: [{ kind: 'wrong-price' }] })
+    t.match(await audited(alice, { prove: 0 }), { verdict: 'forged', findings: [{ kind: 'wrong-price' }] })
   })
 })

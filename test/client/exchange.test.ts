@@ -15,7 +15,7 @@ import { Connection } from '../../client/wire/connection.ts'
 import { fromKeyWallet } from '../../client/wallet.ts'
 import { identityOf } from '../fixtures/keys.ts'
 import { startLyingRelay, startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, reopen, texts } from '../fixtures/people.ts'
+import { befriend, couple, type Person, person, reopen, texts } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
@@ -32,19 +32,12 @@ async function counted(t: Test, name: string): Promise<RelayAddress & { reads: (
   return { ...address, reads: () => reads }
 }
 
-async function two(t: Test, aliceRelays: RelayAddress[], bobRelays: RelayAddress[]) {
-  const alice = await person(join(t.testdirName, 'alice'), 'Alice', aliceRelays)
-  const bob = await person(join(t.testdirName, 'bob'), 'Bob', bobRelays)
-  await befriend(alice, bob)
-  return { alice, bob }
-}
-
 const friendOf = (one: Person, name: string) => one.client.friend(name)
 
 t.test('text and a file go both ways, are acknowledged, and are not pulled twice', async (t) => {
   t.testdir()
   const [first, second] = [await counted(t, 'first'), await counted(t, 'second')]
-  const { alice, bob } = await two(t, [first], [second])
+  const { alice, bob } = await couple(t, [first], [second])
   const bytes = randomBytes(700_000)
   writeFileSync(join(t.testdirName, 'picture.bin'), bytes)
 
@@ -81,7 +74,7 @@ t.test('text and a file go both ways, are acknowledged, and are not pulled twice
 t.test('a record on two relays is read once, and either relay will do', async (t) => {
   t.testdir()
   const [first, second] = [await counted(t, 'first'), await counted(t, 'second')]
-  const { alice, bob } = await two(t, [first, second], [first])
+  const { alice, bob } = await couple(t, [first, second], [first])
 
   const sent = await alice.client.send(await friendOf(alice, 'Bob'), 'once')
   const { messages } = await bob.client.pull()
@@ -98,7 +91,7 @@ t.test('what one relay cannot give comes from the next', async (t) => {
   const liar = await startProxy(t, first, (body, answer) =>
     isLying && body.includes('"type":"read"') ? answer.replaceAll('"content":"', '"content":"AAAA') : answer,
   )
-  const { alice, bob } = await two(t, [liar], [second])
+  const { alice, bob } = await couple(t, [liar], [second])
 
   await alice.client.send(await friendOf(alice, 'Bob'), 'through')
   const lied = await bob.client.pull()
@@ -116,7 +109,7 @@ t.test('what one relay cannot give comes from the next', async (t) => {
 t.test('without a relay a message is queued, survives a restart, and goes up later', async (t) => {
   t.testdir()
   const relay = await spawnRelay(join(t.testdirName, 'relay'))
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   await relay.kill('SIGKILL')
 
   const sent = await alice.client.send(await friendOf(alice, 'Bob'), 'later', { attempts: 1 })
@@ -139,7 +132,7 @@ t.test('a record too old to be written bare is stored', async (t) => {
   const now = { ms: Date.now() }
   const relay = await startTestRelay(join(t.testdirName, 'relay'), { now: () => now.ms })
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   now.ms += 200_000 // for this relay, everything we say is 200 s old
 
   const sent = await alice.client.send(await friendOf(alice, 'Bob'), 'old')
@@ -152,7 +145,7 @@ t.test('what every relay refuses is an error and is not kept', async (t) => {
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'), { args: ['--open', '--limit', 'ttl=60'] })
   t.teardown(() => relay.close())
-  const { alice } = await two(t, [relay], [relay])
+  const { alice } = await couple(t, [relay], [relay])
   const bob = await friendOf(alice, 'Bob')
 
   await t.rejects(alice.client.send(bob, 'too long', { ttlSeconds: 61 }), { code: 'ERR_LIMIT' })
@@ -164,7 +157,7 @@ t.test('payloads of unknown type and what does not decrypt are kept and shown as
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   const key = await openKeyFile(join(alice.home, 'key.json'))
   const to = bob.client.identity
   const strange = toUtf8(toBase64(toUtf8('{"type":"hologram","depth":3}')))
@@ -190,7 +183,7 @@ t.test('payloads of unknown type and what does not decrypt are kept and shown as
 t.test('friends are told when the relays change, on the old ones and the new', async (t) => {
   t.testdir()
   const [first, second] = [await counted(t, 'first'), await counted(t, 'second')]
-  const { alice, bob } = await two(t, [first], [second])
+  const { alice, bob } = await couple(t, [first], [second])
 
   await alice.client.addRelay(formatAddress(second))
   await alice.client.removeRelay(first.url)
@@ -212,7 +205,7 @@ t.test('friends are told when the relays change, on the old ones and the new', a
 t.test('§5: what only moves the machines is not acked', async (t) => {
   t.testdir()
   const [first, second] = [await counted(t, 'first'), await counted(t, 'second')]
-  const { alice, bob } = await two(t, [first], [second])
+  const { alice, bob } = await couple(t, [first], [second])
 
   await alice.client.addRelay(formatAddress(second))
   await bob.client.pull()
@@ -259,7 +252,7 @@ t.test('how often a record may be pulled is said only where every relay offers i
   t.testdir()
   const simple = await startLyingRelay(t, () => '', { features: [] })
   const away = { url: 'http://127.0.0.1:1', key: identityOf('away').identity }
-  const { alice } = await two(t, [simple, away], [])
+  const { alice } = await couple(t, [simple, away], [])
   const bob = await friendOf(alice, 'Bob')
 
   await t.rejects(alice.client.send(bob, 'x', { maxPulls: 1, attempts: 1 }), { code: 'ERR_UNSUPPORTED' })
@@ -274,7 +267,7 @@ t.test('what waited for a relay that was left goes to the new one', async (t) =>
   t.testdir()
   const gone = await spawnRelay(join(t.testdirName, 'gone'))
   const stays = await counted(t, 'stays')
-  const { alice, bob } = await two(t, [gone], [stays])
+  const { alice, bob } = await couple(t, [gone], [stays])
   await gone.kill('SIGKILL')
   await alice.client.send(await friendOf(alice, 'Bob'), 'moved along', { attempts: 1 })
 
@@ -290,7 +283,7 @@ t.test('what waited for a relay that was left goes to the new one', async (t) =>
 
 t.test('an older identity file is refused, a fork is kept to be shown, the chain is followed', async (t) => {
   t.testdir()
-  const { alice, bob } = await two(t, [], [])
+  const { alice, bob } = await couple(t, [], [])
   const key = await openKeyFile(join(alice.home, 'key.json'))
   const held = await alice.client.me()
   const next = (label: string, now: number) => sealIdentity({ label, relays: [], now, previous: held }, key)
@@ -315,7 +308,7 @@ t.test('an older identity file is refused, a fork is kept to be shown, the chain
 
 t.test('no label can stand in for an alias', async (t) => {
   t.testdir()
-  const { alice, bob } = await two(t, [], [])
+  const { alice, bob } = await couple(t, [], [])
   const mallory = await person(join(t.testdirName, 'mallory'), 'Alice')
   const text = (await mallory.client.me()).text
 
@@ -332,7 +325,7 @@ t.test(
   async (t) => {
     t.testdir()
     const relay = await counted(t, 'relay')
-    const { alice, bob } = await two(t, [relay], [relay])
+    const { alice, bob } = await couple(t, [relay], [relay])
     await bob.client.removeFriend('Alice')
     await alice.client.send(await friendOf(alice, 'Bob'), 'who am I')
 
@@ -356,7 +349,7 @@ t.test(
 t.test('a deleted record and all chunks of a deleted file are gone from the relays', async (t) => {
   t.testdir()
   const relay = await counted(t, 'relay')
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   writeFileSync(join(t.testdirName, 'file'), randomBytes(300_000))
   const text = await alice.client.send(await friendOf(alice, 'Bob'), 'regretted')
   const file = await alice.client.sendFile(await friendOf(alice, 'Bob'), join(t.testdirName, 'file'))
@@ -399,7 +392,7 @@ t.test('any wallet can own a home, and only that wallet', async (t) => {
 t.test('the sum of a saved file is the one its sender saw', async (t) => {
   t.testdir()
   const relay = await counted(t, 'relay')
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   for (const size of [0, 1]) {
     writeFileSync(join(t.testdirName, 'same name.txt'), Buffer.alloc(size, 65))
     await alice.client.sendFile(await friendOf(alice, 'Bob'), join(t.testdirName, 'same name.txt'))

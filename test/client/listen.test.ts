@@ -15,19 +15,10 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { alice, bob, relay } from '../fixtures/keys.ts'
 import { ask, infoOf, sealReply } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, relayCommand, spawnCommand } from '../fixtures/people.ts'
+import { couple, type Person, relayCommand, spawnCommand } from '../fixtures/people.ts'
 import { spawnRelay, startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
-
-async function two(t: Test, relays: RelayAddress[]): Promise<{ alice: Person; bob: Person }> {
-  const people = {
-    alice: await person(join(t.testdirName, 'alice'), 'Alice', relays),
-    bob: await person(join(t.testdirName, 'bob'), 'Bob', relays),
-  }
-  await befriend(people.alice, people.bob)
-  return people
-}
 
 /** Bob listening: what he heard, and a promise for the `n`-th of anything. */
 function listening({ client }: Person, { hasFeeds = false } = {}) {
@@ -84,7 +75,7 @@ t.test('what was stored comes first, then what arrives, each once, files too', a
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   const to = await alice.client.friend('Bob')
   const bytes = randomBytes(400_000)
   writeFileSync(join(t.testdirName, 'file.bin'), bytes)
@@ -108,7 +99,7 @@ t.test('posts of those who are followed and in channels are heard too, through f
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   await bob.client.feeds.follow('Alice')
   await alice.client.feeds.post('before')
 
@@ -144,7 +135,7 @@ t.test('posts of those who are followed and in channels are heard too, through f
 t.test('a relay killed and restarted loses nothing and repeats nothing', async (t) => {
   t.testdir()
   const first = await spawnRelay(join(t.testdirName, 'relay'))
-  const { alice, bob } = await two(t, [first])
+  const { alice, bob } = await couple(t, [first], [first])
   const to = await alice.client.friend('Bob')
   const ear = listening(bob)
   await ear.isLive(1)
@@ -168,7 +159,7 @@ t.test('the command listens until it has heard enough, and leaves nothing unackn
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   const to = await alice.client.friend('Bob')
 
   const counted = spawnCommand(bob.home, ['listen', '--count', '2'])

@@ -10,9 +10,9 @@ import { race } from '../../client/wire/race.ts'
 import type { RelayAddress } from '../../market/address.ts'
 import { seal } from '../../market/envelope.ts'
 import { keyFile } from '../../relay/data-directory.ts'
-import { couple, shop } from '../fixtures/audited.ts'
+import { shop } from '../fixtures/audited.ts'
 import { ask, startProxy } from '../fixtures/lying-relay.ts'
-import { relayCommand, reopen, texts } from '../fixtures/people.ts'
+import { couple, relayCommand, reopen, texts } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)

@@ -12,6 +12,7 @@ import {
   type Desk,
   type EscrowClient,
   furnish,
+  furnished,
   openedDeal,
   openEscrowScene,
 } from '../fixtures/escrow.ts'
@@ -170,9 +171,7 @@ t.test('a relay that is restored signs nothing and takes no write until it is co
 })
 
 t.test('a funding that a restored relay does not remember to have signed', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t)
   const alice = await scene.client('alice')
   const deal = await alice.deal()
   const { draft: _, ...signed } = await alice.signed(deal, await desk.contracts.open(deal.open, alice.caller))

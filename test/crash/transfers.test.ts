@@ -1,16 +1,16 @@
 /** Files survive kills on both sides, in chunks of any relay's size, and arrive whole or not at all (docs/protocol.md §5). */
-import { createHash, randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { entries } from '../../client/home/outbox.ts'
 import { largestChunk } from '../../client/files/chunks.ts'
 import { sendFile } from '../../client/files/uploads.ts'
-import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { formatAddress } from '../../market/address.ts'
 import { encodePayload, type Payload } from '../../market/payload.ts'
 import { startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, type Person, person, spawnCommand } from '../fixtures/people.ts'
+import { couple, type Person, source, spawnCommand } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
@@ -40,29 +40,20 @@ async function stalling(t: Test, options: { what: string; nth: number; args?: st
   return { address, reached, resume, count: () => counted }
 }
 
-async function two(t: Test, relay: RelayAddress): Promise<{ alice: Person; bob: Person }> {
-  const alice = await person(join(t.testdirName, 'alice'), 'Alice', [relay])
-  const bob = await person(join(t.testdirName, 'bob'), 'Bob', [relay])
-  await befriend(alice, bob)
-  return { alice, bob }
-}
-
-function source(t: Test, bytes: number): { path: string; content: Buffer } {
-  const content = randomBytes(bytes)
-  const path = join(t.testdirName, 'source.bin')
-  writeFileSync(path, content)
-  return { path, content }
+/** Runs a command up to a moment at which it is killed. */
+async function killedAt(reached: Promise<void>, { home }: Person, args: readonly string[]): Promise<void> {
+  const killed = spawnCommand(home, args)
+  await reached
+  killed.child.kill('SIGKILL')
+  await killed.ended
 }
 
 t.test('an upload killed in the middle goes on where it was, and seals nothing twice', async (t) => {
   t.testdir()
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 5 })
-  const { alice, bob } = await two(t, relay.address)
+  const { alice, bob } = await couple(t, [relay.address], [relay.address])
   const { path, content } = source(t, 3_000_000)
-  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
-  await relay.reached
-  killed.child.kill('SIGKILL')
-  await killed.ended
+  await killedAt(relay.reached, alice, ['send', 'Bob', '--file', path])
   const [sending] = await alice.client.outbox()
   relay.resume()
 
@@ -83,12 +74,9 @@ t.test('an upload killed in the middle goes on where it was, and seals nothing t
 t.test('a sending that a kill interrupted is finished by any later flush', async (t) => {
   t.testdir()
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 2 })
-  const { alice, bob } = await two(t, relay.address)
+  const { alice, bob } = await couple(t, [relay.address], [relay.address])
   const { path, content } = source(t, 1_000_000)
-  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
-  await relay.reached
-  killed.child.kill('SIGKILL')
-  await killed.ended
+  await killedAt(relay.reached, alice, ['send', 'Bob', '--file', path])
   relay.resume()
 
   await alice.client.flush()
@@ -101,13 +89,10 @@ t.test('a sending that a kill interrupted is finished by any later flush', async
 t.test('a download killed in the middle goes on where it was', async (t) => {
   t.testdir()
   const relay = await stalling(t, { what: '"type":"read"', nth: 7 })
-  const { alice, bob } = await two(t, relay.address)
+  const { alice, bob } = await couple(t, [relay.address], [relay.address])
   const { path, content } = source(t, 3_000_000)
   await alice.client.sendFile(await alice.client.friend('Bob'), path)
-  const killed = spawnCommand(bob.home, ['pull'])
-  await relay.reached
-  killed.child.kill('SIGKILL')
-  await killed.ended
+  await killedAt(relay.reached, bob, ['pull'])
   relay.resume()
 
   const { code, rows } = await spawnCommand(bob.home, ['pull']).ended
@@ -121,12 +106,9 @@ t.test('a download killed in the middle goes on where it was', async (t) => {
 t.test('a source that changed meanwhile is refused until its sending is given up', async (t) => {
   t.testdir()
   const relay = await stalling(t, { what: '"tag":"chunk"', nth: 1 })
-  const { alice } = await two(t, relay.address)
+  const { alice } = await couple(t, [relay.address], [relay.address])
   const { path } = source(t, 500_000)
-  const killed = spawnCommand(alice.home, ['send', 'Bob', '--file', path])
-  await relay.reached
-  killed.child.kill('SIGKILL')
-  await killed.ended
+  await killedAt(relay.reached, alice, ['send', 'Bob', '--file', path])
   relay.resume()
   await utimes(path, 1, 1)
   const bob = await alice.client.friend('Bob')
@@ -144,7 +126,7 @@ t.test('a file sent while no relay answers waits whole and goes up later', async
   t.teardown(() => relay.close())
   let isDown = false
   const proxy = await startProxy(t, relay, (_, answer) => (isDown ? undefined : answer))
-  const { alice, bob } = await two(t, proxy)
+  const { alice, bob } = await couple(t, [proxy], [proxy])
   const { path, content } = source(t, 2_000_000)
   isDown = true
 
@@ -166,7 +148,7 @@ t.test(
       args: ['--open', '--limit', 'recordBytes=6000'],
     })
     t.teardown(() => relay.close())
-    const { alice, bob } = await two(t, relay)
+    const { alice, bob } = await couple(t, [relay], [relay])
     const chunkBytes = largestChunk(6000)
     const { path, content } = source(t, 70 * chunkBytes + 1)
     const small = encodePayload({ type: 'chunk', size: chunkBytes }, new Uint8Array(chunkBytes)).length + 48
@@ -190,7 +172,7 @@ t.test(
     t.teardown(() => relay.close())
     let isDown = true
     const proxy = await startProxy(t, relay, (_, answer) => (isDown ? undefined : answer))
-    const { alice } = await two(t, proxy)
+    const { alice } = await couple(t, [proxy], [proxy])
     const { path } = source(t, 2_000_000)
     const to = (await alice.client.friend('Bob')).key
     const hourAgo = await contextOf(alice, () => Date.now() - 3_600_000)
@@ -259,7 +241,7 @@ t.test('a file that is not what its sender promised gets no name', async (t) => 
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, relay)
+  const { alice, bob } = await couple(t, [relay], [relay])
   const four = Buffer.from('four')
   await forge(alice, { size: 4, chunks: ['a1'] } as Partial<Payload>, { a1: four })
   await forge(alice, { size: 9, sha256: sha256(four), chunks: ['b1'] } as Partial<Payload>, { b1: four })
@@ -293,7 +275,7 @@ t.test('progress is told up to the last byte', async (t) => {
   t.testdir()
   const relay = await startTestRelay(join(t.testdirName, 'relay'))
   t.teardown(() => relay.close())
-  const { alice, bob } = await two(t, relay)
+  const { alice, bob } = await couple(t, [relay], [relay])
   const { path } = source(t, 600_000)
   const seen: string[] = []
   const onProgress = ({

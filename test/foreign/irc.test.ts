@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectSecure } from 'node:tls'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +12,7 @@ import { IrcChannel, type IrcOptions } from '../../market/channels/irc.ts'
 import { splitText } from '../../market/channels/irc-frames.ts'
 import type { MarketError } from '../../market/errors.ts'
 import { advertiser, makeAdvert } from '../fixtures/adverts.ts'
+import { freePort } from '../fixtures/ports.ts'
 import { until } from './fixtures/faulty-disk.ts'
 
 /** The longest names that a server can have, so that every line is as short as it ever has to be. */
@@ -33,15 +34,6 @@ const outside: Outside = {
   fetch: () => Promise.reject(new Error('not by HTTP')),
   now: Date.now,
   random: Math.random,
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 class IrcServer {

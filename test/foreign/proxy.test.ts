@@ -1,24 +1,16 @@
 /** docs/protocol.md §8.1 against somebody else's SOCKS5 server: Debian's microsocks, which resolves the names it is given. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Client } from '../../client/index.ts'
+import { freePort } from '../fixtures/ports.ts'
 import { spawnRelay } from '../fixtures/relay.ts'
 import { until } from './fixtures/faulty-disk.ts'
 
 const secret = ['-u', 'relay', '-P', 'secret']
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 const isOpen = (port: number): Promise<boolean> =>
   new Promise((resolve) => {

@@ -1,21 +1,16 @@
-/** What things cost: known before, bounded, shown after; and what happens when credit runs dry (docs/protocol.md §4.7, §4.9). */
-import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Quoted } from '../../client/index.ts'
 import { entries, receiptOf } from '../../client/home/outbox.ts'
 import { Home } from '../../client/home/home.ts'
 import { standingOf } from '../../client/money/word.ts'
-import { formatAddress, type RelayAddress } from '../../market/address.ts'
+import { formatAddress } from '../../market/address.ts'
 import { ceilSatoshi, quoteUnits, worstUnits } from '../../market/price.ts'
 import type { Prices } from '../../market/units.ts'
-import { sealReply, startLyingRelay } from '../fixtures/lying-relay.ts'
+import { sealReply, startGate, startLyingRelay } from '../fixtures/lying-relay.ts'
 import { identityOf } from '../fixtures/keys.ts'
-import { befriend, type Person, person, relayCommand, reopen } from '../fixtures/people.ts'
+import { couple, type Person, relayCommand, reopen, source } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(280_000)
@@ -41,48 +36,6 @@ async function shop(t: Test, name: string, args: string[] = []) {
   return { ...relay, offset, grant, setPrices, breakWord }
 }
 
-/** A way to a relay that is closed to the messages that `isShut` tells. */
-async function gate(t: Test, target: RelayAddress) {
-  const way = { isShut: (_: string) => false, url: '', key: target.key }
-  const server = createServer((request, response) => {
-    const parts: Buffer[] = []
-    request.on('data', (part) => parts.push(part))
-    request.on('end', async () => {
-      const body = Buffer.concat(parts).toString()
-      if (way.isShut(body)) return response.destroy()
-      const method = request.method ?? 'GET'
-      const headers = { 'content-type': 'application/json' }
-      const real = await fetch(`${target.url}${request.url}`, {
-        method,
-        ...(method === 'POST' && { body, headers }),
-      })
-      response.writeHead(real.status).end(await real.text())
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  way.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return way
-}
-
-async function two(t: Test, aliceRelays: RelayAddress[], bobRelays: RelayAddress[] = []) {
-  const alice = await person(join(t.testdirName, 'alice'), 'Alice', aliceRelays)
-  const bob = await person(join(t.testdirName, 'bob'), 'Bob', bobRelays)
-  await befriend(alice, bob)
-  return { alice, bob, to: bob.client.identity }
-}
-
-function source(t: Test, bytes: number): { path: string; content: Buffer } {
-  const content = randomBytes(bytes)
-  const path = join(t.testdirName, 'source.bin')
-  writeFileSync(path, content)
-  return { path, content }
-}
-
 const command = (one: Person, ...args: string[]) => relayCommand(one.home, args)
 const kept = (one: Person, kind: string) =>
   readdirSync(join(one.home, 'outbox')).filter((name) => name.endsWith(kind))
@@ -92,7 +45,7 @@ const availableTo = async ({ client }: Person): Promise<string[]> =>
 t.test('a message costs no more than was quoted for it, and both are told', async (t) => {
   t.testdir()
   const [first, second] = [await shop(t, 'first'), await shop(t, 'second')]
-  const { alice, to } = await two(t, [first, second])
+  const { alice, to } = await couple(t, [first, second])
   await first.grant(alice, 1000)
   await second.grant(alice, 1000)
 
@@ -120,7 +73,7 @@ t.test('where nothing is charged, nothing is said of money', async (t) => {
   t.testdir()
   const free = await startTestRelay(join(t.testdirName, 'free'))
   t.teardown(() => free.close())
-  const { alice } = await two(t, [free])
+  const { alice } = await couple(t, [free])
 
   const sent = await command(alice, 'send', 'Bob', '--text', 'hello', '--max-cost', '0')
   const account = await command(alice, 'account')
@@ -132,7 +85,7 @@ t.test('where nothing is charged, nothing is said of money', async (t) => {
 t.test('a file is quoted whole, to the byte, and its receipts stay within', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay', ['--limit', 'recordBytes=6000'])
-  const { alice } = await two(t, [relay])
+  const { alice } = await couple(t, [relay])
   await relay.grant(alice, 1_000_000)
   const { path } = source(t, 300_000)
 
@@ -169,7 +122,7 @@ t.test('quote shows every relay, in words and as lines; what fails stops no othe
   t.testdir()
   const relay = await shop(t, 'relay')
   const liar = await startLyingRelay(t, (question) => sealReply(question, {}), { features: [] })
-  const { alice } = await two(t, [relay, liar])
+  const { alice } = await couple(t, [relay, liar])
 
   const piped = await command(alice, 'quote', '--bytes', '300kB', '--ttl', '1d')
   const shown = await relayCommand(alice.home, ['quote', '--bytes', '300kB', '--ttl', '1d'], { tty: true })
@@ -196,7 +149,7 @@ t.test('the account shows purses and entries, newest first, and one relay stops 
   const relay = await shop(t, 'relay')
   const liar = await startLyingRelay(t, (question) => sealReply(question, {}), { features: [] })
   const away = { url: 'http://127.0.0.1:1', key: identityOf('away').identity }
-  const { alice, to } = await two(t, [relay, liar, away])
+  const { alice, to } = await couple(t, [relay, liar, away])
   await relay.grant(alice, 5000)
   const sent: string[] = []
   for (let n = 0; n < 5; n++) sent.push((await alice.client.send(to, `${n}`, { attempts: 1 })).recordId)
@@ -239,7 +192,7 @@ t.test(
     const liar = await startLyingRelay(t, (question) =>
       sealReply(question, { result: { at: 1, purses: [], entries: [entry] }, cursor, more: true }),
     )
-    const { alice, to } = await two(t, [relay, liar])
+    const { alice, to } = await couple(t, [relay, liar])
     await relay.grant(alice, 5000)
     for (let n = 0; n < 4; n++) await alice.client.send(to, `${n}`, { attempts: 1 })
 
@@ -259,7 +212,7 @@ t.test(
 t.test('without credit: exit 6, and words that help', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const { alice } = await two(t, [relay])
+  const { alice } = await couple(t, [relay])
 
   const refused = await command(alice, 'send', 'Bob', '--text', 'hello')
   const account = await command(alice, 'account')
@@ -278,7 +231,7 @@ t.test('without credit: exit 6, and words that help', async (t) => {
 t.test('a newcomer spends free credit first, and is told when it lapses', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay', ['--grant-new', '500'])
-  const { alice } = await two(t, [relay])
+  const { alice } = await couple(t, [relay])
 
   const sent = await command(alice, 'send', 'Bob', '--text', 'hello')
   const account = await relayCommand(alice.home, ['account'], { tty: true })
@@ -290,8 +243,8 @@ t.test('a newcomer spends free credit first, and is told when it lapses', async 
 t.test('what one relay wants money for and another takes is delivered, with a warning', async (t) => {
   t.testdir()
   const [dear, paid] = [await shop(t, 'dear'), await shop(t, 'paid')]
-  const way = await gate(t, dear)
-  const { alice } = await two(t, [way, paid])
+  const way = await startGate(t, dear)
+  const { alice } = await couple(t, [way, paid])
   await paid.grant(alice, 1_000_000)
   const { path } = source(t, 3_000_000)
   let writes = 0
@@ -321,7 +274,7 @@ t.test('a demand for money that no relay signed changes nothing: the record wait
   const liar = await startLyingRelay(t, () =>
     JSON.stringify({ status: 'error', code: 'ERR_PAYMENT_REQUIRED', description }),
   )
-  const { alice } = await two(t, [liar])
+  const { alice } = await couple(t, [liar])
 
   const sent = await command(alice, 'send', 'Bob', '--text', 'hello')
 
@@ -335,7 +288,7 @@ t.test('a refusal that credit would not change is the one that counts', async (t
     args: ['--allow', identityOf('somebody else').identity],
   })
   t.teardown(() => closed.close())
-  const { alice } = await two(t, [dear, closed])
+  const { alice } = await couple(t, [dear, closed])
 
   t.match(await command(alice, 'send', 'Bob', '--text', 'hello'), { code: exit.refused })
 })
@@ -343,7 +296,7 @@ t.test('a refusal that credit would not change is the one that counts', async (t
 t.test('--max-cost: what may cost more is refused before anything is kept or sent', async (t) => {
   t.testdir()
   const [first, second] = [await shop(t, 'first'), await shop(t, 'second')]
-  const { alice } = await two(t, [first, second])
+  const { alice } = await couple(t, [first, second])
   await first.grant(alice, 1_000_000)
   await second.grant(alice, 1_000_000)
   const { path } = source(t, 600_000)
@@ -388,8 +341,8 @@ t.test('--max-cost: what may cost more is refused before anything is kept or sen
 t.test('--max-cost holds for what goes up later: it waits until the relay asks for less', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const way = await gate(t, relay)
-  const { alice, to } = await two(t, [way])
+  const way = await startGate(t, relay)
+  const { alice, to } = await couple(t, [way])
   await relay.grant(alice, 1000)
   const { satoshis } = await alice.client.quote({ message: 'hello' })
   const maxCost = Number(satoshis) - 1
@@ -422,8 +375,8 @@ t.test(
   async (t) => {
     t.testdir()
     const relay = await shop(t, 'relay')
-    const way = await gate(t, relay)
-    const { alice, to } = await two(t, [way])
+    const way = await startGate(t, relay)
+    const { alice, to } = await couple(t, [way])
     await relay.grant(alice, 10_000)
     way.isShut = (body) => body.includes('"type":"write"')
     const sent = await alice.client.send(to, 'hello', { maxCost: 5000, attempts: 1 })
@@ -444,7 +397,7 @@ t.test('a bounded record waits while a relay is about to change its prices', asy
   t.testdir()
   const relay = await shop(t, 'relay')
   relay.offset.ms = -500_000
-  const { alice, to } = await two(t, [relay])
+  const { alice, to } = await couple(t, [relay])
   await relay.grant(alice, 10_000)
   await relay.setPrices({ egressGB: 20_000_000 })
   relay.offset.ms += 600_000 // a minute before the rise
@@ -462,8 +415,8 @@ t.test('a bounded record waits while a relay is about to change its prices', asy
 t.test('relays that did not answer share what the others leave', async (t) => {
   t.testdir()
   const [first, second, third] = [await shop(t, 'first'), await shop(t, 'second'), await shop(t, 'third')]
-  const way = await gate(t, second)
-  const { alice, to } = await two(t, [first, way])
+  const way = await startGate(t, second)
+  const { alice, to } = await couple(t, [first, way])
   for (const relay of [first, second, third]) await relay.grant(alice, 100_000)
   const each = Number((await alice.client.quote({ message: 'hello' }, { relay: first.url })).satoshis)
   way.isShut = () => true
@@ -485,8 +438,8 @@ t.test('relays that did not answer share what the others leave', async (t) => {
 t.test('a bounded record that moves to a new relay has nothing to spend there', async (t) => {
   t.testdir()
   const [first, second] = [await shop(t, 'first'), await shop(t, 'second')]
-  const way = await gate(t, first)
-  const { alice, to } = await two(t, [way])
+  const way = await startGate(t, first)
+  const { alice, to } = await couple(t, [way])
   await second.grant(alice, 100_000)
   way.isShut = () => true
   await alice.client.send(to, 'hello', { maxCost: 1000, attempts: 1 })
@@ -509,8 +462,8 @@ t.test('a bounded record that moves to a new relay has nothing to spend there', 
 t.test('a queued message that turns out to lack credit waits for its sender, who is told', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const way = await gate(t, relay)
-  const { alice, to } = await two(t, [way])
+  const way = await startGate(t, relay)
+  const { alice, to } = await couple(t, [way])
   way.isShut = () => true
   await alice.client.send(to, 'hello', { attempts: 1 })
   way.isShut = () => false
@@ -528,8 +481,8 @@ t.test('a queued message that turns out to lack credit waits for its sender, who
 t.test('what waits for credit goes up with the next pull or message after a grant', async (t) => {
   t.testdir()
   const [dear, paid] = [await shop(t, 'dear'), await shop(t, 'paid')]
-  const way = await gate(t, dear)
-  const { alice } = await two(t, [way, paid])
+  const way = await startGate(t, dear)
+  const { alice } = await couple(t, [way, paid])
   await paid.grant(alice, 100_000)
   for (const text of ['one', 'two', 'three']) await command(alice, 'send', 'Bob', '--text', text)
   const waiting = () => kept(alice, '.refused').length
@@ -554,7 +507,7 @@ t.test('a relay that is busy for long: its own reason is told', async (t) => {
   const free = await startTestRelay(join(t.testdirName, 'free'))
   const dear = await startTestRelay(join(t.testdirName, 'dear'), { args: [] })
   t.teardown(() => Promise.all([free.close(), dear.close()]))
-  const { alice } = await two(t, [free, dear])
+  const { alice } = await couple(t, [free, dear])
   await dear.operator['set-prices'](prices)
 
   const sent = await command(alice, 'send', 'Bob', '--text', 'hello')
@@ -571,7 +524,7 @@ t.test('a quote that its own prices contradict, or that is over, is not believed
   ]
   let quote: unknown
   const liar = await startLyingRelay(t, (question) => sealReply(question, { result: quote }))
-  const { alice, to } = await two(t, [liar])
+  const { alice, to } = await couple(t, [liar])
   const results: Quoted[] = []
   for (quote of quotes) results.push(await alice.client.quote({ message: 'hello' }))
   const bounded = await alice.client.send(to, 'hello', { maxCost: 1000 })
@@ -602,7 +555,7 @@ t.test('an offer holds its relay to it, whatever arrival the relay claims', (t) 
 t.test('a relay that reserves more than it quoted is shown up, and both its words are kept', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const { alice, to } = await two(t, [relay])
+  const { alice, to } = await couple(t, [relay])
   await relay.grant(alice, 10_000)
   const { satoshis } = await alice.client.quote({ message: 'hello' })
   await alice.client.send(to, 'hello')
@@ -625,7 +578,7 @@ t.test('a relay that reserves more than it quoted is shown up, and both its word
 t.test('a file stops where credit ends, and the same command goes on after a grant', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const { alice, bob } = await two(t, [relay], [relay])
+  const { alice, bob } = await couple(t, [relay], [relay])
   const { path, content } = source(t, 2_000_000)
   const { satoshis } = await alice.client.quote({ file: path })
   await relay.grant(alice, Math.floor(Number(satoshis) / 2))
@@ -652,7 +605,7 @@ t.test('a file stops where credit ends, and the same command goes on after a gra
 t.test('a file without credit goes on by itself after a while, or when it is asked for', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const { alice, to } = await two(t, [relay])
+  const { alice, to } = await couple(t, [relay])
   const { path } = source(t, 600_000)
   await t.rejects(alice.client.sendFile(to, path), { code: 'ERR_PAYMENT_REQUIRED' })
 
@@ -667,8 +620,8 @@ t.test('a file without credit goes on by itself after a while, or when it is ask
 t.test('--max-cost of a file holds for all its chunks, whenever they go up', async (t) => {
   t.testdir()
   const relay = await shop(t, 'relay')
-  const way = await gate(t, relay)
-  const { alice, to } = await two(t, [way])
+  const way = await startGate(t, relay)
+  const { alice, to } = await couple(t, [way])
   await relay.grant(alice, 1_000_000)
   const { path } = source(t, 2_000_000)
   const { satoshis } = await alice.client.quote({ file: path })
@@ -697,7 +650,7 @@ t.test('acks that run dry break neither pull nor listen: one warning, and they g
   const free = await startTestRelay(join(t.testdirName, 'free'))
   t.teardown(() => free.close())
   const dear = await shop(t, 'dear')
-  const { alice, bob, to } = await two(t, [free], [dear])
+  const { alice, bob, to } = await couple(t, [free], [dear])
   for (const text of ['one', 'two']) await alice.client.send(to, text)
 
   const pulled = await command(bob, 'pull')

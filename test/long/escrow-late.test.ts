@@ -21,7 +21,7 @@ import {
   type Deal,
   type Desk,
   type EscrowScene,
-  furnish,
+  furnished,
   openedDeal,
   openEscrowScene,
 } from '../fixtures/escrow.ts'
@@ -70,9 +70,7 @@ t.test(
 )
 
 t.test('a budget that is used up ends its contract; drained, old ones are served and closed', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk({ policy: { depositServer: 1000 } })
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t, { policy: { depositServer: 1000 } })
   const alice = await scene.client('alice')
   const small = { budget: 1000, creditLimit: 1000, depositServer: 1000 }
   const deal = await alice.open(desk, small)
@@ -104,9 +102,7 @@ t.test('a budget that is used up ends its contract; drained, old ones are served
 })
 
 t.test('records are served as promised; once an end is chosen, no more than it pays for', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t)
   const alice = await scene.client('alice')
   const deal = await alice.open(desk)
   await scene.passTime(until(scene, deal, 6))
@@ -190,9 +186,7 @@ t.test(
 t.test(
   'restored: contracts opened and renewed since the backup come back held, and their money',
   async (t) => {
-    const scene = await openEscrowScene(t)
-    const desk = await scene.desk()
-    await furnish(scene, desk)
+    const { scene, desk } = await furnished(t)
     const [alice, bob] = [await scene.client('alice', [400_000, 400_000]), await scene.client('bob')]
     const old = await alice.open(desk)
     await scene.devnet.node.mine(6)

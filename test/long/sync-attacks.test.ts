@@ -19,9 +19,9 @@ import {
   pathFault,
 } from '../../market/folder.ts'
 import type { Payload } from '../../market/payload.ts'
-import { couple, shop } from '../fixtures/audited.ts'
+import { shop } from '../fixtures/audited.ts'
 import { ask, startProxy } from '../fixtures/lying-relay.ts'
-import { befriend, person, relayCommand, spawnCommand, writerFor } from '../fixtures/people.ts'
+import { befriend, couple, person, relayCommand, spawnCommand, writerFor } from '../fixtures/people.ts'
 import { startTestRelay } from '../fixtures/relay.ts'
 
 t.setTimeout(120_000)

@@ -26,6 +26,7 @@ import {
   type EscrowClient,
   type EscrowScene,
   furnish,
+  furnished,
   openedDeal,
   openEscrowScene,
 } from '../fixtures/escrow.ts'
@@ -75,10 +76,8 @@ async function stakeBack({ contract, own }: Deal, { wallet }: EscrowClient): Pro
 }
 
 t.test('a client whose stake is undone binds no coins of the relay', async (t) => {
-  const scene = await openEscrowScene(t)
+  const { scene, desk } = await furnished(t)
   const { node } = scene.devnet
-  const desk = await scene.desk()
-  await furnish(scene, desk)
   const [alice, bob] = [await scene.client('alice'), await scene.client('bob')]
   const before = (await desk.wallet.balance()).confirmed
 
@@ -155,9 +154,7 @@ t.test('a funding that is dead when it is sent counts as an opening, and is not 
 })
 
 t.test('whoever asks much waits, nobody else', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk({ policy: { poolSize: 20 } })
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t, { policy: { poolSize: 20 } })
   const honest = await scene.client('honest')
   const theirs = await honest.open(desk)
   const rich = await scene.open('rich')

@@ -17,23 +17,14 @@ import { decodeRecord, parsePath } from '../../market/record.ts'
 import { bookReceived } from '../../relay/store/ledger.ts'
 import { escrowsOf, putDraining } from '../../relay/store/contracts.ts'
 import { Sweeper } from '../../relay/store/sweeper.ts'
-import {
-  type Desk,
-  type EscrowClient,
-  furnish,
-  openedDeal,
-  openEscrowScene,
-  prices,
-} from '../fixtures/escrow.ts'
+import { type Desk, type EscrowClient, furnished, openedDeal, prices } from '../fixtures/escrow.ts'
 import { startMs } from '../fixtures/chain.ts'
 import { mineInstead, twinOf } from '../fixtures/till.ts'
 
 t.setTimeout(120_000)
 
 t.test('a contract is opened, pays for records, is paid and closed, to the satoshi', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t)
   const alice = await scene.client('alice')
   const owner = alice.key
   t.match(desk.contracts.offer, { v: 1, network: 'devnet', isOpen: true, depositServer: 5000 })
@@ -123,9 +114,7 @@ async function told(desk: Desk, alice: EscrowClient): Promise<any[]> {
 t.test(
   'a client that vanishes: it is asked, then the relay closes alone, before the time is over',
   async (t) => {
-    const scene = await openEscrowScene(t)
-    const desk = await scene.desk()
-    await furnish(scene, desk)
+    const { scene, desk } = await furnished(t)
     for (const [paid, settled, end] of [
       [2000, 1500, { kind: 'settled', paid: 1500 }],
       [2000, 100, { kind: 'progress', paid: 2000 }],
@@ -197,9 +186,7 @@ t.test('blocks are undone: what was closed is open again, and closed again', asy
 })
 
 t.test('a funding under another id, and one that is double-spent', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t)
   const alice = await scene.client('alice')
   const twin = await twinOf(scene, 'alice')
   const deal = await alice.open(desk)
@@ -223,9 +210,7 @@ t.test('a funding under another id, and one that is double-spent', async (t) => 
 })
 
 t.test('many openings: none waits for another, none takes what is reserved', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk({ policy: { poolSize: 4 } })
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t, { policy: { poolSize: 4 } })
   const people = await Promise.all(
     ['a', 'b', 'c', 'd', 'e'].map((name) => scene.client(name, [400_000, 400_000, 400_000, 400_000])),
   )
@@ -254,9 +239,7 @@ t.test('many openings: none waits for another, none takes what is reserved', asy
 })
 
 t.test('terms outside the offer, and stakes that are not what they should be', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk()
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t)
   const alice = await scene.client(
     'alice',
     Array.from({ length: 12 }, () => 400_000),
@@ -288,9 +271,7 @@ t.test('terms outside the offer, and stakes that are not what they should be', a
 })
 
 t.test('while half of the stakes are reserved, an opening costs prepaid credit', async (t) => {
-  const scene = await openEscrowScene(t)
-  const desk = await scene.desk({ policy: { poolSize: 3, openFee: 500, openingsPerAddress: 3 } })
-  await furnish(scene, desk)
+  const { scene, desk } = await furnished(t, { policy: { poolSize: 3, openFee: 500, openingsPerAddress: 3 } })
   const people = await Promise.all(['a', 'b', 'c', 'd'].map((name) => scene.client(name, [400_000])))
   const [one, two, honest, other] = people
   for (const attacker of [one!, two!])

@@ -1,7 +1,6 @@
 /** The file-system view: records as files, for clients of the BSV stack over real sockets. */
 import { randomBytes } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
 import { PrivateKey, ProtoWallet } from '@bsv/sdk'
 import t from 'tap'
 import { replies } from '../../contracts/api.ts'
@@ -9,6 +8,7 @@ import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { sealText } from '../../market/envelope.ts'
 import { readConfig } from '../../relay/config.ts'
+import { freePort } from '../fixtures/ports.ts'
 import { openRelay } from '../fixtures/relay.ts'
 import { send, shakeHands, signRequest } from '../fixtures/web-auth.ts'
 import { json, recordFor, webClient } from '../fixtures/web-files.ts'
@@ -386,14 +386,6 @@ t.test('behind a proxy that shortens paths clients sign what they asked for', as
   t.equal(behind.url, 'https://a.example/r')
   t.same([await ask('/r/inbox/'), await ask('/inbox/')], [200, 401])
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** Authrite 0.2 by its letter. */
 async function authrite({ url, key }: { url: string; key: string }, wallet: KeyWallet) {

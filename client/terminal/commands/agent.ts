@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Pass } from '../../contracts.ts'
 import { codeOf, messageOf } from '../../errors.ts'
 import { command, durationSeconds, exitCodes } from '../command.ts'
@@ -37,11 +36,7 @@ export const agentCommand = command({
     for (;;) {
       const failed = await onePass(session, { shown, tend: () => client.contracts.tend(call) })
       if (once) return failed ? exitCodes.failed : exitCodes.ok
-      const isOver = await pause(seconds * 1000, undefined, { signal: session.signal }).then(
-        () => false,
-        () => true,
-      )
-      if (isOver) return exitCodes.ok
+      if (await session.isStoppedWithin(seconds * 1000)) return exitCodes.ok
       session.forget()
     }
   },

@@ -131,29 +131,11 @@ async function proofCost(
   return `, billed as ${countText(proofs, 'pull')} of ${proofBytes} bytes, about ${formatUnits(units)} satoshi`
 }
 
-const rowOf = ({
-  purse,
-  verdict,
-  claimed,
-  supported,
-  unproven,
-  forged,
-  toPay,
-  boxed,
-  pulls,
-  at,
-}: PurseAudit) => ({
-  purse,
-  verdict,
-  claimed,
-  supported,
-  unproven,
-  forged,
-  toPay,
-  boxed,
-  pulls,
-  at,
-})
+/** What is said of a purse, in this order. */
+const shown = [...columns, 'toPay', 'boxed', 'pulls', 'at'] as const
+
+const rowOf = (audit: PurseAudit) =>
+  Object.fromEntries(shown.map((name) => [name, audit[name]])) as Pick<PurseAudit, (typeof shown)[number]> // it has them all
 
 async function showPurse(
   session: Session,

@@ -1,6 +1,5 @@
 import { isUnderWay, type Migration } from '../../home/migration.ts'
 import { migrationLimits } from '../../relays/migrate.ts'
-import { sleep } from '../../wire/retry.ts'
 import { command, durationSeconds, exitCodes, satoshis, usageError } from '../command.ts'
 import type { Session } from '../session.ts'
 import { oneLine, timeText } from '../show.ts'
@@ -63,8 +62,7 @@ export const migrateCommand = command({
     await show(session, state)
     if (isUnderWay(state) && once) session.say('relay migrate looks again whether they came')
     while (isUnderWay(state) && once !== true) {
-      await sleep(seconds * 1000, session.signal).catch(() => undefined) // the user had enough
-      if (session.signal.aborted) return exitCodes.ok
+      if (await session.isStoppedWithin(seconds * 1000)) return exitCodes.ok
       const before = unseenIn(state).length
       state = await redundancy.goOn(call).catch(interrupted(session))
       if (!isUnderWay(state) || unseenIn(state).length < before) await show(session, state)

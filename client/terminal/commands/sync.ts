@@ -1,6 +1,5 @@
 import { messageOf } from '../../errors.ts'
 import { type Quoted, costQuoted } from '../../money/quotes.ts'
-import { sleep } from '../../wire/retry.ts'
 import { command, durationSeconds, exitCodes, keepingOptions, usageError } from '../command.ts'
 import { explain } from '../explain.ts'
 import type { Session } from '../session.ts'
@@ -52,7 +51,7 @@ export const syncCommand = command({
     }
     let done = await once()
     while (watch) {
-      if (await isStopped(session, everyMs)) return exitCodes.ok
+      if (await session.isStoppedWithin(everyMs)) return exitCodes.ok
       // What fails now may go well next time; the first time told whether it can.
       done = await once(true).catch((error: unknown) => {
         if (session.signal.aborted) throw error
@@ -63,11 +62,6 @@ export const syncCommand = command({
     return done.refused.length > 0 ? exitCodes.forged : exitCodes.ok
   },
 })
-
-async function isStopped({ signal }: Session, ms: number): Promise<boolean> {
-  await sleep(ms, signal).catch(() => undefined) // the user had enough
-  return signal.aborted
-}
 
 type Done = Awaited<ReturnType<Awaited<ReturnType<Session['client']>>['folders']['sync']>>
 

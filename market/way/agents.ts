@@ -1,4 +1,5 @@
 /** Agents of Node's http that ask for the way before they connect, and connect to nothing else. */
+import { lookup as resolve } from 'node:dns/promises'
 import http from 'node:http'
 import https from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
@@ -10,11 +11,18 @@ export interface Target {
 }
 
 /** A connection that is there, or the addresses that may be connected to: at least one. */
-export type Way = { readonly socket: Duplex } | { readonly addresses: readonly string[] }
+export type Route = { readonly socket: Duplex } | { readonly addresses: readonly string[] }
 
 export interface Router {
-  route(target: Target): Promise<Way>
+  route(target: Target): Promise<Route>
 }
+
+/** All addresses of a name. */
+export type Lookup = (host: string) => Promise<readonly string[]>
+
+/** As every program of this machine finds them: what its operator wrote into `hosts` counts. */
+export const systemLookup: Lookup = async (host) =>
+  (await resolve(host, { all: true })).map(({ address }) => address)
 
 export class PlainAgent extends http.Agent {
   readonly #router: Router
@@ -25,7 +33,7 @@ export class PlainAgent extends http.Agent {
   }
 
   override createConnection(options: http.ClientRequestArgs, done: Connected): undefined {
-    const open = (way: Way) =>
+    const open = (way: Route) =>
       'socket' in way ? way.socket : super.createConnection({ ...options, lookup: pinned(way.addresses) })
     connected(this.#router, options, open).then((socket) => done(null, socket), failing(done))
   }
@@ -40,7 +48,7 @@ export class SecureAgent extends https.Agent {
   }
 
   override createConnection(options: https.RequestOptions, done: Connected): undefined {
-    const open = (way: Way) =>
+    const open = (way: Route) =>
       super.createConnection({
         ...options,
         ...('socket' in way ? { socket: way.socket } : { lookup: pinned(way.addresses) }),
@@ -57,7 +65,7 @@ const failing = (done: Connected) => (error: Error) => (done as (error: Error) =
 async function connected(
   router: Router,
   { host, port }: http.ClientRequestArgs,
-  open: (way: Way) => Duplex | null | undefined,
+  open: (way: Route) => Duplex | null | undefined,
 ): Promise<Duplex> {
   return open(await router.route({ host: String(host), port: Number(port) }))! // without a callback it is returned
 }
