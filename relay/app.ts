@@ -16,14 +16,13 @@ import { plain, type Response } from './answers.ts'
 import type { Board } from './market/board.ts'
 import { addBoard } from './market/routes.ts'
 import type { Boxes } from './boxes/options.ts'
-import { addBoxes } from './boxes/routes.ts'
+import { addBoxes, type BoxesDeps } from './boxes/routes.ts'
 import type { BoxLive } from './boxes/live/live.ts'
 import type { BoxTraffic } from './boxes/traffic.ts'
 import type { Budget, Hold } from './budget.ts'
 import { headerBytesOf, type Limits } from './limits.ts'
 import type { Overlay } from './overlay/overlay.ts'
 import { addOverlay } from './overlay/routes.ts'
-import { addPhip, type PhipDeps } from './phip/routes.ts'
 import { callerAddress, limitAddress } from './rate.ts'
 import type { RequestObserver, Service } from './service.ts'
 import { Turns } from './turns.ts'
@@ -34,7 +33,9 @@ import { addIdentities } from './web/identities.ts'
 import { paymentHeaderBytes } from './web/limits.ts'
 import { hasBody } from './web/raw-body.ts'
 
-export interface AppDeps extends Omit<ActDeps, 'service'>, Pick<PhipDeps, 'authorize'> {
+type Phip = Pick<BoxesDeps, 'federation' | 'receiving' | 'authorizing'>
+
+export interface AppDeps extends Omit<ActDeps, 'service'>, Phip {
   readonly service: Service
   /** Proves to clients of BRC-103 whom they talk to. */
   readonly signer: KeyWallet
@@ -118,7 +119,6 @@ export function buildApp(deps: AppDeps): FastifyInstance {
   const auth = addWebAuth(app, webAuthOptions(deps))
   const makeRoom = (request: FastifyRequest, bytes: number) => holds.get(request.raw)?.take(bytes)
   addFiles(app, { ...deps, auth, makeRoom })
-  addPhip(app, { ...deps, auth })
   addBoxes(app, { ...deps, auth, makeRoom })
   deps.boxLive?.addTo(app)
   addIdentities(app, { ...deps.means, trustProxy })

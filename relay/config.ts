@@ -10,6 +10,7 @@ import { checkLimits, Limits, parseLimit } from './limits.ts'
 import { marketFields, parseMarket } from './market/price-options.ts'
 import { Policy, parsePolicy } from './escrow/policy-options.ts'
 import { checkFederation, Federation, parseFederation } from './overlay/options.ts'
+import { parsePhipOptions, Phip } from './phip/options.ts'
 import { parseWords, UsageError } from './operator/usage.ts'
 import { parsePrices } from './pricing.ts'
 import { type Option, startOptions } from './start-options.ts'
@@ -56,6 +57,7 @@ export const Config = z.strictObject({
   /** Whether tokens of others are kept for everybody, where there is a chain. */
   overlay: z.boolean(),
   federation: Federation,
+  phip: Phip,
   /** Channels that its own advert goes to. */
   advertise: z.array(z.string()),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']),
@@ -104,6 +106,7 @@ export function readConfig(
     board: given['no-board'] !== true,
     overlay: given['no-overlay'] !== true,
     federation: parseFederation(given),
+    phip: parsePhipOptions(given),
     advertise: [...new Set(list('advertise'))],
     logLevel: text('log-level') ?? 'info',
     limits: Limits.parse(Object.fromEntries(list('limit').map(parseLimit))),

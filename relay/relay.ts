@@ -5,6 +5,7 @@ import type { Network } from '../contracts/chain/chain.ts'
 import { backend } from '../market/secp256k1.ts'
 import { buildApp } from './app.ts'
 import { BoxLive, boxLivePath } from './boxes/live/live.ts'
+import type { Federation } from './boxes/departing.ts'
 import { openNotices } from './boxes/open.ts'
 import { partsOf } from './boxes/routes.ts'
 import { BoxTraffic } from './boxes/traffic.ts'
@@ -25,6 +26,7 @@ import { openControl } from './operator/control.ts'
 import { Operator } from './operator/operator.ts'
 import { UsageError } from './operator/usage.ts'
 import { openContracts, openPriceRule, openTill, openTreasury } from './parts.ts'
+import { type OpenedPhip, openPhip } from './phip/open.ts'
 import { listening, type Port, tryPort } from './port.ts'
 import { partingMs, Sockets } from './sockets.ts'
 import type { Till } from './till/till.ts'
@@ -61,12 +63,13 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const treasury = await openTreasury(config, core, deps, undo)
     const till = treasury && (await openTill(config, { ...core, treasury }, undo))
     const contracts = treasury && (await openContracts(config, { ...core, treasury }, undo))
-    const overlay = treasury && openOverlay(config, { ...core, treasury }, undo)
+    const overlay = treasury && (await openOverlay(config, { ...core, treasury }, undo))
+    const phip = await openPhip(config, { ...core, treasury, overlay }, undo)
     const market = await openMarket(config, core, undo)
     let sockets: Sockets | undefined
     const rule = await openPriceRule(config, { ...core, sockets: () => sockets }, undo)
     const boxNotices = await openNotices(config, core, undo)
-    const { url, ...live } = await listen(config, { ...core, treasury, till, market, overlay }, undo)
+    const { url, ...live } = await listen(config, { ...core, treasury, till, market, overlay, phip }, undo)
     sockets = live.sockets
     treasury?.keepFollowing(async () => {
       await till?.follow()
@@ -121,12 +124,13 @@ async function listen(
     till: Till | undefined
     market: Market
     overlay: OpenedOverlay | undefined
+    phip: OpenedPhip | undefined
   },
   undo: Undo,
 ) {
   const { limits, trustProxy, host, port } = config
   const { service, store, isKnown, onError, log, trouble, metrics, treasury } = core
-  const { signer, means, pricing, till, market, overlay } = core
+  const { signer, means, pricing, till, market, overlay, phip } = core
   const budget = new Budget(limits.bodiesInFlightBytes)
   const tls = config.tls && {
     cert: await readPem('--tls-cert', config.tls.cert),
@@ -134,7 +138,7 @@ async function listen(
   }
   let url = ''
   const boxTraffic = new BoxTraffic(limits.boxRequestsPerMinute)
-  const boxLive = openBoxLive(config, { ...core, till, budget, boxTraffic })
+  const boxLive = openBoxLive(config, { ...core, till, budget, boxTraffic, federation: phip?.federation })
   const app = buildApp({
     ...{ service, signer, means, pricing, till },
     ...{ publicUrl: config.publicUrl, brc31: config.brc31, boxes: config.boxes, boxTraffic, boxLive },
@@ -149,7 +153,9 @@ async function listen(
       }),
     board: market.board,
     overlay: overlay?.host,
-    authorize: overlay?.authorize,
+    authorizing: overlay?.authorizing,
+    federation: phip?.federation,
+    receiving: phip?.receiving,
     budget,
     trouble,
     trustProxy,
@@ -184,11 +190,16 @@ async function listen(
 
 function openBoxLive(
   { boxes, publicUrl, trustProxy }: Config,
-  core: Core & { till: Till | undefined; budget: Budget; boxTraffic: BoxTraffic },
+  core: Core & {
+    till: Till | undefined
+    budget: Budget
+    boxTraffic: BoxTraffic
+    federation: Federation | undefined
+  },
 ): BoxLive | undefined {
   if (!boxes.isServed) return undefined
-  const { means, signer, service, till, budget, boxTraffic, monotonic, onError } = core
-  const parts = partsOf({ boxes, means, till })
+  const { means, signer, service, till, budget, boxTraffic, federation, monotonic, onError } = core
+  const parts = partsOf({ boxes, means, till, federation })
   return new BoxLive({
     ...{ parts, signer, service, budget, boxTraffic },
     ...{ monotonic, publicUrl, trustProxy, onError },

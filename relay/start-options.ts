@@ -2,6 +2,7 @@
 import { marketOptions } from './market/price-options.ts'
 import { overlayOptions } from './overlay/options.ts'
 import { boxOptions } from './boxes/options.ts'
+import { phipOptions } from './phip/options.ts'
 
 /** The options that say where the coins are: of `start`, and of `wallet` when no relay runs. */
 export const chainOptions = {
@@ -84,6 +85,7 @@ export const startOptions = {
   },
   'no-overlay': { type: 'boolean', help: 'with a chain, host no overlay of adverts' },
   ...overlayOptions,
+  ...phipOptions,
   'no-board': { type: 'boolean', help: 'keep no adverts of other relays' },
   'log-level': {
     type: 'string',

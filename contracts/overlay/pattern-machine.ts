@@ -64,37 +64,44 @@ function compile(node: Node, next: number, steps: Step[]): number {
   return first
 }
 
+/** Lists of steps are of fixed size, and a step is in a list once: strangers choose what is followed. */
 function run(steps: readonly Step[], first: number, text: string): boolean {
-  let here = new Set<number>()
-  for (let at = 0; ; at++) {
-    // A match may begin anywhere.
-    reach(steps, first, { at, length: text.length }, here)
-    if (here.has(0)) return true
-    if (at === text.length) return false
-    const code = text.charCodeAt(at)
-    const after = new Set<number>()
-    for (const index of here) {
-      const step = steps[index]!
-      if (step.kind === 'take' && step.accepts(code))
-        reach(steps, step.next, { at: at + 1, length: text.length }, after)
+  const { length } = text
+  let [here, after] = [new Uint16Array(steps.length), new Uint16Array(steps.length)]
+  let [count, at] = [0, 0]
+  /** Behind how many characters a step was reached last, and one more. */
+  const seen = new Uint32Array(steps.length)
+  /** Puts behind the first `count` steps of a list what can be reached from a step without taking anything; how many there are then. */
+  const reach = (from: number, list: Uint16Array, before: number): number => {
+    let end = before
+    const visit = (index: number): void => {
+      if (seen[index] === at + 1) return
+      seen[index] = at + 1
+      list[end++] = index
     }
-    here = after
+    visit(from)
+    for (let next = before; next < end; next++) {
+      const step = steps[list[next]!]! // of the list
+      if (step.kind === 'split') {
+        visit(step.next)
+        visit(step.other)
+      } else if ((step.kind === 'start' && at === 0) || (step.kind === 'end' && at === length))
+        visit(step.next)
+    }
+    return end
   }
-}
-
-/** What can be reached from a step without taking anything. */
-function reach(
-  steps: readonly Step[],
-  from: number,
-  { at, length }: { at: number; length: number },
-  reached: Set<number>,
-): void {
-  const open = [from]
-  for (let index = open.pop(); index !== undefined; index = open.pop()) {
-    if (reached.has(index)) continue
-    reached.add(index)
-    const step = steps[index]!
-    if (step.kind === 'split') open.push(step.next, step.other)
-    if ((step.kind === 'start' && at === 0) || (step.kind === 'end' && at === length)) open.push(step.next)
+  for (;;) {
+    // A match may begin anywhere.
+    count = reach(first, here, count)
+    if (seen[0] === at + 1) return true
+    if (at === length) return false
+    const code = text.charCodeAt(at++)
+    let found = 0
+    for (let index = 0; index < count; index++) {
+      const step = steps[here[index]!]! // of the list
+      if (step.kind === 'take' && step.accepts(code)) found = reach(step.next, after, found)
+    }
+    ;[here, after] = [after, here]
+    count = found
   }
 }

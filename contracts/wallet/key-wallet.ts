@@ -7,7 +7,7 @@ import { createCipheriv, createDecipheriv, randomBytes, timingSafeEqual } from '
 import type * as sdk from '@bsv/sdk'
 import { concat, fromHex, toHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
-import { hmacSha256, sha256 } from '../../market/hash.ts'
+import { hmacSha256 } from '../../market/hash.ts'
 import {
   ANYONE_KEY,
   childPrivateKey,
@@ -23,6 +23,7 @@ import * as curve from '../../market/secp256k1.ts'
 import { Key } from '../../market/units.ts'
 import { type Signer, signerOf } from '../transaction/sign.ts'
 import { digestOf, walletError } from './brc100.ts'
+import { proveLinkage } from './linkage.ts'
 
 /** Names a key: a BRC-43 protocol and key ID, and the other party: `self`, `anyone` or a compressed key in hex. */
 export interface KeyName {
@@ -88,6 +89,13 @@ export class KeyWallet implements Cryptography {
     const verify = (der: Uint8Array, digest: Uint8Array) =>
       curve.verify(der, digest, this.#childPublicKey(name))
     return { sign: (digest: Uint8Array) => curve.sign(digest, this.#childPrivateKey(name)), verify }
+  }
+
+  /** The point shared with another party, which opens every public key of the two, and that it is that (BRC-94). */
+  linkage(counterparty: Key): { readonly shared: Uint8Array; readonly proof: Uint8Array } {
+    const shared = this.#sharedPoint(counterparty)
+    const proof = proveLinkage({ prover: this.identity, counterparty, shared }, this.#privateKey)
+    return { shared, proof }
   }
 
   /**
@@ -174,8 +182,7 @@ export class KeyWallet implements Cryptography {
     if (other === this.identity || counterparty === 'anyone') {
       throw new MarketError('ERR_MALFORMED', 'a linkage is revealed only for the key of another party')
     }
-    const linkage = this.#sharedPoint(other)
-    const proof = this.#proveLinkage(fromHex(other), linkage)
+    const { shared: linkage, proof } = this.linkage(other)
     const revelationTime = new Date().toISOString()
     const name: KeyName = {
       protocolID: [2, 'counterparty linkage revelation'],
@@ -206,16 +213,6 @@ export class KeyWallet implements Cryptography {
       encryptedLinkage: [...this.encryptBytes(linkage, name)],
       encryptedLinkageProof: [...this.encryptBytes(proof, name)],
     }
-  }
-
-  /** BRC-94: R ‖ S′ ‖ z proves that `shared` is `other` times our private key. */
-  #proveLinkage(other: Uint8Array, shared: Uint8Array): Uint8Array {
-    const r = randomBytes(32)
-    const R = curve.publicKeyOf(r)
-    const S = curve.multiply(other, r)
-    const challenge = sha256(fromHex(this.identity), other, shared, S, R)
-    const z = curve.addToPrivateKey(curve.multiplyPrivateKey(this.#privateKey, challenge), r)
-    return concat(R, S, z)
   }
 
   #keyOf(counterparty = 'self'): Key {

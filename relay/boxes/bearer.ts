@@ -1,6 +1,6 @@
 /**
  * Who pays for a message (docs/protocol.md §13.3), decided in its own batch. Nobody can push: somebody who has credit here
- * wants it, or it was paid for, or the operator lets everybody send.
+ * wants it, or it was paid for, or the operator lets everybody send. A sender's credit is not spent at the word of a host.
  */
 import { MarketError } from '../../market/errors.ts'
 import { freePrices } from '../../market/price.ts'
@@ -15,23 +15,30 @@ export interface BearerRules extends FeeRules {
   readonly isOpen: boolean
 }
 
+export interface Delivering {
+  readonly sender: Key
+  /** The host that brought it; undefined where the sender did. */
+  readonly carrier?: Key | undefined
+  readonly box: string
+  readonly address: string
+  /** The fee for its delivery was paid. */
+  readonly isPaid: boolean
+}
+
 /**
- * @param isPaid the fee for its delivery was
- * @throws what refuses the sender: ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED, ERR_BUSY
+ * @throws what refuses whoever brings it: ERR_NO_ACCOUNT, ERR_PAYMENT_REQUIRED, ERR_BUSY
  */
 export const bearerOf =
-  (
-    rules: BearerRules,
-    { sender, box, address, isPaid }: { sender: Key; box: string; address: string; isPaid: boolean },
-  ): Sending['agree'] =>
+  (rules: BearerRules, { sender, carrier, box, address, isPaid }: Delivering): Sending['agree'] =>
   (batch, recipient, offer) => {
     const { accounts, isOpen } = rules
+    const bringer = carrier ?? sender
     if (isPaid || isOpen) {
       accounts.checkRoom(offer.bytes)
-      return { owner: sender, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
+      return { owner: bringer, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
     }
     try {
-      return { owner: sender, terms: accounts.terms(batch, { ...offer, owner: sender }, address) }
+      return { owner: bringer, terms: accounts.terms(batch, { ...offer, owner: bringer }, address) }
     } catch (error) {
       if (!isPoor(error)) throw error
       const { fee, isSaid } = recipientFee(batch, rules, { sender, box, recipient })

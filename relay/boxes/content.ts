@@ -3,6 +3,7 @@
  * kept in base64, and listed as the array of numbers that wallets take.
  */
 import { fromUtf8, toBase64 } from '../../market/bytes.ts'
+import type { Key } from '../../market/units.ts'
 import { damaged } from '../store/codec.ts'
 
 /** What its sender signed when he sent it (BRC-104, BRC-31; BRC-103 over a socket), for whoever has to show it to others. */
@@ -14,6 +15,10 @@ export interface Proof {
   readonly yourNonce: string
   /** SHA-256 of what was signed, in hex. */
   readonly digest: string
+  /** Whom it was signed for, where another host brought it. */
+  readonly host?: Key | undefined
+  /** How the sender's keys for that host are linked to him (BRC-94), in hex: nobody else could check the signature. */
+  readonly linkage?: { readonly shared: string; readonly proof: string } | undefined
 }
 
 /** Of a payment what is for one recipient. */
@@ -30,7 +35,8 @@ export interface Said {
   /** As JSON. */
   readonly body: string
   readonly createdAt: number
-  readonly proof: Proof
+  /** Absent of what this relay says itself. */
+  readonly proof?: Proof | undefined
   readonly payment?: Share | undefined
 }
 

@@ -24,6 +24,8 @@ const PaidOutput = z.object({
   }),
 })
 export type PaidOutput = z.infer<typeof PaidOutput>
+/** More than a message has recipients: what is wrong with each is not told without bound. */
+const PaidOutputs = z.array(PaidOutput).max(10_000)
 
 export interface Attached {
   /** Atomic BEEF. */
@@ -41,7 +43,7 @@ export function parsePayment(payment: Fields | undefined): Attached {
   const { tx, outputs, description } = payment ?? {}
   if (tx === undefined || tx === null || tx === '' || (Array.isArray(tx) && tx.length === 0))
     throw new BoxError('ERR_MISSING_PAYMENT_TX', 'this message has to be paid for', { broadcast: false })
-  const parsed = z.array(PaidOutput).safeParse(outputs ?? [])
+  const parsed = PaidOutputs.safeParse(outputs ?? [])
   if (!parsed.success) throw invalid('its outputs are no wallet payments')
   const bytes = bytesOf(tx)
   try {
@@ -52,6 +54,16 @@ export function parsePayment(payment: Fields | undefined): Attached {
     if (error instanceof MarketError) throw invalid(error.message, error)
     throw error
   }
+}
+
+/** Keys that are derived to find what is for whom, about 40 µs each. */
+const mostDerived = 512
+
+/** What of a payment is for these: the rest was for others, elsewhere. @throws ERR_INVALID_PAYMENT */
+export function partFor(recipients: readonly Key[], attached: Attached): Attached {
+  if (recipients.length * attached.outputs.length > mostDerived) throw invalid('it has too many outputs')
+  const isTheirs = (output: PaidOutput) => recipients.some((one) => paysRecipient(output, one, attached))
+  return { ...attached, outputs: attached.outputs.filter(isTheirs) }
 }
 
 /** Numbers as wallets give them, or base64. */

@@ -2,6 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { codes, MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
+import { addAuthorizing, type Authorizing } from '../phip/authorize.ts'
+import { addPropagation, type Receiving } from '../phip/propagate.ts'
 import { callerAddress } from '../rate.ts'
 import { UsageError } from '../operator/usage.ts'
 import type { Service } from '../service.ts'
@@ -10,13 +12,15 @@ import type { Till } from '../till/till.ts'
 import type { WebAuth } from '../web/auth.ts'
 import { refusePayment, takeApart, usedFor } from '../web/paying.ts'
 import { BoxError, failures } from './codes.ts'
+import type { Federation } from './departing.ts'
 import { boxField, fieldLimits, idField, numberField, parseFields } from './fields.ts'
 import { acknowledge, FreeListings, listBox, listLimits } from './list.ts'
 import type { Boxes } from './options.ts'
 import { BoxPayments } from './payment.ts'
 import * as permissions from './permissions.ts'
 import { proofOf } from './proof.ts'
-import { boxLife, checkDelivery, sendMessage, type SendParts } from './send.ts'
+import { boxLife } from './price.ts'
+import { checkDelivery, sendMessage, type SendParts } from './send.ts'
 import { parseSend } from './sending.ts'
 import type { BoxTraffic } from './traffic.ts'
 
@@ -30,6 +34,11 @@ export interface BoxesDeps {
   readonly till: Till | undefined
   readonly trustProxy: boolean
   readonly publicUrl?: string | undefined
+  readonly federation?: Federation | undefined
+  /** What hosts bring is taken; absent where nothing is. */
+  readonly receiving?: Receiving | undefined
+  /** Absent where this relay says nothing of those it takes messages for. */
+  readonly authorizing?: Authorizing | undefined
   /** Makes room for so many bytes of an answer. @throws ERR_BUSY */
   readonly makeRoom: (request: FastifyRequest, bytes: number) => void
 }
@@ -76,6 +85,9 @@ export function addBoxes(app: FastifyInstance, deps: BoxesDeps): void {
     addMessages(scope, deps, parts)
     addPermissions(scope, deps, parts)
     addDevices(scope, deps)
+    const { receiving, authorizing } = deps
+    if (receiving !== undefined) addPropagation(scope, { ...deps, receiving }, parts)
+    if (authorizing !== undefined) addAuthorizing(scope, { ...deps, authorizing })
     done()
   })
 }
@@ -91,7 +103,12 @@ function toldOf(error: unknown, url: string): unknown {
 }
 
 /** What messages are sent with, by whatever way they come. */
-export function partsOf({ boxes, means, till }: Pick<BoxesDeps, 'boxes' | 'means' | 'till'>): SendParts {
+export function partsOf({
+  boxes,
+  means,
+  till,
+  federation,
+}: Pick<BoxesDeps, 'boxes' | 'means' | 'till' | 'federation'>): SendParts {
   const rules = {
     fees: boxes.fees,
     isOpen: boxes.isOpen,
@@ -99,7 +116,7 @@ export function partsOf({ boxes, means, till }: Pick<BoxesDeps, 'boxes' | 'means
     accounts: means.accounts,
   }
   const payments = new BoxPayments({ store: means.store, till, admit: means.admitWrite })
-  return { means, rules, till, payments }
+  return { means, rules, till, payments, federation }
 }
 
 function addMessages(scope: FastifyInstance, deps: BoxesDeps, parts: SendParts): void {

@@ -1,46 +1,49 @@
 /** Sending to boxes: everything is checked before a payment is touched, and all recipients get it in one commit, or none. */
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
+import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { sha256Hex } from '../../market/hash.ts'
-import { dayMs, type Hash, type Key } from '../../market/units.ts'
+import type { Hash, Key } from '../../market/units.ts'
 import type { HandlerDeps } from '../requests/handlers.ts'
 import { markUsed } from '../store/box-settings.ts'
-import { listedPulls, sendToBoxes, type BoxMessage } from '../store/boxes.ts'
+import { type BoxMessage, sendToBoxes } from '../store/boxes.ts'
+import { broughtHash, putBrought, wasBrought } from '../store/departures.ts'
+import type { RecordBatch } from '../store/store.ts'
 import type { Till } from '../till/till.ts'
 import { type Payable, whenPaid } from '../web/paying.ts'
 import { bearerOf, type BearerRules } from './bearer.ts'
 import { BoxError } from './codes.ts'
-import { encodeContent, listedBody, type Proof, type Share } from './content.ts'
-import { deliveryFee, duesOf, isDue } from './fees.ts'
-import { parsePayment } from './outputs.ts'
+import type { Proof } from './content.ts'
+import { copiesOf } from './copies.ts'
+import {
+  type Federation,
+  type Outcome,
+  putDepartures,
+  resultsOf,
+  type Routes,
+  routesOf,
+} from './departing.ts'
+import { deliveryFee, type Dues, duesOf, isDue } from './fees.ts'
+import { type Attached, parsePayment, partFor } from './outputs.ts'
 import type { BoxPayments, Order } from './payment.ts'
+import { boxLife, priced, priceOf } from './price.ts'
 import type { SendRequest } from './sending.ts'
-
-export const boxLife = {
-  /** How long a message waits for its recipient. */
-  ttlMs: 30 * dayMs,
-} as const
-
-const sendLimits = {
-  /** Of what senders signed, in all copies of one message; beyond, its hash alone is kept. */
-  signedBytes: 1 << 20,
-  /** Of all copies of one message: what one commit writes. */
-  copiesBytes: 32 << 20,
-  /** Of a message in a listing, which is JSON in JSON. */
-  listedBytes: 6 << 20,
-} as const
 
 export interface SendParts {
   readonly means: HandlerDeps
   readonly rules: BearerRules
   readonly till: Till | undefined
   readonly payments: BoxPayments
+  /** Absent where nobody is known to live elsewhere. */
+  readonly federation?: Federation | undefined
 }
 
 export interface Letter {
   readonly request: SendRequest
   readonly from: Key
+  /** The host that brought it; undefined where the sender did. */
+  readonly carrier?: Key | undefined
   readonly address: string
   readonly proof: Proof
   readonly signed: Uint8Array
@@ -52,42 +55,57 @@ export interface Letter {
 export interface SentResult {
   readonly recipient: Key
   readonly messageId: string
+  /** Of somebody who lives elsewhere, as far as it is known. */
+  readonly delivery?: Outcome['status']
+  readonly hosts?: readonly Omit<Outcome, 'recipient'>[]
 }
 
 /** @throws a code of `boxCodes`; ERR_PAYMENT_REQUIRED with `satoshisRequired`, ERR_NO_ACCOUNT, ERR_BUSY */
 export async function sendMessage(parts: SendParts, letter: Letter): Promise<SentResult[]> {
-  const { means, rules } = parts
+  const { means, federation } = parts
   const { request, from } = letter
-  const { box, recipients } = request
-  const dues = duesOf(means.store, rules, { sender: from, box, recipients })
+  const dues = duesFor(parts, letter)
+  const routes = await routesOf(federation, letter)
   const brings = Array.isArray(request.payment?.outputs) && request.payment.outputs.length > 0
-  const attached = isDue(dues) || brings ? parsePayment(request.payment) : undefined
+  const attached = isDue(dues) || brings ? paymentOf(letter) : undefined
   const order = attached && { sender: from, attached, dues, what: nameOf(from, request) }
   const names = namesOf(request, order)
   const isUsed = order !== undefined && parts.payments.known(order) === 'used'
   const shares = order === undefined || isUsed ? undefined : parts.payments.sharesOf(order)
-  const copies = copiesOf(means.now(), letter, { names, shares })
-  means.admitWrite(copies.bytes)
-  const price = () => priceOf(parts, from, copies.messages)
-  const batching = { messages: copies.messages, isPaid: dues.delivery > 0 }
-  await whenPaid({ ...letter.order, price }, async () => {
-    if (isUsed) return
+  const { messages, bytes } = copiesOf(letter, { names, shares, now: means.now() })
+  means.admitWrite(bytes)
+  const price = () => priceOf(parts, letter.carrier ?? from, messages)
+  const batching = { messages, isPaid: dues.delivery > 0, dues, routes }
+  const departures = await whenPaid({ ...letter.order, price }, async () => {
+    if (isUsed) return []
     try {
-      if (order === undefined) await commit(parts, letter, batching)
-      else if (await rehearse(parts, letter, batching)) await deliver(parts, letter, { ...batching, order })
+      if (order === undefined) return await commit(parts, letter, batching)
+      return (await rehearse(parts, letter, batching))
+        ? await deliver(parts, letter, { ...batching, order })
+        : []
     } catch (error) {
       throw priced(error, price)
     }
   })
-  return names
+  if (federation === undefined || departures.length === 0) return names
+  return resultsOf(names, routes, await federation.begin(departures))
 }
+
+/** Hosts pay for what they bring by 402, and owe no fee for a delivery. */
+function duesFor({ means, rules }: SendParts, { from: sender, request, carrier }: Letter): Dues {
+  const dues = duesOf(means.store, rules, { sender, box: request.box, recipients: request.recipients })
+  return carrier === undefined ? dues : { ...dues, delivery: 0 }
+}
+
+const paymentOf = ({ request: { payment, recipients }, carrier }: Letter): Attached =>
+  carrier === undefined ? parsePayment(payment) : partFor(recipients, parsePayment(payment))
 
 /** Once its payment is in the network. */
 async function deliver(
   parts: SendParts,
   letter: Letter,
-  { order, ...batching }: Batching & { readonly order: Order },
-): Promise<void> {
+  { order, ...batching }: Stored & { readonly order: Order },
+): Promise<number[]> {
   const { gate, caller } = letter.order
   gate.checkAddress(caller)
   const settled = await parts.payments.settle(order).catch((error: unknown) => {
@@ -96,7 +114,7 @@ async function deliver(
     throw error
   })
   const { txid } = order.attached.beef.subject
-  if (settled === 'sent') await commit(parts, letter, { ...batching, txid })
+  return settled === 'sent' ? commit(parts, letter, { ...batching, txid }) : []
 }
 
 /** The same words to the same people in the same box. */
@@ -114,69 +132,53 @@ function namesOf({ recipients, ids }: SendRequest, paid: Order | undefined): Sen
   })
 }
 
-/** What is kept for each recipient. @throws ERR_MESSAGE_BODY_TOO_LARGE */
-function copiesOf(
-  now: number,
-  { request, proof, signed, order }: Letter,
-  { names, shares }: { names: readonly SentResult[]; shares: ReadonlyMap<Key, Share> | undefined },
-): { messages: BoxMessage[]; bytes: number } {
-  const { box, body } = request
-  const hash = sha256Hex(body)
-  // With a payment it is many times as much, and more than what was offered for sale before there was one.
-  const isBare = order.payment === undefined && request.payment === undefined
-  const isKept = isBare && signed.length * names.length <= sendLimits.signedBytes
-  const kept = isKept ? signed : new Uint8Array()
-  let bytes = 0
-  const messages = names.map(({ recipient, messageId }) => {
-    const payment = shares?.get(recipient)
-    checkListed(body, payment)
-    const content = encodeContent({ box, messageId, body, createdAt: now, proof, payment }, kept)
-    bytes += content.length
-    if (bytes > sendLimits.copiesBytes)
-      throw tooLarge('the message is too large for so many recipients', sendLimits.copiesBytes)
-    return { recipient, messageId, content, hash }
-  })
-  return { messages, bytes }
-}
-
-/** A message that could not be listed would never be got rid of. */
-function checkListed(body: string, payment: Share | undefined): void {
-  // In JSON each byte becomes six at most, and each number of a payment four.
-  const most = 6 * Buffer.byteLength(body) + 4 * (payment?.tx.length ?? 0)
-  if (most <= sendLimits.listedBytes) return
-  const text = listedBody({ body, ...(payment && { payment: { ...payment, tx: '' } }) })
-  const bytes = Buffer.byteLength(JSON.stringify(text)) + 4 * (payment?.tx.length ?? 0)
-  if (bytes > sendLimits.listedBytes)
-    throw tooLarge('the message is too large to be listed', sendLimits.listedBytes)
-}
-
-const tooLarge = (why: string, limit: number): BoxError =>
-  new BoxError('ERR_MESSAGE_BODY_TOO_LARGE', why, { limit, broadcast: false })
-
 interface Batching {
   readonly messages: readonly BoxMessage[]
   readonly isPaid: boolean
+}
+
+/** What is known when it is stored. */
+interface Stored extends Batching {
+  readonly dues: Dues
+  readonly routes: Routes
   /** The payment that is used up by it. */
   readonly txid?: Hash
 }
 
-interface Whose extends Pick<Letter, 'from' | 'address'> {
+interface Whose extends Pick<Letter, 'from' | 'carrier' | 'address'> {
   readonly request: Pick<SendRequest, 'box'>
 }
 
-function sendingOf({ means, rules }: SendParts, { request: { box }, from, address }: Whose, of: Batching) {
+function sendingOf(
+  { means, rules }: SendParts,
+  { request: { box }, from, carrier, address }: Whose,
+  of: Batching,
+) {
   const { messages, isPaid } = of
-  const agree = bearerOf(rules, { sender: from, box, address, isPaid })
+  const agree = bearerOf(rules, { sender: from, carrier, box, address, isPaid })
   return { sender: from, box, ttlMs: boxLife.ttlMs, messages, quotas: means.limits, agree }
 }
 
-function commit(parts: SendParts, letter: Letter, of: Batching): Promise<boolean> {
+/** The places of those that leave for other hosts. */
+function commit(parts: SendParts, letter: Letter, of: Stored): Promise<number[]> {
   const sending = sendingOf(parts, letter, of)
   const bytes = of.messages.reduce((sum, { content }) => sum + content.length, 0)
+  const { from, carrier, proof } = letter
+  const signed = fromHex(proof.digest)
+  const isNew =
+    (batch: RecordBatch) =>
+    ({ recipient }: BoxMessage) => {
+      const hash = broughtHash(from, signed, recipient)
+      if (wasBrought(batch, hash)) return false
+      putBrought(batch, hash)
+      return true
+    }
   return parts.means.store.commit((batch) => {
-    const isNew = sendToBoxes(batch, sending)
+    const messages = carrier === undefined ? of.messages : of.messages.filter(isNew(batch))
+    const added = sendToBoxes(batch, { ...sending, messages })
     if (of.txid !== undefined) markUsed(batch, of.txid)
-    return isNew
+    if (of.routes.size === 0) return []
+    return putDepartures(batch, added, { letter, ...of, budget: parts.federation?.budget ?? 0 })
   }, bytes)
 }
 
@@ -184,7 +186,7 @@ function commit(parts: SendParts, letter: Letter, of: Batching): Promise<boolean
 const rehearse = (parts: SendParts, letter: Whose, of: Batching): Promise<boolean> =>
   parts.means.store
     .commit((batch): boolean => {
-      throw new Rehearsed(sendToBoxes(batch, sendingOf(parts, letter, of)))
+      throw new Rehearsed(sendToBoxes(batch, sendingOf(parts, letter, of)).length > 0)
     })
     .catch((error: unknown) => {
       if (error instanceof Rehearsed) return error.isNew
@@ -199,29 +201,6 @@ class Rehearsed extends Error {
     super('nothing of this is written')
     this.isNew = isNew
   }
-}
-
-/** Satoshi of credit that all copies can come to, and what their sender owes. */
-function priceOf({ means, till }: SendParts, from: Key, messages: readonly BoxMessage[]): number {
-  const { accounts, now } = means
-  const wish = { ttl: boxLife.ttlMs / 1000, maxPulls: listedPulls }
-  const prices = messages.map(({ content }) =>
-    Number(accounts.quoteFor(from, { ...wish, bytes: content.length }, now()).satoshis),
-  )
-  const debt = Math.max(0, -(till?.creditOf(from).available ?? 0))
-  return (
-    Math.max(
-      1,
-      prices.reduce((sum, satoshis) => sum + satoshis, 0),
-    ) + debt
-  )
-}
-
-/** A refusal for want of credit says what is to be paid. */
-function priced(error: unknown, price: () => number): unknown {
-  if (!(error instanceof MarketError) || error.code !== 'ERR_PAYMENT_REQUIRED') return error
-  const extras = { ...error.extras, satoshisRequired: price() }
-  return new MarketError(error.code, error.message, { extras, cause: error })
 }
 
 /** Whether a message would be taken, as far as that can be told before it is there. @throws what would refuse it */

@@ -9,6 +9,7 @@ type Outcome = BoxCode | Code | 'ok'
 const routes = [
   ...['/sendMessage', '/listMessages', '/acknowledgeMessage', '/registerDevice', '/devices'],
   ...['/permissions/set', '/permissions/get', '/permissions/list', '/permissions/quote'],
+  ...['/propagateMessage', '/authorizeRouting'],
 ]
 
 export class BoxTraffic {

@@ -8,7 +8,7 @@ import { align } from '../../contracts/overlay/standing.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import type { Txid } from '../../contracts/transaction/transaction.ts'
 import { MarketError } from '../../market/errors.ts'
-import type { Authorization } from './authorizations.ts'
+import type { Authorization } from '../phip/authorizations.ts'
 import type { Submission } from './overlay.ts'
 import { serviceNames, topicNames } from './topics.ts'
 
@@ -21,7 +21,7 @@ export interface AnnouncerOptions {
   readonly told: readonly string[]
   readonly submit: (host: string, submission: Submission, signal: AbortSignal) => Promise<unknown>
   /** Who let this relay take messages for him. */
-  readonly authorizations: () => Promise<readonly Authorization[]>
+  readonly authorizations: () => readonly Authorization[]
   readonly now: () => number
   readonly log: { warn(facts: object, message: string): void; info(facts: object, message: string): void }
 }
@@ -92,7 +92,7 @@ export class Announcer {
     this.#lookAt = now() + announcing.againMs
     try {
       const signers = [...hostingSigners(wallet.keys), phipSigner(wallet.keys)]
-      const { txids, isAligned } = await align(wallet, await this.#wanted(wallet), signers)
+      const { txids, isAligned } = await align(wallet, this.#wanted(wallet), signers)
       for (const { open, told } of this.#hosts) for (const txid of txids) if (!told.has(txid)) open.add(txid)
       if (!isAligned) this.touch()
       this.#trouble = undefined
@@ -102,11 +102,11 @@ export class Announcer {
     }
   }
 
-  async #wanted({ keys }: EmbeddedWallet): Promise<Uint8Array[]> {
+  #wanted({ keys }: EmbeddedWallet): Uint8Array[] {
     const { uri, authorizations } = this.#options
     if (uri === undefined) return []
     const domain = new URL(uri).host
-    const routed = (await authorizations()).filter((routing) => routing.domain === domain)
+    const routed = authorizations().filter((routing) => routing.domain === domain)
     return [
       ...topicNames.map((name) => hostAdvertScript('SHIP', { uri, name }, keys)),
       ...serviceNames.map((name) => hostAdvertScript('SLAP', { uri, name }, keys)),

@@ -5,7 +5,6 @@ import type { Chain } from '../../contracts/chain/chain.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { OverlayOptions } from './overlay.ts'
 import type { LookupService } from '@bsv/overlay/LookupService.ts'
-import { Authorizations } from './authorizations.ts'
 import { OverlayRows } from './rows.ts'
 import { LevelStorage } from './storage.ts'
 import type { Topic } from './topic.ts'
@@ -14,7 +13,6 @@ import { openTopics, topicNames } from './topics.ts'
 export interface Hosting {
   readonly rows: OverlayRows
   readonly storage: LevelStorage
-  readonly authorizations: Authorizations
   /** By their names. */
   readonly topics: ReadonlyMap<string, Topic>
   readonly engine: Engine
@@ -28,7 +26,6 @@ export async function openHosting(options: OverlayOptions): Promise<Hosting> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const rows = await OverlayRows.open(directory)
   try {
-    const authorizations = await Authorizations.open(rows)
     const storage = await LevelStorage.open(rows, now, topicNames)
     const topics = await openTopics({ ...options, chain: () => patient(chain()), rows, storage })
     const managers = Object.fromEntries(topics.map(({ name, manager }) => [name, manager]))
@@ -48,7 +45,6 @@ export async function openHosting(options: OverlayOptions): Promise<Hosting> {
     return {
       rows,
       storage,
-      authorizations,
       engine,
       topics: new Map(topics.map((topic) => [topic.name, topic])),
     }

@@ -11,11 +11,12 @@ import type { Beef } from '../../contracts/transaction/beef.ts'
 import { advertLimits } from '../../market/advert.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
-import type { Authorization } from './authorizations.ts'
+import { exists } from '../data-directory.ts'
 import { type Hosting, openHosting } from './hosting.ts'
 import { boundedBeef, parseSubmitted, settle } from './settle.ts'
 import type { Admittance, LevelStorage } from './storage.ts'
 import type { Topic } from './topic.ts'
+import { serviceNames } from './topics.ts'
 import { lookAgain } from './upkeep.ts'
 
 export const overlayLimits = {
@@ -97,25 +98,14 @@ export class Overlay {
 
   /** @throws ERR_MALFORMED, ERR_NOT_FOUND for a service that is not hosted; ERR_BUSY */
   async lookup(question: LookupQuestion): Promise<LookupAnswer> {
+    // Most relays are never told anything.
+    const isThere = this.#parts !== undefined || (await exists(this.#options.directory))
+    if (serviceNames.includes(question.service) && !isThere) return { type: 'output-list', outputs: [] }
     const { engine, rows } = await this.#open()
     rows.check()
     if (!Object.hasOwn(engine.lookupServices, question.service))
       throw new MarketError('ERR_NOT_FOUND', 'this service is not hosted here')
     return engine.lookup(question)
-  }
-
-  /** Durable when it resolves. @throws ERR_BUSY, ERR_LIMIT */
-  async authorize(authorization: Authorization): Promise<void> {
-    const { rows, authorizations } = await this.#open()
-    await this.#inTurn(async () => {
-      rows.check()
-      authorizations.put(authorization, this.#options.now())
-      await rows.commit()
-    })
-  }
-
-  async authorizations(): Promise<Authorization[]> {
-    return (await this.#open()).authorizations.all()
   }
 
   /** What is hosted, and what is said of it. */

@@ -6,7 +6,6 @@
  *     b!TXID.VOUT!TOPIC   its BEEF
  *     a!TXID!TOPIC        what a transaction came to in a topic
  *     l!HOST!TOPIC        until where another host was synchronised
- *     p!USER              what a user lets this relay say (authorizations.ts)
  *     m!RELAY             a relay's advert, or that it was revoked (market-lookup.ts)
  */
 import { MarketError } from '../../market/errors.ts'

@@ -42,6 +42,9 @@ export const BoxRow = row('box row', 1, {
 })
 export type BoxRow = RowOf<typeof BoxRow>
 
+/** Whose record it is, where it is neither its sender's nor its recipient's. */
+const CarrierRow = row('carrier row', 1, { carrier: key })
+
 /** Which record has a message id. */
 export const IdRow = row('box id row', 1, { owner: key, recordId: text })
 
@@ -60,6 +63,19 @@ export const allPlaces = (prefix: Buffer): { gte: Buffer; lte: Buffer } => ({
   lte: keys.placeKey(prefix, Number.MAX_SAFE_INTEGER),
 })
 
+/** Under what a message of this sender is found whose record is that of the host that brought it. */
+const carrierKey = (recipient: Key, sender: Key, box: string, id: string): Buffer =>
+  keys.boxKey(recipient, 'c', sha256(bytesOfKey(sender), sha256(box), fromHex(id)))
+
+export function carrierOf(
+  from: Reader,
+  { recipient, box, messageId }: BoxName,
+  sender: Key,
+): Key | undefined {
+  const value = from.get(carrierKey(recipient, sender, box, sha256Hex(messageId)))
+  return value === undefined ? undefined : CarrierRow.decode(value).carrier
+}
+
 export function quotaOf(from: Reader, identity: Key): Quota {
   const value = from.get(keys.boxKey(identity, 'q'))
   return value === undefined ? { messages: 0, bytes: 0, sent: 0, sentBytes: 0 } : QuotaRow.decode(value)
@@ -76,6 +92,8 @@ export function putBoxed(
   const entry = BoxRow.encode({ owner, recordId, sender, id, bytes, expires, pulls })
   batch.put(keys.placeKey(listPrefix(receiver, tag), place), entry)
   batch.put(keys.placeKey(idPrefixOf(receiver, id), place), IdRow.encode({ owner, recordId }))
+  if (owner !== sender && owner !== receiver)
+    batch.put(carrierKey(receiver, sender, tag, id), CarrierRow.encode({ carrier: owner }))
   countBoxed(batch, { recipient: receiver, sender, bytes }, 1)
 }
 
@@ -84,9 +102,10 @@ export function dropBoxed(batch: Batch, { receiver, place, tag, bytes }: StoredH
   const listed = keys.placeKey(listPrefix(receiver, tag), place)
   const value = batch.get(listed)
   if (value === undefined) return
-  const { sender, id } = BoxRow.decode(value)
+  const { owner, sender, id } = BoxRow.decode(value)
   batch.del(listed)
   batch.del(keys.placeKey(idPrefixOf(receiver, id), place))
+  if (owner !== sender && owner !== receiver) batch.del(carrierKey(receiver, sender, tag, id))
   countBoxed(batch, { recipient: receiver, sender, bytes }, -1)
 }
 

@@ -6,7 +6,7 @@ import { ceilSatoshi, isFree, worstUnits } from '../../market/price.ts'
 import { formatPath } from '../../market/record.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { BoxError } from '../boxes/codes.ts'
-import { BoxRow, type BoxName, boxRecordId, listPrefix, putBoxed, quotaOf } from './box-rows.ts'
+import { BoxRow, type BoxName, boxRecordId, carrierOf, listPrefix, putBoxed, quotaOf } from './box-rows.ts'
 import * as keys from './keys.ts'
 import { bookEnd } from './ledger.ts'
 import { timeOf } from './place.ts'
@@ -47,27 +47,31 @@ export interface Sending {
   readonly agree: (batch: RecordBatch, recipient: Key, offer: Omit<Offer, 'owner'>) => Bearer
 }
 
+/** A message that was put into a box: the record that it is. */
+export interface Boxed extends Found {
+  readonly recipient: Key
+  readonly messageId: string
+}
+
 /**
- * All of them or none; whether any of them is new.
+ * All of them or none; those that are new.
  * @throws ERR_DUPLICATE_MESSAGE, ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED, and what `agree` throws
  */
-export function sendToBoxes(batch: RecordBatch, sending: Sending): boolean {
+export function sendToBoxes(batch: RecordBatch, sending: Sending): Boxed[] {
   const { sender, box, messages } = sending
-  let isNew = false
+  const added: Boxed[] = []
   for (const message of messages) {
     const { recipient, messageId, hash } = message
     const name = { recipient, box, messageId }
     const before = messageOf(batch, name, sender)
-    if (before === undefined) {
-      put(batch, message, sending)
-      isNew = true
-    } else if (before.hash !== hash)
+    if (before === undefined) added.push(put(batch, message, sending))
+    else if (before.hash !== hash)
       throw new BoxError('ERR_DUPLICATE_MESSAGE', 'this message id is that of another message', {
         recipient,
         messageId,
       })
   }
-  return isNew
+  return added
 }
 
 /** The message of this name, whoever pays for it. */
@@ -76,6 +80,8 @@ function messageOf(from: RecordBatch, name: BoxName, sender: Key): StoredHead | 
     { owner: sender, recordId: boxRecordId(name) },
     { owner: name.recipient, recordId: boxRecordId(name, sender) },
   ]
+  const carrier = carrierOf(from, name, sender)
+  if (carrier !== undefined) places.push({ owner: carrier, recordId: boxRecordId(name, sender) })
   for (const id of places) {
     const head = headOf(from, id)
     if (head === undefined || head.state === 'deleted') continue
@@ -86,7 +92,7 @@ function messageOf(from: RecordBatch, name: BoxName, sender: Key): StoredHead | 
   return undefined
 }
 
-function put(batch: RecordBatch, message: BoxMessage, sending: Sending): void {
+function put(batch: RecordBatch, message: BoxMessage, sending: Sending): Boxed {
   const { sender, box, ttlMs, agree } = sending
   const { recipient: receiver, messageId, content, hash } = message
   const bytes = content.length
@@ -105,6 +111,7 @@ function put(batch: RecordBatch, message: BoxMessage, sending: Sending): void {
   const id = { owner, receiver, recordId }
   keep(batch, { ...id, path: formatPath(id) }, { head, body: encodeBoxBody(content) })
   putBoxed(batch, id, { head, sender, messageId, pulls: isFree(prices) ? 0 : maxPulls })
+  return { ...id, recipient: receiver, messageId, place }
 }
 
 /** @throws ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED */

@@ -28,6 +28,7 @@
  *     v       unmined         owner                      what of his credit rests on payments that are in no block
  *     w       withdrawal      owner hash                 credit that was paid back, by the id of its order
  *     x       expiry          time place                 whose head ends, or ends being paid for, then
+ *     y       hosts           part …                     messages that leave for other hosts, or came from them; who lives here (departures.ts)
  *     z       message boxes   identity part …            what lies in boxes, and how they are set (box-rows.ts)
  *
  * Bodies, pulls, answers and expiries are written in (almost) rising order, which makes their compaction cheap.
@@ -126,9 +127,29 @@ export const boxKey = (identity: Key, part: BoxPart, ...rest: Uint8Array[]): Buf
   Buffer.concat([identityKey('z', identity), Buffer.from(part), ...rest])
 /**
  * `l`: what lies in a box, `i`: the same by message id, `q`: how much that is; `p`: permissions, `d`: devices, `n`: how many
- * of these; `u`: payments that were used.
+ * of these; `u`: payments that were used; `c`: which host pays for a message that it brought.
  */
-export type BoxPart = 'l' | 'i' | 'q' | 'p' | 'd' | 'n' | 'u'
+export type BoxPart = 'l' | 'i' | 'q' | 'p' | 'd' | 'n' | 'u' | 'c'
+
+/**
+ * `a`: who lets this relay take messages for him; `d`: a message that leaves, by its place; `b`: one that was brought, by its hash;
+ * `u`: until when that is remembered.
+ */
+const hostsKey = (part: 'a' | 'd' | 'b' | 'u', ...rest: Uint8Array[]): Buffer =>
+  Buffer.concat([Buffer.from(`y${part}`), ...rest])
+export const authorizationKey = (user: Key): Buffer => hostsKey('a', bytesOfKey(user))
+export const allAuthorizations = { gte: Buffer.from('ya'), lt: Buffer.from('yb') }
+export const userOfAuthorization = (key: Buffer): Key => key.toString('hex', 2)
+export const departureKey = (place: number): Buffer => placeKey(hostsKey('d'), place)
+export const allDepartures = { gte: Buffer.from('yd'), lt: Buffer.from('ye') }
+export const broughtKey = (hash: Hash): Buffer => hostsKey('b', Buffer.from(hash, 'hex'))
+export const broughtUntilKey = (until: number, hash: Hash): Buffer =>
+  Buffer.concat([placeKey(hostsKey('u'), until), Buffer.from(hash, 'hex')])
+export const broughtBefore = (time: number): { gte: Buffer; lt: Buffer } => ({
+  gte: hostsKey('u'),
+  lt: placeKey(hostsKey('u'), time),
+})
+export const hashOfBroughtUntil = (key: Buffer): Hash => key.toString('hex', 2 + numberBytes)
 
 export const escrowKey = (owner: Key): Buffer => identityKey('e', owner)
 export const contractKey = (table: 'k' | 'n', id: Hash): Buffer =>

@@ -5,6 +5,7 @@
 import { dayMs } from '../../market/units.ts'
 import type { Log } from './committer.ts'
 import type { Bounds, KeyValue } from './database.ts'
+import { dropBrought } from './departures.ts'
 import * as keys from './keys.ts'
 import { bookReturned } from './ledger.ts'
 import { placeAt } from './place.ts'
@@ -102,12 +103,13 @@ export class Sweeper {
       bookReturned(batch, { ...keys.lapseOfKey(key), satoshi: Number.MAX_SAFE_INTEGER, note: 'lapsed' })
       batch.del(key)
     })
+    const brought = await this.#remove(keys.broughtBefore(now), (batch, [key]) => dropBrought(batch, key))
     const pulls = await this.#trimPulls(now)
     // A clock set back moves this as little as any place, so that it cannot go back step by step, restart by restart.
     const value = this.#confirmed ? now : Math.max(now, lastSweep(this.#options.store))
     await this.#options.store.commit((batch) => batch.put(sweepRow, NumberRow.encode({ value })))
     this.#confirmed = false
-    return expired + answered + lapsed + pulls
+    return expired + answered + lapsed + brought + pulls
   }
 
   #objection(now: number): string | undefined {

@@ -125,7 +125,8 @@ t.test('the unmodified clients', async (t) => {
       [await authorize(message, 'no'), 'ERR_SIGNATURE_INVALID'],
       [await authorize(other, [...sign(other)]), 'ERR_INVALID_ROUTING'],
       [await authorize('hello', [...sign('hello')]), 'ERR_INVALID_ROUTING'],
-      [await carol.post('/authorizeRouting', '{'), 'ERR_INVALID_REQUEST'],
+      [await carol.post('/authorizeRouting', '{'), 'ERR_MALFORMED'],
+      [await carol.post('/authorizeRouting', '{}'), 'ERR_INVALID_REQUEST'],
     ] as const)
       t.match(answer, { status: 400, body: { status: 'error', code } })
     t.match(await authorize(message, [...sign(message)]), { status: 200, body: { status: 'success' } })

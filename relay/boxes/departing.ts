@@ -1,0 +1,117 @@
+/** Messages for people who live on other hosts: they leave with the commit that stores them (docs/protocol.md §14.4). */
+import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
+import { dayMs, type Key } from '../../market/units.ts'
+import type { Host } from '../phip/host.ts'
+import type { Boxed } from '../store/boxes.ts'
+import { type Departure, putDeparture } from '../store/departures.ts'
+import type { RecordBatch } from '../store/store.ts'
+import { BoxError } from './codes.ts'
+import { checkCopies } from './copies.ts'
+import type { Dues } from './fees.ts'
+import type { Letter, SentResult } from './send.ts'
+
+/** Where somebody lives. */
+export interface Route {
+  /** Other hosts: at least one. */
+  readonly hosts: readonly Host[]
+  /** He lives here as well. */
+  readonly staysHere: boolean
+}
+export type Routes = ReadonlyMap<Key, Route>
+
+/** What became of a message at one host. */
+export interface Outcome {
+  readonly recipient: Key
+  readonly host: string
+  readonly status: 'delivered' | 'waiting' | 'refused'
+  readonly code?: string | undefined
+  readonly description?: string | undefined
+}
+
+/** The way to other hosts. */
+export interface Federation {
+  /** Satoshi that the operator adds, for each recipient, to what was paid for a delivery. */
+  readonly budget: number
+  /** Those who live elsewhere. */
+  routesOf(recipients: readonly Key[], box: string): Promise<Routes>
+  /** @throws ERR_BUSY where so many more do not fit */
+  checkRoom(count: number, bytes: number): void
+  /** They are durable: resolves soon, with what is known of them then. */
+  begin(places: readonly number[]): Promise<readonly Outcome[]>
+}
+
+/** How long hosts are tried. */
+const patienceMs = 3 * dayMs
+
+const nobody: Routes = new Map()
+
+/** @throws ERR_RECIPIENT_ELSEWHERE for what was signed in a way that other hosts do not know; ERR_BUSY */
+export async function routesOf(
+  federation: Federation | undefined,
+  { request: { recipients, box }, carrier, proof, signed }: Letter,
+): Promise<Routes> {
+  // What a host brought goes no further.
+  if (federation === undefined || carrier !== undefined) return nobody
+  const routes = await federation.routesOf(recipients, box)
+  if (routes.size === 0) return routes
+  if (proof.protocol === 'brc103')
+    throw new BoxError('ERR_RECIPIENT_ELSEWHERE', 'the recipient lives on another host: send this over HTTP')
+  const bytes = routes.size * signed.length
+  checkCopies(bytes)
+  federation.checkRoom(routes.size, bytes)
+  return routes
+}
+
+/** Those of them that leave, in their own batch; the places by which they are known. */
+export function putDepartures(
+  batch: RecordBatch,
+  added: readonly Boxed[],
+  { letter, routes, dues, budget }: { letter: Letter; routes: Routes; dues: Dues; budget: number },
+): number[] {
+  const { from: sender, request, proof, signed } = letter
+  const { signature, nonce, yourNonce } = proof
+  const message = {
+    protocol: proof.protocol as SignedMessage['protocol'],
+    signature,
+    nonce,
+    yourNonce,
+    signed,
+  } // see routesOf
+  const share = Math.floor(dues.delivery / Math.max(1, routes.size))
+  return added.flatMap(({ owner, recordId, recipient, messageId, place }) => {
+    const route = routes.get(recipient)
+    if (route === undefined) return []
+    const departure: Departure = {
+      ...{ place, owner, recordId, sender, recipient, messageId, message },
+      ...{ box: request.box, at: batch.now, until: batch.now + patienceMs },
+      ...{
+        hosts: route.hosts,
+        staysHere: route.staysHere,
+        budget: share + budget,
+        refused: [],
+        isTold: false,
+      },
+    }
+    putDeparture(batch, departure)
+    return [place]
+  })
+}
+
+/** What their sender is told. @throws ERR_DELIVERY_FAILED when nobody has got it, and nobody will */
+export function resultsOf(
+  names: readonly SentResult[],
+  routes: Routes,
+  outcomes: readonly Outcome[],
+): SentResult[] {
+  const results = names.map((name) => {
+    const hosts = outcomes.filter(({ recipient }) => recipient === name.recipient)
+    if (hosts.length === 0) return name
+    const has = (status: Outcome['status']) => hosts.some((each) => each.status === status)
+    const isThere = routes.get(name.recipient)?.staysHere || has('delivered')
+    const delivery = isThere ? 'delivered' : has('waiting') ? 'waiting' : 'refused'
+    return { ...name, delivery, hosts: hosts.map(({ recipient: _, ...told }) => told) } as const
+  })
+  if (results.every((result) => 'delivery' in result && result.delivery === 'refused'))
+    throw new BoxError('ERR_DELIVERY_FAILED', 'no host of the recipient takes this message', { results })
+  return results
+}
