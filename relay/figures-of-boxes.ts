@@ -46,4 +46,21 @@ export const figuresOfBoxes: readonly Figure[] = [
         value,
       })),
   },
+  {
+    type: 'gauge',
+    name: 'relay_phip_waiting',
+    help: 'Messages that hosts are still to get, once for each host',
+    at: ({ phip }) => phip?.counts().waiting ?? 0,
+  },
+  {
+    type: 'counter',
+    name: 'relay_phip_brought_total',
+    help: 'Messages brought to other hosts, by what became of them there',
+    labels: ['outcome'],
+    at: ({ phip }) => {
+      const { delivered = 0, refused = 0, givenUp = 0, retries = 0 } = phip?.counts() ?? {}
+      const outcomes = { delivered, refused, 'given up': givenUp, 'tried again': retries }
+      return Object.entries(outcomes).map(([outcome, value]) => ({ labels: { outcome }, value }))
+    },
+  },
 ]

@@ -1,6 +1,7 @@
 /** The figures that are asked for at each scrape (docs/metrics.md): how the parts of a relay stand at that moment. */
 import type { BoxLive } from './boxes/live/live.ts'
 import type { BoxNotices } from './boxes/notices.ts'
+import type { OpenedPhip } from './phip/open.ts'
 import type { BoxTraffic } from './boxes/traffic.ts'
 import type { Budget } from './budget.ts'
 import type { Clock } from './clock.ts'
@@ -41,6 +42,7 @@ export interface Sources {
   readonly boxTraffic?: Pick<BoxTraffic, 'answered'> | undefined
   readonly boxLive?: Pick<BoxLive, 'counts'> | undefined
   readonly boxNotices?: Pick<BoxNotices, 'counts'> | undefined
+  readonly phip?: Pick<OpenedPhip, 'counts'> | undefined
   /** Why the relay cannot serve, or undefined when it can. */
   readonly trouble: () => string | undefined
 }

@@ -99,7 +99,7 @@ export async function startRelay(config: Config, deps: RelayDeps): Promise<Runni
     const cashier = new Cashier({ treasury, isServing: true })
     metricsUrl = await openMetrics(
       config,
-      { ...core, ...live, boxNotices, operator, treasury, config, market },
+      { ...core, ...live, boxNotices, phip, operator, treasury, config, market },
       undo,
     )
     const network = treasury?.network ?? null
@@ -164,7 +164,11 @@ async function listen(
     log,
     ...(tls && { tls }),
   })
-  const has = { boxes: config.boxes.isServed, till: till !== undefined, board: market.board !== undefined }
+  const hasBoxes = config.boxes.isServed
+  const has = {
+    ...{ boxes: hasBoxes, till: till !== undefined, board: market.board !== undefined },
+    ...{ phip: phip !== undefined, authorizing: hasBoxes && overlay?.authorizing !== undefined },
+  }
   addDocs(app, has, () => url)
   app.server.maxConnections = limits.connections + httpConnections
   const hub = new LiveHub({ store, limits, onError })

@@ -33,7 +33,14 @@ export const MessageSent = z.object({
   ...success,
   messageId: z.string(),
   message: z.string(),
-  results: z.array(z.object({ recipient: Key, messageId: z.string() })),
+  results: z.array(
+    z.object({
+      recipient: Key,
+      messageId: z.string(),
+      delivery: z.enum(['delivered', 'waiting', 'refused']).optional(),
+      hosts: z.array(z.looseObject({ host: z.string(), status: z.string() })).optional(),
+    }),
+  ),
 })
 
 export const ListMessages = z.object({
@@ -100,3 +107,22 @@ export const Devices = z.object({
   ...success,
   devices: z.array(z.looseObject({ id: z.int(), fcmToken: z.string() })),
 })
+
+const Bytes = z
+  .union([z.string(), z.array(z.int().min(0).max(255))])
+  .describe('hex, base64 or an array of bytes')
+export const PropagateMessage = z.object({
+  originalSender: Recipient,
+  keyLinkage: Bytes,
+  signedMessage: Bytes,
+  senderSignature: Bytes,
+  protocol: z.enum(['brc104', 'brc31']),
+  nonce: z.string(),
+  yourNonce: z.string(),
+  sharedSecret: Bytes,
+  linkageProof: Bytes,
+  recipient: Recipient.optional(),
+  messageId: z.string().optional(),
+})
+export const AuthorizeRouting = z.object({ message: z.string().max(1024), signature: Bytes })
+export const Done = z.object(success)

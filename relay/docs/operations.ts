@@ -25,6 +25,8 @@ export interface Has {
   readonly boxes: boolean
   readonly till: boolean
   readonly board: boolean
+  readonly phip: boolean
+  readonly authorizing: boolean
 }
 
 const success = { status: z.literal('success') }
@@ -78,6 +80,18 @@ const boxOps: readonly Operation[] = [
   }),
   op('get', '/devices', 'Devices', 'Your devices', { answer: boxes.Devices }),
 ]
+const phipOps: readonly Operation[] = [
+  op('post', '/propagateMessage', 'Other hosts', 'Bring what somebody signed to where its recipient lives', {
+    body: boxes.PropagateMessage,
+    answer: boxes.Done,
+  }),
+]
+const authorizingOps: readonly Operation[] = [
+  op('post', '/authorizeRouting', 'Other hosts', 'Let this relay take messages for you', {
+    body: boxes.AuthorizeRouting,
+    answer: boxes.Done,
+  }),
+]
 const recordOps: readonly Operation[] = [
   op('put', record, 'Records', 'Store a signed record', { body: RecordEnvelope, answer: Stored }),
   op('get', record, 'Records', 'Read a record', { answer: RecordEnvelope }),
@@ -111,9 +125,11 @@ const boardOps: readonly Operation[] = [
   }),
 ]
 
-export const operationsOf = ({ boxes: hasBoxes, till, board }: Has): Operation[] => [
+export const operationsOf = ({ boxes: hasBoxes, till, board, phip, authorizing }: Has): Operation[] => [
   ...relayOps,
   ...(hasBoxes ? boxOps : []),
+  ...(phip ? phipOps : []),
+  ...(authorizing ? authorizingOps : []),
   ...recordOps,
   ...(till ? tillOps : []),
   ...(board ? boardOps : []),

@@ -21,7 +21,7 @@ import { startTestRelay } from '../fixtures/relay.ts'
 
 const minuteMs = 60_000
 const quotas = { boxMessages: 10, boxBytes: 10_000, boxSent: 10, boxSentBytes: 10_000 }
-const everything = { boxes: true, till: true, board: true }
+const everything = { boxes: true, till: true, board: true, phip: true, authorizing: true }
 
 /** Hears notices; answers what `answers` has left, then 200. */
 async function hearer(t: Test, answers: number[] = []) {
