@@ -2,7 +2,7 @@
  * What is kept of a message: the length of what it says (4 bytes) ‖ that, as JSON ‖ what its sender signed. A payment is
  * kept in base64, and listed as the array of numbers that wallets take.
  */
-import { fromUtf8, toBase64 } from '../../market/bytes.ts'
+import { fromUtf8, toBase64, utf8Length } from '../../market/bytes.ts'
 import type { Key } from '../../market/units.ts'
 import { damaged } from '../store/codec.ts'
 
@@ -46,13 +46,12 @@ const lengthBytes = 4
 export function encodeContent({ payment, ...said }: Said, signed: Uint8Array): Buffer {
   const share = payment && { ...payment, tx: toBase64(payment.tx) }
   const { body, box, createdAt, messageId, proof } = said
-  const head = Buffer.from(
-    JSON.stringify({ body, box, createdAt, messageId, ...(share && { payment: share }), proof }),
-  )
-  const content = Buffer.allocUnsafe(lengthBytes + head.length + signed.length)
-  content.writeUInt32BE(head.length, 0)
-  head.copy(content, lengthBytes)
-  content.set(signed, lengthBytes + head.length)
+  const head = JSON.stringify({ body, box, createdAt, messageId, ...(share && { payment: share }), proof })
+  const headBytes = utf8Length(head)
+  const content = Buffer.allocUnsafe(lengthBytes + headBytes + signed.length)
+  content.writeUInt32BE(headBytes, 0)
+  content.write(head, lengthBytes)
+  content.set(signed, lengthBytes + headBytes)
   return content
 }
 

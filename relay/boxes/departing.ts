@@ -1,9 +1,10 @@
 /** Messages for people who live on other hosts: they leave with the commit that stores them (docs/protocol.md §14.4). */
 import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
+import { fromHex } from '../../market/bytes.ts'
 import { dayMs, type Key } from '../../market/units.ts'
 import type { Host } from '../phip/host.ts'
-import type { Boxed } from '../store/boxes.ts'
-import { type Departure, putDeparture } from '../store/departures.ts'
+import type { Boxed, BoxMessage } from '../store/boxes.ts'
+import { broughtHash, type Departure, putBrought, putDeparture, wasBrought } from '../store/departures.ts'
 import type { RecordBatch } from '../store/store.ts'
 import { BoxError } from './codes.ts'
 import { checkCopies } from './copies.ts'
@@ -34,8 +35,8 @@ export interface Federation {
   readonly budget: number
   /** Those who live elsewhere. */
   routesOf(recipients: readonly Key[], box: string): Promise<Routes>
-  /** @throws ERR_BUSY where so many more do not fit */
-  checkRoom(count: number, bytes: number): void
+  /** @throws ERR_BUSY where so many more of this sender do not fit */
+  checkRoom(sender: Key, count: number, bytes: number): void
   /** They are durable: resolves soon, with what is known of them then. */
   begin(places: readonly number[]): Promise<readonly Outcome[]>
 }
@@ -48,7 +49,7 @@ const nobody: Routes = new Map()
 /** @throws ERR_RECIPIENT_ELSEWHERE for what was signed in a way that other hosts do not know; ERR_BUSY */
 export async function routesOf(
   federation: Federation | undefined,
-  { request: { recipients, box }, carrier, proof, signed }: Letter,
+  { request: { recipients, box }, from, carrier, proof, signed }: Letter,
 ): Promise<Routes> {
   // What a host brought goes no further.
   if (federation === undefined || carrier !== undefined) return nobody
@@ -58,7 +59,7 @@ export async function routesOf(
     throw new BoxError('ERR_RECIPIENT_ELSEWHERE', 'the recipient lives on another host: send this over HTTP')
   const bytes = routes.size * signed.length
   checkCopies(bytes)
-  federation.checkRoom(routes.size, bytes)
+  federation.checkRoom(from, routes.size, bytes)
   return routes
 }
 
@@ -88,12 +89,29 @@ export function putDepartures(
         hosts: route.hosts,
         staysHere: route.staysHere,
         budget: share + budget,
+        delivered: [],
         refused: [],
         isTold: false,
       },
     }
     putDeparture(batch, departure)
     return [place]
+  })
+}
+
+/** Of what a host brings, that which none brought before, in the batch that remembers it. */
+export function newlyBrought(
+  batch: RecordBatch,
+  { from, carrier, proof }: Letter,
+  messages: readonly BoxMessage[],
+): readonly BoxMessage[] {
+  if (carrier === undefined) return messages
+  const digest = fromHex(proof.digest)
+  return messages.filter(({ recipient }) => {
+    const hash = broughtHash(from, digest, recipient)
+    if (wasBrought(batch, hash)) return false
+    putBrought(batch, hash)
+    return true
   })
 }
 

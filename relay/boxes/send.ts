@@ -1,15 +1,12 @@
 /** Sending to boxes: everything is checked before a payment is touched, and all recipients get it in one commit, or none. */
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
-import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { HandlerDeps } from '../requests/handlers.ts'
 import { markUsed } from '../store/box-settings.ts'
 import { type BoxMessage, sendToBoxes } from '../store/boxes.ts'
-import { broughtHash, putBrought, wasBrought } from '../store/departures.ts'
-import type { RecordBatch } from '../store/store.ts'
 import type { Till } from '../till/till.ts'
 import { type Payable, whenPaid } from '../web/paying.ts'
 import { bearerOf, type BearerRules } from './bearer.ts'
@@ -18,6 +15,7 @@ import type { Proof } from './content.ts'
 import { copiesOf } from './copies.ts'
 import {
   type Federation,
+  newlyBrought,
   type Outcome,
   putDepartures,
   resultsOf,
@@ -68,16 +66,18 @@ export async function sendMessage(parts: SendParts, letter: Letter): Promise<Sen
   const routes = await routesOf(federation, letter)
   const brings = Array.isArray(request.payment?.outputs) && request.payment.outputs.length > 0
   const attached = isDue(dues) || brings ? paymentOf(letter) : undefined
-  const order = attached && { sender: from, attached, dues, what: nameOf(from, request) }
+  const order = attached && { sender: from, attached, dues, what: nameOf(letter) }
   const names = namesOf(request, order)
   const isUsed = order !== undefined && parts.payments.known(order) === 'used'
-  const shares = order === undefined || isUsed ? undefined : parts.payments.sharesOf(order)
+  // What a host brings for one recipient was perhaps paid for with what it brought for another.
+  const isOver = isUsed && letter.carrier === undefined
+  const shares = order === undefined || isOver ? undefined : parts.payments.sharesOf(order)
   const { messages, bytes } = copiesOf(letter, { names, shares, now: means.now() })
   means.admitWrite(bytes)
   const price = () => priceOf(parts, letter.carrier ?? from, messages)
   const batching = { messages, isPaid: dues.delivery > 0, dues, routes }
   const departures = await whenPaid({ ...letter.order, price }, async () => {
-    if (isUsed) return []
+    if (isOver) return []
     try {
       if (order === undefined) return await commit(parts, letter, batching)
       return (await rehearse(parts, letter, batching))
@@ -114,12 +114,16 @@ async function deliver(
     throw error
   })
   const { txid } = order.attached.beef.subject
-  return settled === 'sent' ? commit(parts, letter, { ...batching, txid }) : []
+  return settled === 'sent' || letter.carrier !== undefined
+    ? commit(parts, letter, { ...batching, txid })
+    : []
 }
 
-/** The same words to the same people in the same box. */
-const nameOf = (sender: Key, { box, recipients, ids, body }: SendRequest): Hash =>
-  sha256Hex(JSON.stringify([sender, box, recipients, ids.map((id) => id ?? null), sha256Hex(body)]))
+/** The same words to the same people in the same box; of what a host brought, what its sender signed: not all of them may be here. */
+function nameOf({ from, carrier, request: { box, recipients, ids, body }, proof }: Letter): Hash {
+  if (carrier !== undefined) return sha256Hex(JSON.stringify([from, proof.digest]))
+  return sha256Hex(JSON.stringify([from, box, recipients, ids.map((id) => id ?? null), sha256Hex(body)]))
+}
 
 /** A message that its sender left us to name has the same name when it comes again with its payment. */
 function namesOf({ recipients, ids }: SendRequest, paid: Order | undefined): SentResult[] {
@@ -162,22 +166,15 @@ function sendingOf(
 /** The places of those that leave for other hosts. */
 function commit(parts: SendParts, letter: Letter, of: Stored): Promise<number[]> {
   const sending = sendingOf(parts, letter, of)
-  const bytes = of.messages.reduce((sum, { content }) => sum + content.length, 0)
-  const { from, carrier, proof } = letter
-  const signed = fromHex(proof.digest)
-  const isNew =
-    (batch: RecordBatch) =>
-    ({ recipient }: BoxMessage) => {
-      const hash = broughtHash(from, signed, recipient)
-      if (wasBrought(batch, hash)) return false
-      putBrought(batch, hash)
-      return true
-    }
+  const { messages, txid, routes } = of
+  const bytes = messages.reduce(
+    (sum, { content }) => sum + content.length,
+    routes.size * letter.signed.length,
+  )
   return parts.means.store.commit((batch) => {
-    const messages = carrier === undefined ? of.messages : of.messages.filter(isNew(batch))
-    const added = sendToBoxes(batch, { ...sending, messages })
-    if (of.txid !== undefined) markUsed(batch, of.txid)
-    if (of.routes.size === 0) return []
+    const added = sendToBoxes(batch, { ...sending, messages: newlyBrought(batch, letter, messages) })
+    if (txid !== undefined) markUsed(batch, txid)
+    if (routes.size === 0) return []
     return putDepartures(batch, added, { letter, ...of, budget: parts.federation?.budget ?? 0 })
   }, bytes)
 }

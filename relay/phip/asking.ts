@@ -36,6 +36,11 @@ export class Askings {
     for (const asking of this.#asked.get(place) ?? []) asking.hear(host, word)
   }
 
+  /** A host has said something that holds for all of these. */
+  hearAll(host: Host, word: Word, isOf: (place: number) => boolean): void {
+    for (const place of this.#asked.keys()) if (isOf(place)) this.hear(place, host, word)
+  }
+
   /** The departure is over: whoever has said nothing for good needs to say nothing. */
   close(place: number, word: Word): void {
     for (const asking of this.#asked.get(place) ?? []) asking.close(word)

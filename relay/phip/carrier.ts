@@ -103,13 +103,15 @@ export class Carrier {
     this.counts.retries++
     this.#options.log.debug({ host: host.domain, code: word.code, reason }, 'a message is brought later')
     this.#askings.hear(place, host, word)
+    // Whoever waits for a host that rests hears no more of it soon.
+    if (because !== 'message') this.#askings.hearAll(host, word, (other) => lane.isLater(other, monotonic()))
   }
 
   async #settle(lane: Lane, place: number, word: Word): Promise<void> {
     const fates = [{ host: lane.host, code: word.code }]
-    await this.#options.store.commit((batch) => settle(batch, place, fates, this.#ending))
-    if (word.status === 'delivered') this.counts.delivered++
-    else this.counts[word.code === expiredCode ? 'givenUp' : 'refused']++
+    const isNew = await this.#options.store.commit((batch) => settle(batch, place, fates, this.#ending))
+    if (isNew && word.status === 'delivered') this.counts.delivered++
+    else if (isNew) this.counts[word.code === expiredCode ? 'givenUp' : 'refused']++
     this.#lanes.leave(lane, place)
     this.#askings.hear(place, lane.host, word)
   }

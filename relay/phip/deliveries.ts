@@ -5,6 +5,7 @@
  */
 import { setImmediate, setTimeout as pause } from 'node:timers/promises'
 import { MarketError } from '../../market/errors.ts'
+import type { Key } from '../../market/units.ts'
 import { allDepartures, findDeparture } from '../store/departures.ts'
 import { Asking, Askings, type Outcome } from './asking.ts'
 import { Carrier, type CarrierOptions } from './carrier.ts'
@@ -25,6 +26,9 @@ const deliveryLimits = {
   lookEveryMs: 1000,
   expireEveryMs: 60_000,
 } as const
+
+/** What one sender may have of that. */
+const senderPart = 0.2
 
 export interface DeliveriesOptions extends CarrierOptions {
   /** At least 0, below 1. */
@@ -65,11 +69,12 @@ export class Deliveries {
     return { waiting: this.#lanes.waiting, ...this.#carrier.counts }
   }
 
-  /** @throws ERR_BUSY where so many messages more, of so many bytes, do not fit */
-  checkRoom(count: number, bytes: number): void {
+  /** @throws ERR_BUSY where so many messages more of this sender, of so many bytes, do not fit */
+  checkRoom(sender: Key, count: number, bytes: number): void {
     const { departures, bytes: mostBytes } = this.#limits
-    const totals = this.#lanes.totals
-    if (totals.count + count <= departures && totals.bytes + bytes <= mostBytes) return
+    const fits = (load: { count: number; bytes: number }, part: number) =>
+      load.count + count <= departures * part && load.bytes + bytes <= mostBytes * part
+    if (fits(this.#lanes.load, 1) && fits(this.#lanes.loadOf(sender), senderPart)) return
     const why = 'too many messages are on their way to other hosts'
     throw new MarketError('ERR_BUSY', why, { extras: { retryAfterMs: 60_000 } })
   }

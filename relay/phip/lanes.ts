@@ -1,12 +1,20 @@
 /** All that is on its way to other hosts, and whose turn it is: hosts take turns, and so do the messages of each. In memory. */
+import type { Key } from '../../market/units.ts'
 import type { Departure } from '../store/departures.ts'
 import type { Host } from './host.ts'
 import { Lane } from './lane.ts'
 
 interface OnItsWay {
+  readonly sender: Key
   readonly until: number
   readonly bytes: number
   readonly lanes: Set<Lane>
+}
+
+/** Messages, and about what their rows hold. */
+interface Load {
+  count: number
+  bytes: number
 }
 
 export class Lanes {
@@ -15,15 +23,19 @@ export class Lanes {
   /** Those that may have something to do, in the order of their turns. */
   readonly #awake = new Set<Lane>()
   readonly #onTheirWay = new Map<number, OnItsWay>()
-  #bytes = 0
+  readonly #bySender = new Map<Key, Load>()
+  readonly #all: Load = { count: 0, bytes: 0 }
 
   constructor(random: () => number) {
     this.#random = random
   }
 
-  /** Departures, and about what their rows hold. */
-  get totals(): { count: number; bytes: number } {
-    return { count: this.#onTheirWay.size, bytes: this.#bytes }
+  get load(): Readonly<Load> {
+    return this.#all
+  }
+
+  loadOf(sender: Key): Readonly<Load> {
+    return this.#bySender.get(sender) ?? { count: 0, bytes: 0 }
   }
 
   /** Hosts that messages wait for, each as often as messages do. */
@@ -34,12 +46,12 @@ export class Lanes {
   }
 
   /** Begins it, unless it has begun. */
-  add({ place, until, hosts, message }: Departure): void {
+  add({ place, sender, until, hosts, message }: Departure): void {
     if (this.#onTheirWay.has(place)) return
     const lanes = new Set(hosts.map((host) => this.laneOf(host)))
     const bytes = message.signed.length
-    this.#onTheirWay.set(place, { until, bytes, lanes })
-    this.#bytes += bytes
+    this.#onTheirWay.set(place, { sender, until, bytes, lanes })
+    this.#count(sender, 1, bytes)
     for (const lane of lanes) {
       lane.add(place)
       this.#awake.add(lane)
@@ -104,9 +116,19 @@ export class Lanes {
       .map(([place]) => place)
   }
 
-  #forget(place: number, { bytes }: OnItsWay): void {
+  #forget(place: number, { sender, bytes }: OnItsWay): void {
     this.#onTheirWay.delete(place)
-    this.#bytes -= bytes
+    this.#count(sender, -1, -bytes)
+  }
+
+  #count(sender: Key, count: number, bytes: number): void {
+    const own = this.#bySender.get(sender) ?? { count: 0, bytes: 0 }
+    for (const load of [own, this.#all]) {
+      load.count += count
+      load.bytes += bytes
+    }
+    if (own.count === 0) this.#bySender.delete(sender)
+    else this.#bySender.set(sender, own)
   }
 }
 

@@ -64,7 +64,7 @@ export async function openPhip(
       )
       return new Map(routes.flat()) satisfies Routes
     },
-    checkRoom: (count, bytes) => deliveries.checkRoom(count, bytes),
+    checkRoom: (sender, count, bytes) => deliveries.checkRoom(sender, count, bytes),
     begin: (places) => deliveries.begin(places),
   }
   return {

@@ -35,11 +35,11 @@ export function settle(batch: RecordBatch, place: number, fates: readonly Fate[]
   if (departure === undefined) return false
   const settled = fates.filter(({ host }) => departure.hosts.some((one) => isSame(one, host)))
   if (settled.length === 0 && departure.hosts.length > 0) return false
-  const changed: Progress = {
+  const changed: Departure = {
     ...departure,
     hosts: departure.hosts.filter((one) => !settled.some(({ host }) => isSame(one, host))),
     delivered: [
-      ...deliveredOf(departure),
+      ...departure.delivered,
       ...settled.flatMap(({ host: { domain }, code }) => (code === undefined ? domain : [])),
     ],
     refused: [
@@ -81,10 +81,6 @@ export function markTold(batch: RecordBatch, place: number): readonly Host[] {
   return departure.hosts
 }
 
-/** Who has the message is kept for the report. */
-type Progress = Departure & { readonly delivered?: readonly string[] }
-const deliveredOf = ({ delivered = [] }: Progress): readonly string[] => delivered
-
 function end(batch: RecordBatch, departure: Departure, ending: Ending, isReceived = false): void {
   const { place, owner, recordId, sender, staysHere, isTold } = departure
   dropDeparture(batch, place)
@@ -97,8 +93,7 @@ function end(batch: RecordBatch, departure: Departure, ending: Ending, isReceive
 }
 
 function reportOf(departure: Departure, at: number, isReceived: boolean): Report {
-  const { messageId, recipient, box, refused } = departure
-  const delivered = deliveredOf(departure)
+  const { messageId, recipient, box, delivered, refused } = departure
   const hosts: HostReport[] = [
     ...delivered.map((host) => ({ host, status: 'delivered' as const })),
     ...refused.map(({ domain: host, code }) => ({ host, status: statusOf(code), code })),

@@ -13,7 +13,13 @@ export function bodyOfSigned(
   protocol: 'brc104' | 'brc31' | undefined,
 ): Buffer | undefined {
   const bytes = Buffer.from(signed.buffer, signed.byteOffset, signed.length)
-  if (protocol === 'brc31' || (protocol === undefined && bytes[0] === '{'.charCodeAt(0))) return bytes
+  if (protocol === 'brc31') return bytes
+  // One request in 256 begins like a body.
+  const isBody = protocol === undefined && bytes[0] === '{'.charCodeAt(0)
+  return bodyOfRequest(bytes) ?? (isBody ? bytes : undefined)
+}
+
+function bodyOfRequest(bytes: Buffer): Buffer | undefined {
   try {
     return new Preimage(bytes).body()
   } catch {

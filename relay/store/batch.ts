@@ -1,6 +1,6 @@
 /** The writes of many operations on their way to one fsync. */
 import type { Change, Database } from './database.ts'
-import type { HotRows } from './hot-rows.ts'
+import { type HotRows, idOf } from './hot-rows.ts'
 import { nextPlace, timeOf } from './place.ts'
 
 /** What an operation sees and writes. Any module of the relay may use it: all writes of one operation are durable together. */
@@ -108,5 +108,3 @@ export class OpenBatch<Event> implements Batch<Event> {
     this.#bytes += change.key.length + (change.value?.length ?? 0)
   }
 }
-
-const idOf = (key: Buffer): string => key.toString('latin1')

@@ -95,6 +95,11 @@ export class Committer<Event> {
     return this.#database
   }
 
+  /** What is durable under `key`, from memory where it is one of the hot rows. Not to be written to. @throws as `database` */
+  get(key: Buffer): Buffer | undefined {
+    return this.#hot.get(this.database, key)
+  }
+
   /**
    * Runs `operation` in its turn and resolves with what it returned once that, and all it has seen, is durable. An operation
    * that throws rejects and leaves nothing. ERR_INTERNAL without more: the batch could not be written, the outcome is unknown.
@@ -142,11 +147,8 @@ export class Committer<Event> {
   }
 
   async #commitBatch(): Promise<void> {
-    const batch = new OpenBatch<Event>(
-      { database: this.#database, hot: this.#hot },
-      this.#options.now(),
-      this.#lastPlace,
-    )
+    const from = { database: this.#database, hot: this.#hot }
+    const batch = new OpenBatch<Event>(from, this.#options.now(), this.#lastPlace)
     const { taken, settles } = this.#runQueued(batch)
     this.#lastPlace = batch.lastPlace
     const { observer } = this.#options

@@ -31,6 +31,8 @@ export interface Departure {
   readonly budget: number
   /** Who has not got it yet. */
   readonly hosts: readonly Host[]
+  /** Who has it, by domain. */
+  readonly delivered: readonly string[]
   /** Who refused it for good. */
   readonly refused: readonly { readonly domain: string; readonly code: string }[]
   /** Its sender was told that it is on its way. */

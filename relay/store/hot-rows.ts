@@ -17,13 +17,17 @@ const placeRow = metaKey('place')
 const isHot = (key: Buffer): boolean =>
   (hotTables.has(key[0]!) && !key.equals(placeRow)) || (key[0] === boxes && key[ownerKeyBytes] === quotas)
 
+/** The text of a key, by which maps know it. */
+export const idOf = (key: Buffer): string => key.toString('latin1')
+
 export class HotRows {
   /** Also remembers which rows there are not. */
   readonly #rows = new Map<string, Buffer | undefined>()
 
-  /** What `database` has under `key`, whose text is `id`. Not to be written to. */
-  get(database: Database, key: Buffer, id: string): Buffer | undefined {
+  /** What `database` has under `key`. Not to be written to. @param text of the key, where it is known */
+  get(database: Database, key: Buffer, text?: string): Buffer | undefined {
     if (!isHot(key)) return database.get(key)
+    const id = text ?? idOf(key)
     const known = this.#rows.get(id)
     if (known !== undefined || this.#rows.has(id)) return known
     const value = database.get(key)

@@ -16,7 +16,7 @@ import { ANYONE_KEY } from '../../market/identity.ts'
 import type { Key } from '../../market/units.ts'
 import { callerAddress } from '../rate.ts'
 import { allowBrowsers, answerPreflights, exposeToBrowsers } from './browsers.ts'
-import type { Exchange } from './exchange.ts'
+import type { Exchange, Signed } from './exchange.ts'
 import { generalMessages } from './general.ts'
 import { answerHandshake } from './handshake.ts'
 import { answerInitialRequest, authriteMessages, authriteProtocol } from './legacy.ts'
@@ -47,6 +47,8 @@ export interface WebAuth {
   isPathProved(request: FastifyRequest): boolean
   /** The bytes that the sender signed, of an authenticated request; empty where it had no body. */
   bodyOf(request: FastifyRequest): Buffer | undefined
+  /** What that sender signed. @throws ERR_AUTH_REQUIRED (401) */
+  signedBy(request: FastifyRequest): Signed
   /** Sessions and remembered nonces, for metrics. */
   held(): { readonly sessions: number; readonly nonces: number }
 }
@@ -55,6 +57,12 @@ export interface WebAuth {
 export const authProtocol: [2, 'auth message signature'] = [2, 'auth message signature']
 const nothing: Buffer = Buffer.alloc(0)
 const json = 'application/json; charset=utf-8'
+
+interface Proven {
+  readonly exchange: Exchange
+  readonly body: Buffer
+  readonly signed: Signed
+}
 
 export function addWebAuth(app: FastifyInstance, options: WebAuthOptions): WebAuth {
   const { wallet, now, trustProxy, publicPrefix = '', legacy } = options
@@ -76,7 +84,7 @@ export function addWebAuth(app: FastifyInstance, options: WebAuthOptions): WebAu
   }
   answerPreflights(app)
 
-  const proven = new WeakMap<FastifyRequest, { readonly exchange: Exchange; readonly body: Buffer }>()
+  const proven = new WeakMap<FastifyRequest, Proven>()
   const begin = (request: FastifyRequest): Exchange | undefined => {
     for (const { dialect } of spoken) {
       const exchange = dialect.begin(request.raw, () => addressOf(request))
@@ -99,12 +107,11 @@ export function addWebAuth(app: FastifyInstance, options: WebAuthOptions): WebAu
     allowBrowsers(reply)
     const prove = (body: Buffer): Error | undefined => {
       try {
-        exchange.prove(body)
+        proven.set(request, { exchange, body, signed: exchange.prove(body) })
+        return undefined
       } catch (error) {
         return error as Error
       }
-      proven.set(request, { exchange, body })
-      return undefined
     }
     if (!hasBody(headers)) return done(prove(nothing) ?? null, payload)
     readBody(request.raw, { headers, limitBytes: request.routeOptions.bodyLimit }, (failure, body) => {
@@ -137,12 +144,19 @@ export function addWebAuth(app: FastifyInstance, options: WebAuthOptions): WebAu
   })
 
   const identityOf = (request: FastifyRequest) => proven.get(request)?.exchange.identity
+  const required = () =>
+    new MarketError('ERR_AUTH_REQUIRED', 'this needs mutual authentication (BRC-103, BRC-104)')
   return {
     identityOf,
     requireIdentity(request) {
       const identity = identityOf(request)
       if (identity !== undefined && identity !== ANYONE_KEY) return identity
-      throw new MarketError('ERR_AUTH_REQUIRED', 'this needs mutual authentication (BRC-103, BRC-104)')
+      throw required()
+    },
+    signedBy(request) {
+      const { signed } = proven.get(request) ?? {}
+      if (signed !== undefined) return signed
+      throw required()
     },
     isPathProved: (request) => proven.get(request)?.exchange.isPathProved ?? false,
     bodyOf: (request) => proven.get(request)?.body,

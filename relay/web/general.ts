@@ -5,7 +5,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Dialect, Exchange } from './exchange.ts'
 import { authVersion } from './handshake.ts'
 import { answerNonceBytes, newNonce } from './nonces.ts'
-import { requestDigest, requestFields, responseDigest, responseFields } from './preimage.ts'
+import { digestOf, requestFields, requestHead, responseDigest, responseFields } from './preimage.ts'
 import { keyField, nonceField, type Proofs, signatureField } from './proofs.ts'
 
 /** A request that has one of these wants to be authenticated, and needs them all. */
@@ -45,8 +45,10 @@ export function generalMessages(proofs: Proofs, publicPrefix: string): Dialect {
         prove(body) {
           const method = request.method ?? '' // set in every request that a server got
           const url = `${publicPrefix}${request.url ?? ''}`
-          const digest = requestDigest({ requestId, method, url, fields: requestFields(headers) }, body)
+          const head = requestHead({ requestId, method, url, fields: requestFields(headers) }, body)
+          const digest = digestOf(head, body)
           proofs.finish(session, { claim, digest, address })
+          return { protocol: 'brc104', claim, digest, preimage: [head, body] }
         },
         // To the nonce of this session, not to another of the same identity (BRC-103 has one for each client).
         sign({ status, headers: answered, body }) {

@@ -75,7 +75,9 @@ export function authriteMessages(proofs: Proofs, publicUrl: string): Dialect {
           if (reads !== (body.length === 0))
             throw new MarketError('ERR_MALFORMED', 'nobody signed all of this')
           const signed = reads ? toUtf8(`${publicUrl}${request.url ?? ''}`) : body
-          proofs.finish(session, { claim, digest: sha256(signed), address })
+          const digest = sha256(signed)
+          proofs.finish(session, { claim, digest, address })
+          return { protocol: 'brc31', claim, digest, preimage: [new Uint8Array(), signed] }
         },
         sign({ body }) {
           const nonce = newNonce(answerNonceBytes)

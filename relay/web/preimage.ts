@@ -23,9 +23,10 @@ export const requestDigest = (request: SignedRequest, body: Uint8Array): Uint8Ar
 
 /** What is hashed for it. */
 export const requestPreimage = (request: SignedRequest, body: Uint8Array): Uint8Array =>
-  concat(requestHead(request, body).written, body)
+  concat(requestHead(request, body), body)
 
-function requestHead({ requestId, method, url, fields }: SignedRequest, body: Uint8Array): Preimage {
+/** The same before the body. */
+export function requestHead({ requestId, method, url, fields }: SignedRequest, body: Uint8Array): Uint8Array {
   const mark = url.indexOf('?')
   const path = mark === -1 ? url : url.slice(0, mark)
   const search = mark === -1 ? '' : url.slice(mark)
@@ -39,7 +40,7 @@ function requestHead({ requestId, method, url, fields }: SignedRequest, body: Ui
   head.fields(fields)
   if (body.length === 0) head.absent()
   else head.varint(body.length)
-  return head
+  return head.written
 }
 
 /** The digest of an answer. An empty body has the length 0 here: so clients compute it, from the bytes that came. */
@@ -53,7 +54,7 @@ export function responseDigest(
   head.varint(status)
   head.fields(fields)
   head.varint(body.length)
-  return digestOf(head, body)
+  return digestOf(head.written, body)
 }
 
 /** The fields of a request that are signed (BRC-104 §6.3), in the order in which they are. */
@@ -91,8 +92,8 @@ const { compare } = new Intl.Collator('en')
 const inOrder = (fields: Field[]): Field[] =>
   fields.length < 2 ? fields : fields.sort(([left], [right]) => compare(left, right))
 
-const digestOf = (head: Preimage, body: Uint8Array): Uint8Array =>
-  body.length === 0 ? sha256(head.written) : sha256(head.written, body)
+export const digestOf = (head: Uint8Array, body: Uint8Array): Uint8Array =>
+  body.length === 0 ? sha256(head) : sha256(head, body)
 
 const varintBytes = 9
 /** One UTF-16 unit has at most three bytes of UTF-8. */
