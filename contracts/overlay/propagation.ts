@@ -5,7 +5,13 @@
 import { z } from 'zod'
 import { equal, fromHex, toBase64, toHex } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
-import { childPublicKey, invoiceNumber, keyOffset, type ProtocolID } from '../../market/identity.ts'
+import {
+  ANYONE_KEY,
+  childPublicKey,
+  invoiceNumber,
+  keyOffset,
+  type ProtocolID,
+} from '../../market/identity.ts'
 import { addToPublicKey, isPublicKey, verify } from '../../market/secp256k1.ts'
 import { Key } from '../../market/units.ts'
 import type { KeyWallet } from '../wallet/key-wallet.ts'
@@ -117,7 +123,7 @@ export type Propagation = z.infer<ReturnType<typeof propagation>>
  */
 export function signingKey(given: Propagation, caller: Key): Uint8Array | undefined {
   const { originalSender: sender, keyLinkage, proof } = given
-  if (sender === caller || !isPublicKey(fromHex(sender))) return undefined
+  if (sender === caller || sender === ANYONE_KEY || !isPublicKey(fromHex(sender))) return undefined
   try {
     if (proof === undefined) return addToPublicKey(fromHex(sender), keyLinkage)
     const { sharedSecret: shared, linkageProof } = proof

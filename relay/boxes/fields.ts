@@ -11,12 +11,15 @@ export const fieldLimits = {
   messageIdBytes: 256,
   /** Ids of one acknowledgement. */
   acknowledged: 1000,
+  /** Of lists and objects in each other: parsers take very long, or fail, for many thousands. */
+  depth: 128,
 } as const
 
 export type Fields = Record<string, unknown>
 
 /** @throws ERR_MALFORMED; `otherwise` for JSON that is no object */
 export function parseFields(body: Buffer, otherwise: BoxCode): Fields {
+  if (!isShallow(body)) throw new MarketError('ERR_MALFORMED', 'the body is nested too deeply')
   let given: unknown
   try {
     given = JSON.parse(fromUtf8(body))
@@ -25,6 +28,29 @@ export function parseFields(body: Buffer, otherwise: BoxCode): Fields {
   }
   if (isObject(given)) return given
   throw new BoxError(otherwise, 'the body is no object')
+}
+
+/** Whether JSON has no more in each other than may be; of what is no JSON it may say anything. */
+function isShallow(json: Buffer): boolean {
+  let depth = 0
+  for (let at = 0; at < json.length; at++) {
+    const byte = json[at]
+    if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > fieldLimits.depth) return false
+    } else if (byte === 0x5d || byte === 0x7d) depth--
+    else if (byte === 0x22) at = endOfText(json, at)
+  }
+  return true
+}
+
+/** Where the text ends that begins here: at a quotation mark behind an even number of backslashes. */
+function endOfText(json: Buffer, start: number): number {
+  for (let at = json.indexOf(0x22, start + 1); at !== -1; at = json.indexOf(0x22, at + 1)) {
+    let before = at
+    while (json[before - 1] === 0x5c) before--
+    if ((at - before) % 2 === 0) return at
+  }
+  return json.length
 }
 
 export const isObject = (value: unknown): value is Fields =>

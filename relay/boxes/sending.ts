@@ -45,21 +45,12 @@ function bodyOf(given: unknown, { boxBodyBytes }: SendLimits): string {
   const isText = typeof given === 'string' && given.trim() !== ''
   if (!isText && (typeof given !== 'object' || given === null))
     throw new BoxError('ERR_INVALID_MESSAGE_BODY', 'a message has a body: a text or an object')
-  const body = jsonOf(given)
+  const body = JSON.stringify(given)
   const bytes = typeof given === 'string' ? utf8Length(given) : utf8Length(body)
   if (bytes <= boxBodyBytes) return body
   throw new BoxError('ERR_MESSAGE_BODY_TOO_LARGE', `a body has at most ${boxBodyBytes} bytes here`, {
     limit: boxBodyBytes,
   })
-}
-
-/** What was read need not be writable: lists in lists have no bound when they are read. */
-function jsonOf(given: object | string): string {
-  try {
-    return JSON.stringify(given)
-  } catch (cause) {
-    throw new BoxError('ERR_INVALID_MESSAGE_BODY', 'the body is nested too deeply', {}, cause)
-  }
 }
 
 function recipientsOf({ recipient, recipients }: Fields): unknown[] {

@@ -41,8 +41,8 @@ export const hostLimits = {
   rememberMs: 60_000,
   /** … and for how long after somebody did not answer. */
   retryMs: 10_000,
-  /** Users about whom lookup hosts are asked at once. */
-  asking: 64,
+  /** Users about whom lookup hosts are asked at once: more than one message has recipients. */
+  asking: 256,
   /** As JSON a byte of a transaction takes up to four. */
   answerBytes: 2 << 20,
   answerMs: 3500,

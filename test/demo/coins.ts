@@ -81,7 +81,7 @@ export class Account {
   async tell(unclaimed = 0): Promise<{ person: number; relay: number; fees: number; burned: number }> {
     const { person, relay } = this.#parties
     const now = await balances(this.#stage, this.#parties)
-    const { fees, burned, count } = await this.#paid()
+    const { fees, burned, count } = await paidSince(this.#devnet.rpc, this.#from.height)
     const changes = { person: now.person - this.#from.person, relay: now.relay - this.#from.relay }
     const rows: [string, number][] = [
       [person.name, changes.person],
@@ -90,30 +90,38 @@ export class Account {
       [`miners, for ${count} transactions`, fees],
       ...(burned === 0 ? [] : [['burned', burned] as [string, number]]),
     ]
-    const sum = rows.reduce((total, [, satoshi]) => total + satoshi, 0)
-    for (const [name, satoshi] of [...rows, ['all', sum] as const])
-      this.#stage.say(`${name.padEnd(30)}${signed(satoshi).padStart(10)} satoshi`)
-    check(sum === 0, `every satoshi to be accounted for, but ${sum} are not`)
+    tellChanges(this.#stage, rows)
     return { ...changes, fees, burned }
   }
+}
 
-  /** By the transactions of the blocks since then. */
-  async #paid(): Promise<{ fees: number; burned: number; count: number }> {
-    const { rpc } = this.#devnet
-    let [fees, burned, count] = [0, 0, 0]
-    const top = Number(await rpc('getblockcount'))
-    for (let height = this.#from.height + 1; height <= top; height++) {
-      const block = String(await rpc('getblock', await rpc('getblockhash', height), 0))
-      // The first of each block makes new coins.
-      for (const { transaction } of [...readBlock(fromHex(block)).transactions].slice(1)) {
-        const sums = await sumsOf(rpc, transaction)
-        fees += sums.fee
-        burned += sums.burned
-        count++
-      }
+/** A table of who has more or less, in satoshi. @throws where it does not sum to zero */
+export function tellChanges(stage: Stage, rows: readonly (readonly [name: string, satoshi: number])[]): void {
+  const sum = rows.reduce((total, [, satoshi]) => total + satoshi, 0)
+  const width = Math.max(30, ...rows.map(([name]) => name.length + 2))
+  for (const [name, satoshi] of [...rows, ['all', sum] as const])
+    stage.say(`${name.padEnd(width)}${signed(satoshi).padStart(10)} satoshi`)
+  check(sum === 0, `every satoshi to be accounted for, but ${sum} are not`)
+}
+
+/** What the transactions of the blocks above `height` paid to miners or burned. */
+export async function paidSince(
+  rpc: Rpc,
+  height: number,
+): Promise<{ fees: number; burned: number; count: number }> {
+  let [fees, burned, count] = [0, 0, 0]
+  const top = Number(await rpc('getblockcount'))
+  for (let at = height + 1; at <= top; at++) {
+    const block = String(await rpc('getblock', await rpc('getblockhash', at), 0))
+    // The first of each block makes new coins.
+    for (const { transaction } of [...readBlock(fromHex(block)).transactions].slice(1)) {
+      const sums = await sumsOf(rpc, transaction)
+      fees += sums.fee
+      burned += sums.burned
+      count++
     }
-    return { fees, burned, count }
   }
+  return { fees, burned, count }
 }
 
 async function balances(

@@ -1,5 +1,6 @@
 /** `npm run demo [-- CHAPTER]`: the product at work, on this machine alone, in under a minute. */
 import { audit } from './audit.ts'
+import { boxes } from './boxes.ts'
 import { chain } from './chain.ts'
 import { choosing } from './choosing.ts'
 import { contract } from './contract.ts'
@@ -9,7 +10,7 @@ import { market } from './market.ts'
 import { several } from './several.ts'
 import { Stage } from './stage.ts'
 
-const chapters = { market, choosing, contract, friends, several, credit, chain, audit } as const
+const chapters = { market, choosing, contract, friends, several, credit, boxes, chain, audit } as const
 
 async function main(name: string): Promise<number> {
   if (!Object.hasOwn(chapters, name)) {
