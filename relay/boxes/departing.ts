@@ -4,7 +4,14 @@ import { fromHex } from '../../market/bytes.ts'
 import { dayMs, type Key } from '../../market/units.ts'
 import type { Host } from '../phip/host.ts'
 import type { Boxed, BoxMessage } from '../store/boxes.ts'
-import { broughtHash, type Departure, putBrought, putDeparture, wasBrought } from '../store/departures.ts'
+import {
+  broughtHash,
+  type Departure,
+  findDeparture,
+  putBrought,
+  putDeparture,
+  wasBrought,
+} from '../store/departures.ts'
 import type { RecordBatch } from '../store/store.ts'
 import { BoxError } from './codes.ts'
 import { checkCopies } from './copies.ts'
@@ -63,10 +70,10 @@ export async function routesOf(
   return routes
 }
 
-/** Those of them that leave, in their own batch; the places by which they are known. */
+/** Those of them that leave, in their own batch, or left before and are not there yet; the places by which they are known. */
 export function putDepartures(
   batch: RecordBatch,
-  added: readonly Boxed[],
+  boxed: readonly Boxed[],
   { letter, routes, dues, budget }: { letter: Letter; routes: Routes; dues: Dues; budget: number },
 ): number[] {
   const { from: sender, request, proof, signed } = letter
@@ -79,9 +86,11 @@ export function putDepartures(
     signed,
   } // see routesOf
   const share = Math.floor(dues.delivery / Math.max(1, routes.size))
-  return added.flatMap(({ owner, recordId, recipient, messageId, place }) => {
+  return boxed.flatMap(({ owner, recordId, recipient, messageId, place, isNew }) => {
     const route = routes.get(recipient)
     if (route === undefined) return []
+    // The same again: it is told how it goes.
+    if (!isNew) return findDeparture(batch, place) === undefined ? [] : [place]
     const departure: Departure = {
       ...{ place, owner, recordId, sender, recipient, messageId, message },
       ...{ box: request.box, at: batch.now, until: batch.now + patienceMs },

@@ -172,10 +172,10 @@ function commit(parts: SendParts, letter: Letter, of: Stored): Promise<number[]>
     routes.size * letter.signed.length,
   )
   return parts.means.store.commit((batch) => {
-    const added = sendToBoxes(batch, { ...sending, messages: newlyBrought(batch, letter, messages) })
+    const boxed = sendToBoxes(batch, { ...sending, messages: newlyBrought(batch, letter, messages) })
     if (txid !== undefined) markUsed(batch, txid)
     if (routes.size === 0) return []
-    return putDepartures(batch, added, { letter, ...of, budget: parts.federation?.budget ?? 0 })
+    return putDepartures(batch, boxed, { letter, ...of, budget: parts.federation?.budget ?? 0 })
   }, bytes)
 }
 
@@ -183,7 +183,7 @@ function commit(parts: SendParts, letter: Letter, of: Stored): Promise<number[]>
 const rehearse = (parts: SendParts, letter: Whose, of: Batching): Promise<boolean> =>
   parts.means.store
     .commit((batch): boolean => {
-      throw new Rehearsed(sendToBoxes(batch, sendingOf(parts, letter, of)).length > 0)
+      throw new Rehearsed(sendToBoxes(batch, sendingOf(parts, letter, of)).some(({ isNew }) => isNew))
     })
     .catch((error: unknown) => {
       if (error instanceof Rehearsed) return error.isNew

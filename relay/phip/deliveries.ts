@@ -18,8 +18,10 @@ const deliveryLimits = {
   /** Messages on their way, and what their senders signed. */
   departures: 10_000,
   bytes: 256 << 20,
-  /** Calls under way, of all hosts. */
-  calls: 8,
+  /** Calls under way, of all hosts, … */
+  calls: 16,
+  /** … and of those that did not answer when they were last asked, if they ever were: who hangs holds up no others. */
+  doubtfulCalls: 8,
   /** That a sender waits to hear more than that his message is on its way. */
   waitMs: 4000,
   /** How soon the end of a rest, and of a life, is noticed. */
@@ -43,6 +45,7 @@ export class Deliveries {
   readonly #askings = new Askings()
   readonly #carrier: Carrier
   readonly #calls = new Set<Promise<void>>()
+  #doubtful = 0
   readonly #begun = new Set<Promise<unknown>>()
   readonly #over = new AbortController()
   #timer: NodeJS.Timeout | undefined
@@ -140,10 +143,13 @@ export class Deliveries {
     const { monotonic, store } = this.#options
     while (this.#calls.size < this.#limits.calls) {
       if (this.#over.signal.aborted || store.state !== 'ready') return
-      const next = this.#lanes.next(monotonic())
+      const next = this.#lanes.next(monotonic(), this.#doubtful < this.#limits.doubtfulCalls)
       if (next === undefined) return
+      const doubt = next.lane.answers ? 0 : 1
+      this.#doubtful += doubt
       const call = this.#carrier.carry(next.lane, next.place, this.#over.signal).finally(() => {
         this.#calls.delete(call)
+        this.#doubtful -= doubt
         this.#lanes.wake(next.lane)
         this.#go()
       })

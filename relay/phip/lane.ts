@@ -47,6 +47,11 @@ export class Lane {
     return this.#underWay.has(place)
   }
 
+  /** Whether the host did when it was last asked. */
+  get answers(): boolean {
+    return this.#answers
+  }
+
   rests(now: number): boolean {
     return now < this.#restsUntil
   }

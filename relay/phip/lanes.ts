@@ -17,6 +17,9 @@ interface Load {
   bytes: number
 }
 
+/** Above so many, hosts that nothing waits for are forgotten, though they answered. */
+const mostLanes = 1000
+
 export class Lanes {
   readonly #random: () => number
   readonly #lanes = new Map<string, Lane>()
@@ -67,9 +70,13 @@ export class Lanes {
     return lane
   }
 
-  /** Under way from now on, until its lane is told what came of it, and is woken. */
-  next(now: number): { readonly lane: Lane; readonly place: number } | undefined {
+  /**
+   * Under way from now on, until its lane is told what came of it, and is woken.
+   * @param isForAll or for those alone that answered when they were last asked
+   */
+  next(now: number, isForAll: boolean): { readonly lane: Lane; readonly place: number } | undefined {
     for (const lane of this.#awake) {
+      if (!isForAll && !lane.answers) continue
       this.#awake.delete(lane)
       const place = lane.next(now)
       if (place === undefined) continue
@@ -87,8 +94,8 @@ export class Lanes {
   look(now: number): void {
     for (const [name, lane] of this.#lanes) {
       if (lane.rests(now)) continue
-      if (lane.size === 0) this.#lanes.delete(name)
-      else this.#awake.add(lane)
+      if (lane.size > 0) this.#awake.add(lane)
+      else if (!lane.answers || this.#lanes.size > mostLanes) this.#lanes.delete(name)
     }
   }
 

@@ -47,35 +47,43 @@ export interface Sending {
   readonly agree: (batch: RecordBatch, recipient: Key, offer: Omit<Offer, 'owner'>) => Bearer
 }
 
-/** A message that was put into a box: the record that it is. */
+/** A message that lies in a box: the record that it is. */
 export interface Boxed extends Found {
   readonly recipient: Key
   readonly messageId: string
+  /** It was put there just now. */
+  readonly isNew: boolean
 }
 
 /**
- * All of them or none; those that are new.
+ * All of them or none.
  * @throws ERR_DUPLICATE_MESSAGE, ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED, and what `agree` throws
  */
 export function sendToBoxes(batch: RecordBatch, sending: Sending): Boxed[] {
   const { sender, box, messages } = sending
-  const added: Boxed[] = []
+  const boxed: Boxed[] = []
   for (const message of messages) {
     const { recipient, messageId, hash } = message
     const name = { recipient, box, messageId }
     const before = messageOf(batch, name, sender)
-    if (before === undefined) added.push(put(batch, message, sending))
-    else if (before.hash !== hash)
+    if (before !== undefined && before.hash !== hash)
       throw new BoxError('ERR_DUPLICATE_MESSAGE', 'this message id is that of another message', {
         recipient,
         messageId,
       })
+    boxed.push(
+      before === undefined ? put(batch, message, sending) : { ...before, recipient, messageId, isNew: false },
+    )
   }
-  return added
+  return boxed
 }
 
 /** The message of this name, whoever pays for it. */
-function messageOf(from: RecordBatch, name: BoxName, sender: Key): StoredHead | undefined {
+function messageOf(
+  from: RecordBatch,
+  name: BoxName,
+  sender: Key,
+): (Found & { readonly hash: Hash }) | undefined {
   const places = [
     { owner: sender, recordId: boxRecordId(name) },
     { owner: name.recipient, recordId: boxRecordId(name, sender) },
@@ -85,7 +93,7 @@ function messageOf(from: RecordBatch, name: BoxName, sender: Key): StoredHead | 
   for (const id of places) {
     const head = headOf(from, id)
     if (head === undefined || head.state === 'deleted') continue
-    if (head.expires > from.now) return head
+    if (head.expires > from.now) return { ...id, place: head.place, hash: head.hash }
     // Its end is due, and comes before its name is taken again.
     end(from, id, head, 'expired')
   }
@@ -111,7 +119,7 @@ function put(batch: RecordBatch, message: BoxMessage, sending: Sending): Boxed {
   const id = { owner, receiver, recordId }
   keep(batch, { ...id, path: formatPath(id) }, { head, body: encodeBoxBody(content) })
   putBoxed(batch, id, { head, sender, messageId, pulls: isFree(prices) ? 0 : maxPulls })
-  return { ...id, recipient: receiver, messageId, place }
+  return { ...id, recipient: receiver, messageId, place, isNew: true }
 }
 
 /** @throws ERR_INBOX_QUOTA_EXCEEDED, ERR_SENDER_QUOTA_EXCEEDED */

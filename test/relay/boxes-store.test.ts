@@ -36,9 +36,13 @@ t.test('whoever pays for a message owns it, and all of it goes with it', async (
   }
   const differences = () => paid.differences()
 
-  t.equal(await send('1', ann.identity), true)
-  t.equal(await send('2', ben.identity), true)
-  t.equal(await send('1', ben.identity), false, 'whoever would pay for it now')
+  t.match(await send('1', ann.identity), [{ isNew: true, owner: ann.identity }])
+  t.match(await send('2', ben.identity), [{ isNew: true, owner: ben.identity }])
+  t.match(
+    await send('1', ben.identity),
+    [{ isNew: false, owner: ann.identity }],
+    'whoever would pay for it now',
+  )
   t.equal((await scan()).length, 6, 'two rows of each, and a sum of each person')
   t.match(quotaOf(store, ben.identity), { messages: 2, bytes: 200, sent: 0 })
   t.match(quotaOf(store, ann.identity), { messages: 0, sent: 2, sentBytes: 200 })

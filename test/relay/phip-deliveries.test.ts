@@ -428,6 +428,33 @@ t.test('hosts take turns: eight calls at once, two of each', async (t) => {
   t.equal(most, 2)
 })
 
+t.test('all that wait for a host hear at once that it does not answer', async (t) => {
+  const b = await openHost(t)
+  const scene = await openScene(t, [b])
+  b.respond = (reply) => reply.raw.destroy()
+  const sent = [await scene.leave(), await scene.leave(), await scene.leave()]
+  const asked = await Promise.all(sent.map(({ place }) => scene.deliveries.begin([place], 1e9)))
+  t.match(asked, [[{ status: 'waiting' }], [{ status: 'waiting' }], [{ status: 'waiting' }]])
+  t.equal(b.asked.length, 1)
+})
+
+t.test('hosts that hang hold up none that answer', async (t) => {
+  const [b, c] = [await openHost(t), await openHost(t, { domain: 'c.example' })]
+  const hanging = Array.from({ length: 12 }, (_, at) => ({ ...c, domain: `c${at}.example` }))
+  const scene = await openScene(t, [b, ...hanging])
+  await scene.deliveries.begin([(await scene.leave([b])).place])
+  scene.deliveries.look()
+  c.respond = () => new Promise(() => {})
+  const stuck = await Promise.all(hanging.map((host) => scene.leave([host])))
+  const asked = scene.deliveries.begin(stuck.map(({ place }) => place))
+  await until(() => c.asked.length === 8)
+
+  t.match(await scene.deliveries.begin([(await scene.leave([b])).place]), [{ status: 'delivered' }])
+  t.equal(c.asked.length, 8)
+  await scene.deliveries.close()
+  t.ok((await asked).every(({ status }) => status === 'waiting'))
+})
+
 t.test('who waits while the relay stops is told that it is on its way', async (t) => {
   const b = await openHost(t)
   const scene = await openScene(t, [b])
