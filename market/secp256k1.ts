@@ -7,6 +7,7 @@
  */
 import { createRequire } from 'node:module'
 import { equal, fromHex } from './bytes.ts'
+import { fromDer } from './der.ts'
 import { MarketError } from './errors.ts'
 
 export type Backend = 'native' | 'wasm'
@@ -16,6 +17,12 @@ export interface Secp256k1 {
   readonly backend: Backend
   /** True for a strict signature of `digest` by `publicKey`; everything else is false, nothing throws. */
   verify(signatureDer: Uint8Array, digest: Uint8Array, publicKey: Uint8Array): boolean
+  /** `verify` by `publicKey + tweak · G`, which is not computed: that would cost as much as verifying. */
+  verifyTweaked(
+    signatureDer: Uint8Array,
+    digest: Uint8Array,
+    key: { readonly publicKey: Uint8Array; readonly tweak: Uint8Array },
+  ): boolean
   /**
    * The one RFC 6979 signature of a 32-byte digest: strict DER, low S. The same bytes as @bsv/sdk for every
    * digest below the order of the curve (any real hash); above it both are valid, the nonces differ.
@@ -56,6 +63,7 @@ const selected = await loadBackend('native').catch(() => loadBackend('wasm'))
 export const {
   backend,
   verify,
+  verifyTweaked,
   sign,
   publicKeyOf,
   isPublicKey,
@@ -87,6 +95,15 @@ function strict(backend: Backend, curve: Curve): Secp256k1 {
       if (digest.length !== 32 || !isCompressed(publicKey)) return false
       const signature = fromDer(signatureDer)
       return signature !== undefined && curve.verify(signature, digest, publicKey)
+    },
+    verifyTweaked(signatureDer, digest, { publicKey, tweak }) {
+      if (digest.length !== 32 || !isPrivateKey(tweak) || !isCompressed(publicKey)) return false
+      const signature = fromDer(signatureDer)
+      if (signature === undefined) return false
+      // s·R = e·G + r·(P + t·G) = (e + r·t)·G + r·P: the same signature, of another digest, by P itself.
+      const product = curve.multiplyPrivateKey(tweak, signature.subarray(0, 32))
+      const shifted = product && curve.addToPrivateKey(product, digest)
+      return shifted !== undefined && curve.verify(signature, shifted, publicKey)
     },
     sign: (digest, privateKey) =>
       checked(
@@ -219,25 +236,4 @@ function passesSelfTest(curve: Secp256k1): boolean {
 
 function isCompressed(bytes: Uint8Array): boolean {
   return bytes.length === 33 && (bytes[0] === 2 || bytes[0] === 3)
-}
-
-/** r ‖ s of a signature in the one encoding BIP 66 allows, else undefined. Written once for both libraries, whose parsers differ. */
-function fromDer(der: Uint8Array): Uint8Array | undefined {
-  if (der.length < 8 || der.length > 72 || der[0] !== 0x30 || der[1] !== der.length - 2) return undefined
-  const rEnd = 4 + der[3]!
-  if (der[2] !== 0x02 || der[rEnd] !== 0x02 || der[rEnd + 1] !== der.length - rEnd - 2) return undefined
-  const signature = new Uint8Array(64)
-  const complete =
-    putInteger(signature, 32, der.subarray(4, rEnd)) && putInteger(signature, 64, der.subarray(rEnd + 2))
-  return complete ? signature : undefined
-}
-
-/** Writes a DER integer so that it ends before `end`; false unless it is positive, minimal and of 256 bits. */
-function putInteger(target: Uint8Array, end: number, integer: Uint8Array): boolean {
-  const padded = integer[0] === 0 && integer.length > 1 && integer[1]! >= 0x80
-  const magnitude = padded ? integer.subarray(1) : integer
-  if (magnitude.length === 0 || magnitude.length > 32 || magnitude[0] === 0) return false
-  if (!padded && magnitude[0]! >= 0x80) return false
-  target.set(magnitude, end - magnitude.length)
-  return true
 }

@@ -86,8 +86,11 @@ export class KeyWallet implements Cryptography {
 
   /** BRC-3 over digests and bytes, where arrays would cost too much. `verify` is false for what is no signature. */
   signatures(name: KeyName) {
-    const verify = (der: Uint8Array, digest: Uint8Array) =>
-      curve.verify(der, digest, this.#childPublicKey(name))
+    const verify = (der: Uint8Array, digest: Uint8Array) => {
+      const other = this.#keyOf(name.counterparty)
+      const tweak = keyOffset(this.#sharedPoint(other), invoiceNumber(name.protocolID, name.keyID))
+      return curve.verifyTweaked(der, digest, { publicKey: fromHex(other), tweak })
+    }
     return { sign: (digest: Uint8Array) => curve.sign(digest, this.#childPrivateKey(name)), verify }
   }
 

@@ -1,4 +1,4 @@
-/** The sum of two points of secp256k1: the one thing that proofs of linkage need and market/secp256k1.ts does not have. */
+/** The sum of two points of secp256k1, for proofs of linkage: the library behind market/secp256k1.ts that is WebAssembly has none. */
 import { fromHex, toHex } from '../../market/bytes.ts'
 
 const p = 2n ** 256n - 2n ** 32n - 977n

@@ -1,10 +1,10 @@
 /**
- * What is kept of a message: the length of what it says (4 bytes) ‖ that, as JSON ‖ what its sender signed. A payment is
- * kept in base64, and listed as the array of numbers that wallets take.
+ * What is kept of a message: what it says, packed with what its sender signed. A payment is kept in base64, and listed as the
+ * array of numbers that wallets take.
  */
-import { fromUtf8, toBase64, utf8Length } from '../../market/bytes.ts'
+import { toBase64 } from '../../market/bytes.ts'
 import type { Key } from '../../market/units.ts'
-import { damaged } from '../store/codec.ts'
+import { pack, unpack } from '../store/packed.ts'
 
 /** What its sender signed when he sent it (BRC-104, BRC-31; BRC-103 over a socket), for whoever has to show it to others. */
 export interface Proof {
@@ -40,36 +40,25 @@ export interface Said {
   readonly payment?: Share | undefined
 }
 
-const lengthBytes = 4
+interface KeptMessage extends Omit<Said, 'payment'> {
+  readonly payment?: Omit<Share, 'tx'> & { readonly tx: string }
+}
 
 /** @param signed the bytes of the proof; empty where they are not kept */
 export function encodeContent({ payment, ...said }: Said, signed: Uint8Array): Buffer {
   const share = payment && { ...payment, tx: toBase64(payment.tx) }
   const { body, box, createdAt, messageId, proof } = said
-  const head = JSON.stringify({ body, box, createdAt, messageId, ...(share && { payment: share }), proof })
-  const headBytes = utf8Length(head)
-  const content = Buffer.allocUnsafe(lengthBytes + headBytes + signed.length)
-  content.writeUInt32BE(headBytes, 0)
-  content.write(head, lengthBytes)
-  content.set(signed, lengthBytes + headBytes)
-  return content
+  return pack({ body, box, createdAt, messageId, ...(share && { payment: share }), proof }, signed)
 }
 
 /** A message and, where they were kept, the bytes that its sender signed. */
-export function decodeContent(content: Buffer): Omit<Said, 'payment'> & {
-  readonly payment?: Omit<Share, 'tx'> & { readonly tx: string }
-  readonly signed: Buffer
-} {
-  const end = content.length < lengthBytes ? Number.POSITIVE_INFINITY : lengthBytes + content.readUInt32BE(0)
-  if (end > content.length) throw damaged('a message in a box ends too early')
-  return { ...JSON.parse(fromUtf8(content.subarray(lengthBytes, end))), signed: content.subarray(end) }
+export function decodeContent(content: Buffer): KeptMessage & { readonly signed: Buffer } {
+  const { json, bytes: signed } = unpack(content)
+  return { ...(json as KeptMessage), signed } // as it was encoded
 }
 
 /** What a listing says of a body: JSON of the message, and of the payment that came with it. */
-export function listedBody({
-  body,
-  payment,
-}: Pick<ReturnType<typeof decodeContent>, 'body' | 'payment'>): string {
+export function listedBody({ body, payment }: Pick<KeptMessage, 'body' | 'payment'>): string {
   if (payment === undefined) return `{"message":${body}}`
   const tx = [...Buffer.from(payment.tx, 'base64')]
   return `{"message":${body},"payment":${JSON.stringify({ ...payment, tx })}}`

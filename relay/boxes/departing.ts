@@ -32,8 +32,8 @@ export interface Outcome {
   readonly recipient: Key
   readonly host: string
   readonly status: 'delivered' | 'waiting' | 'refused'
-  readonly code?: string | undefined
-  readonly description?: string | undefined
+  readonly code?: string
+  readonly description?: string
 }
 
 /** The way to other hosts. */
@@ -76,16 +76,11 @@ export function putDepartures(
   boxed: readonly Boxed[],
   { letter, routes, dues, budget }: { letter: Letter; routes: Routes; dues: Dues; budget: number },
 ): number[] {
-  const { from: sender, request, proof, signed } = letter
-  const { signature, nonce, yourNonce } = proof
-  const message = {
-    protocol: proof.protocol as SignedMessage['protocol'],
-    signature,
-    nonce,
-    yourNonce,
-    signed,
-  } // see routesOf
-  const share = Math.floor(dues.delivery / Math.max(1, routes.size))
+  const { from: sender, request, signed } = letter
+  const { signature, nonce, yourNonce } = letter.proof
+  const protocol = letter.proof.protocol as SignedMessage['protocol'] // `routesOf` refuses the other one
+  const message: SignedMessage = { protocol, signature, nonce, yourNonce, signed }
+  const share = Math.floor(dues.delivery / routes.size)
   return boxed.flatMap(({ owner, recordId, recipient, messageId, place, isNew }) => {
     const route = routes.get(recipient)
     if (route === undefined) return []
@@ -93,15 +88,8 @@ export function putDepartures(
     if (!isNew) return findDeparture(batch, place) === undefined ? [] : [place]
     const departure: Departure = {
       ...{ place, owner, recordId, sender, recipient, messageId, message },
-      ...{ box: request.box, at: batch.now, until: batch.now + patienceMs },
-      ...{
-        hosts: route.hosts,
-        staysHere: route.staysHere,
-        budget: share + budget,
-        delivered: [],
-        refused: [],
-        isTold: false,
-      },
+      ...{ box: request.box, at: batch.now, until: batch.now + patienceMs, budget: share + budget },
+      ...{ ...route, delivered: [], refused: [], isTold: false },
     }
     putDeparture(batch, departure)
     return [place]

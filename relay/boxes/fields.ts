@@ -1,6 +1,7 @@
 /** The fields of requests about message boxes, in all the dialects that are spoken (docs/protocol.md §13.1). */
 import { fromHex, fromUtf8, utf8Length } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
+import { lru } from '../../market/lru.ts'
 import { isPublicKey } from '../../market/secp256k1.ts'
 import { Key, Tag } from '../../market/units.ts'
 import { type BoxCode, BoxError } from './codes.ts'
@@ -90,10 +91,13 @@ export function idField(given: unknown, code: BoxCode): string {
   return id
 }
 
+/** Asking the curve costs as much as a look into the store, and most recipients are asked about again and again. */
+const isIdentity = lru(4096, (key) => ({ is: isPublicKey(fromHex(key)) }))
+
 /** An identity that somebody can have. */
 export function keyField(given: unknown, code: BoxCode): Key {
   const key = Key.safeParse(typeof given === 'string' ? given.toLowerCase() : given)
-  if (key.success && isPublicKey(fromHex(key.data))) return key.data
+  if (key.success && isIdentity(key.data).is) return key.data
   throw new BoxError(code, 'an identity is a compressed public key in hex')
 }
 

@@ -1,22 +1,34 @@
 /** What a message costs whoever brings it, where nobody else pays (docs/protocol.md §13.3). */
 import { MarketError } from '../../market/errors.ts'
-import { dayMs, type Key } from '../../market/units.ts'
+import { dayMs } from '../../market/units.ts'
 import { listedPulls, type BoxMessage } from '../store/boxes.ts'
-import type { SendParts } from './send.ts'
+import type { Letter, SendParts } from './send.ts'
 
 export const boxLife = {
   /** How long a message waits for its recipient. */
   ttlMs: 30 * dayMs,
 } as const
 
-/** Satoshi of credit that all copies can come to, and what he owes who brings them. */
-export function priceOf({ means, till }: SendParts, from: Key, messages: readonly BoxMessage[]): number {
+/** Hex of a signature in DER has no more digits. */
+const longestSignature = 2 * 72
+
+/**
+ * Satoshi of credit that all copies can come to, and what he owes who brings them. As it is asked it holds for the request that brings
+ * the payment, too, whose signature may be longer.
+ */
+export function priceOf(
+  { means, till }: SendParts,
+  { from, carrier, proof, order }: Letter,
+  messages: readonly BoxMessage[],
+): number {
   const { accounts, now } = means
+  const payer = carrier ?? from
+  const longer = order.payment === undefined ? Math.max(0, longestSignature - proof.signature.length) : 0
   const wish = { ttl: boxLife.ttlMs / 1000, maxPulls: listedPulls }
   const prices = messages.map(({ content }) =>
-    Number(accounts.quoteFor(from, { ...wish, bytes: content.length }, now()).satoshis),
+    Number(accounts.quoteFor(payer, { ...wish, bytes: content.length + longer }, now()).satoshis),
   )
-  const debt = Math.max(0, -(till?.creditOf(from).available ?? 0))
+  const debt = Math.max(0, -(till?.creditOf(payer).available ?? 0))
   return (
     Math.max(
       1,

@@ -33,7 +33,6 @@ export interface BoxesDeps {
   /** Without one nothing can be paid for here. */
   readonly till: Till | undefined
   readonly trustProxy: boolean
-  readonly publicUrl?: string | undefined
   readonly federation?: Federation | undefined
   /** What hosts bring is taken; absent where nothing is. */
   readonly receiving?: Receiving | undefined
@@ -120,20 +119,18 @@ export function partsOf({
 }
 
 function addMessages(scope: FastifyInstance, deps: BoxesDeps, parts: SendParts): void {
-  const { auth, means, service, till, trustProxy, makeRoom, publicUrl } = deps
-  const publicPrefix = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/+$/, '')
+  const { auth, means, service, till, trustProxy, makeRoom } = deps
   const free = new FreeListings(means.limits.boxListedBytesPerDay)
   scope.post('/sendMessage', { exposeHeadRoute: false }, async (request, reply) => {
     const from = auth.requireIdentity(request)
-    const bytes = auth.bodyOf(request)! // its sender is known by it
-    const { body, payment } = takeApart(request, bytes)
+    const { body, payment } = takeApart(request, auth.bodyOf(request)!) // its sender is known by it
     const asked = parseSend(body, means.limits)
     const address = callerAddress(request.raw, trustProxy)
     const caller = { address, now: means.now() }
     const what = payment === undefined ? '' : usedFor('POST', '/sendMessage', body)
     const order = { till, from, payment, what, reply, gate: service.gate, caller }
-    const { proof, signed } = proofOf(request, bytes, publicPrefix)
-    const results = await sendMessage(parts, { request: asked, from, address, proof, signed, reply, order })
+    const { proof, signed } = proofOf(auth.signedBy(request))
+    const results = await sendMessage(parts, { request: asked, from, address, proof, signed, order })
     const [first] = results
     const whom = results.length === 1 ? first?.recipient : `${results.length} recipients`
     const message = `Your message has been sent to ${whom}`

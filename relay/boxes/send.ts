@@ -1,6 +1,5 @@
 /** Sending to boxes: everything is checked before a payment is touched, and all recipients get it in one commit, or none. */
 import { randomBytes } from 'node:crypto'
-import type { FastifyReply } from 'fastify'
 import { MarketError } from '../../market/errors.ts'
 import { sha256Hex } from '../../market/hash.ts'
 import type { Hash, Key } from '../../market/units.ts'
@@ -45,7 +44,6 @@ export interface Letter {
   readonly address: string
   readonly proof: Proof
   readonly signed: Uint8Array
-  readonly reply: FastifyReply
   /** All of a payment by 402 but its price. */
   readonly order: Omit<Payable, 'price'>
 }
@@ -74,7 +72,7 @@ export async function sendMessage(parts: SendParts, letter: Letter): Promise<Sen
   const shares = order === undefined || isOver ? undefined : parts.payments.sharesOf(order)
   const { messages, bytes } = copiesOf(letter, { names, shares, now: means.now() })
   means.admitWrite(bytes)
-  const price = () => priceOf(parts, letter.carrier ?? from, messages)
+  const price = () => priceOf(parts, letter, messages)
   const batching = { messages, isPaid: dues.delivery > 0, dues, routes }
   const departures = await whenPaid({ ...letter.order, price }, async () => {
     if (isOver) return []

@@ -1,16 +1,9 @@
 /** A sender who waits for a moment to hear what becomes of his message. */
 import type { Key } from '../../market/units.ts'
-import type { Host } from './host.ts'
-import { isSame } from './outcomes.ts'
+import type { Outcome } from '../boxes/departing.ts'
+import { type Host, isSame } from './host.ts'
 
-export interface Outcome {
-  readonly recipient: Key
-  readonly host: string
-  readonly status: 'delivered' | 'waiting' | 'refused'
-  readonly code?: string
-  readonly description?: string
-}
-
+/** What is known of one host. */
 export type Word = Omit<Outcome, 'recipient' | 'host'>
 
 /** Those who wait now, by the place of the departure. */

@@ -17,7 +17,7 @@ export type Said =
   | (Why & { readonly status: 'waiting'; readonly because: Cause; readonly reason?: string })
 
 /** Any message to this host, this message, or one of the two. */
-export type Cause = 'host' | 'message' | 'either'
+type Cause = 'host' | 'message' | 'either'
 
 interface Why {
   readonly code: string
@@ -26,19 +26,25 @@ interface Why {
 
 const route = '/propagateMessage'
 
+export interface BringingOptions {
+  readonly keys: KeyWallet
+  readonly caller: Pick<HostCaller, 'post'>
+  /** Undefined where no host is paid. */
+  readonly fees: HostFees | undefined
+}
+
 export class Bringing {
-  readonly #parts: { keys: KeyWallet; caller: Pick<HostCaller, 'post'>; fees: HostFees | undefined }
+  readonly #options: BringingOptions
   /** One payment at a time: hosts of one message have one budget. */
   #paying: Promise<unknown> = Promise.resolve()
 
-  /** @param parts `fees`: undefined where nobody is paid */
-  constructor(parts: { keys: KeyWallet; caller: Pick<HostCaller, 'post'>; fees: HostFees | undefined }) {
-    this.#parts = parts
+  constructor(options: BringingOptions) {
+    this.#options = options
   }
 
   /** May be repeated: a host takes a message once, and is paid once. */
   async bring(departure: Departure, host: Host, signal: AbortSignal): Promise<Said> {
-    const { keys, caller, fees } = this.#parts
+    const { keys, caller, fees } = this.#options
     const { place, budget } = departure
     const body = propagationBody(keys, departure, departure.message)
     const post = (payment?: WebPayment) =>

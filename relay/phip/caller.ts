@@ -8,9 +8,9 @@ import { toUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { putBounded } from '../../market/lru.ts'
 import { mostSatoshi } from '../../market/units.ts'
-import type { Host } from './host.ts'
-import { greet, type HostSession, jsonOf, signPost } from './session.ts'
-import { type Reply, unreachable, type Way } from './way.ts'
+import { type Host, nameOf } from './host.ts'
+import { greet, type HostSession, signPost } from './session.ts'
+import { jsonOf, type Reply, unreachable, type Way } from './way.ts'
 
 const callerLimits = {
   /** Of one call, a handshake included. */
@@ -185,9 +185,6 @@ const Asked = z
     takesParts: /(?:^|,)\s*multipart\s*(?:,|$)/.test(headers[paymentHeaders.transports] ?? ''),
   }))
   .refine(({ satoshis }) => satoshis <= mostSatoshi)
-
-/** A key may say that it is at many domains, and a domain be said of many keys. */
-const nameOf = ({ key, domain }: Host): string => `${key} ${domain}`
 
 /** Whether an answer that proves nothing may come from a host that does not know our session any more. */
 const isForgetful = ({ status, body }: Reply): boolean => status === 401 || body.includes('Session not found')

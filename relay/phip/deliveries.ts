@@ -6,13 +6,12 @@
 import { setImmediate, setTimeout as pause } from 'node:timers/promises'
 import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
+import type { Outcome } from '../boxes/departing.ts'
 import { allDepartures, findDeparture } from '../store/departures.ts'
-import { Asking, Askings, type Outcome } from './asking.ts'
-import { Carrier, type CarrierOptions } from './carrier.ts'
+import { Asking, Askings } from './asking.ts'
+import { Courier, type CourierOptions } from './courier.ts'
 import { Lanes } from './lanes.ts'
 import { markTold } from './outcomes.ts'
-
-export type { Outcome } from './asking.ts'
 
 const deliveryLimits = {
   /** Messages on their way, and what their senders signed. */
@@ -32,7 +31,7 @@ const deliveryLimits = {
 /** What one sender may have of that. */
 const senderPart = 0.2
 
-export interface DeliveriesOptions extends CarrierOptions {
+export interface DeliveriesOptions extends CourierOptions {
   /** At least 0, below 1. */
   readonly random: () => number
   readonly limits?: Partial<Record<keyof typeof deliveryLimits, number>>
@@ -43,7 +42,7 @@ export class Deliveries {
   readonly #limits: Record<keyof typeof deliveryLimits, number>
   readonly #lanes: Lanes
   readonly #askings = new Askings()
-  readonly #carrier: Carrier
+  readonly #courier: Courier
   readonly #calls = new Set<Promise<void>>()
   #doubtful = 0
   readonly #begun = new Set<Promise<unknown>>()
@@ -64,12 +63,12 @@ export class Deliveries {
     this.#options = options
     this.#limits = { ...deliveryLimits, ...options.limits }
     this.#lanes = new Lanes(options.random)
-    this.#carrier = new Carrier(options, { lanes: this.#lanes, askings: this.#askings })
+    this.#courier = new Courier(options, { lanes: this.#lanes, askings: this.#askings })
   }
 
   /** `waiting`: for how many hosts, of all messages; the others since the start. `retries`: calls that have to be made again. */
   get counts() {
-    return { waiting: this.#lanes.waiting, ...this.#carrier.counts }
+    return { waiting: this.#lanes.waiting, ...this.#courier.counts }
   }
 
   /** @throws ERR_BUSY where so many messages more of this sender, of so many bytes, do not fit */
@@ -102,7 +101,7 @@ export class Deliveries {
     this.#go()
     if (now < this.#expireAt || this.#expiring !== undefined) return
     this.#expireAt = now + this.#limits.expireEveryMs
-    this.#expiring = this.#carrier
+    this.#expiring = this.#courier
       .expire(this.#over.signal)
       .catch((err: unknown) => log.error({ err }, 'what was tried for too long could not be given up'))
       .finally(() => {
@@ -147,7 +146,7 @@ export class Deliveries {
       if (next === undefined) return
       const doubt = next.lane.answers ? 0 : 1
       this.#doubtful += doubt
-      const call = this.#carrier.carry(next.lane, next.place, this.#over.signal).finally(() => {
+      const call = this.#courier.carry(next.lane, next.place, this.#over.signal).finally(() => {
         this.#calls.delete(call)
         this.#doubtful -= doubt
         this.#lanes.wake(next.lane)

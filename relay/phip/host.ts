@@ -6,3 +6,8 @@ export interface Host {
   /** `name` or `name:port`; it speaks https there. */
   readonly domain: string
 }
+
+/** A key may say that it is at many domains, and a domain be said of many keys. */
+export const nameOf = ({ key, domain }: Host): string => `${key} ${domain}`
+
+export const isSame = (one: Host, other: Host): boolean => nameOf(one) === nameOf(other)

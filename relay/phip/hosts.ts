@@ -12,7 +12,7 @@ import { putBounded } from '../../market/lru.ts'
 import type { Key } from '../../market/units.ts'
 import type { Overlay } from '../overlay/overlay.ts'
 import type { Host } from './host.ts'
-import type { Way } from './way.ts'
+import { jsonOf, type Way } from './way.ts'
 
 export interface HostsOptions {
   /** Ourselves. */
@@ -31,7 +31,7 @@ export interface HostsOptions {
   readonly limits?: Partial<HostLimits>
 }
 
-export const hostLimits = {
+const hostLimits = {
   /** About one user, the newest: whoever sends him anything has the patterns of all of them tested. */
   tokens: 8,
   /** Of one answer: each costs two signatures, and strangers' a question to the chain. */
@@ -146,7 +146,7 @@ export class Hosts {
       maxReplyBytes: answerBytes,
     })
     if (status !== 200) throw new MarketError('ERR_BUSY', `it answers with status ${status}`)
-    const { data } = OutputList.safeParse(parsedJson(body))
+    const { data } = OutputList.safeParse(jsonOf(body))
     if (data === undefined) throw new MarketError('ERR_BUSY', 'it answers with no list of outputs')
     const found = this.#read(data.outputs, user, readPhip)
     const isGone = await Promise.all(found.map(({ outpoint }) => this.#isGone(outpoint)))
@@ -200,13 +200,5 @@ async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
     return await Promise.race([work, late])
   } finally {
     clearTimeout(timer)
-  }
-}
-
-function parsedJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString())
-  } catch {
-    return undefined
   }
 }

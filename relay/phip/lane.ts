@@ -5,7 +5,7 @@
  */
 import type { Host } from './host.ts'
 
-export const laneLimits = {
+const laneLimits = {
   /** Calls under way of a host that answers; one of another. */
   calls: 2,
   /** Between two tries, twice as long each time. */

@@ -1,7 +1,7 @@
 /** Message boxes of several hosts as one (BRC-34): what a running relay has for it. */
 import type { Config } from '../config.ts'
 import type { Core, Undo } from '../core.ts'
-import type { Federation, Routes } from '../boxes/departing.ts'
+import type { Federation } from '../boxes/departing.ts'
 import type { OpenedOverlay } from '../overlay/open.ts'
 import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
@@ -62,7 +62,7 @@ export async function openPhip(
           return [[recipient, { hosts: others, staysHere: livesHere(recipient) }]] as const
         }),
       )
-      return new Map(routes.flat()) satisfies Routes
+      return new Map(routes.flat())
     },
     checkRoom: (sender, count, bytes) => deliveries.checkRoom(sender, count, bytes),
     begin: (places) => deliveries.begin(places),

@@ -6,7 +6,7 @@ import { acknowledgeBoxed } from '../store/boxes.ts'
 import { type Departure, dropDeparture, findDeparture, putDeparture } from '../store/departures.ts'
 import type { Reader } from '../store/postings.ts'
 import { headOf, type RecordBatch } from '../store/records.ts'
-import type { Host } from './host.ts'
+import { type Host, isSame } from './host.ts'
 import { type HostReport, putReport, type Report, type ReportParts } from './reports.ts'
 
 /** Of a host that had no chance to say anything until the end. */
@@ -25,9 +25,6 @@ export interface Ending {
   readonly isAwaited: (place: number) => boolean
   readonly onDropped: (place: number, code: string) => void
 }
-
-export const isSame = (one: Host, other: Host): boolean =>
-  one.key === other.key && one.domain === other.domain
 
 /** Writes what these hosts have come to; false where that was known, or the departure is over. */
 export function settle(batch: RecordBatch, place: number, fates: readonly Fate[], ending: Ending): boolean {

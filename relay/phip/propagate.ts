@@ -63,7 +63,7 @@ export function addPropagation(
       // The proof of a link is another each time; what is brought is the same.
       const what = `POST /propagateMessage ${sha256Hex(hashes.join())}`
       await sendMessage(parts, {
-        ...{ request: asked, from: given.originalSender, carrier: host, address, signed, reply },
+        ...{ request: asked, from: given.originalSender, carrier: host, address, signed },
         proof: { ...names, digest: toHex(digest), host, ...linkage },
         order: { till, from: host, payment, what, reply, gate: service.gate, caller },
       })

@@ -10,7 +10,7 @@ import { blocked, recipientFee } from '../boxes/fees.ts'
 import { type Quotas, sendToBoxes } from '../store/boxes.ts'
 import type { RecordBatch } from '../store/records.ts'
 
-export const reportsBox = 'delivery_reports'
+const reportsBox = 'delivery_reports'
 const ttlMs = 30 * dayMs
 
 export interface Report {

@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { z } from 'zod'
 import type { KeyName, KeyWallet } from '../../contracts/wallet/key-wallet.ts'
-import { fromHex, fromUtf8, toBase64, toHex } from '../../market/bytes.ts'
+import { fromHex, toBase64, toHex } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import { Key, SignatureHex } from '../../market/units.ts'
 import { authProtocol } from '../web/auth.ts'
 import { authVersion } from '../web/handshake.ts'
 import { answerNonceBytes, newNonce, sessionNonceBytes } from '../web/nonces.ts'
 import { requestDigest, requestFields, responseDigest, responseFields } from '../web/preimage.ts'
+import { jsonOf } from './way.ts'
 
 const requestIdBytes = 32
 const derBytes = 72
@@ -67,7 +68,7 @@ export function greet(keys: KeyWallet, host: Key) {
   }
 }
 
-export interface Letter {
+export interface Post {
   /** The path and query that the host's clients ask for. */
   readonly url: string
   /** Lower-case names. */
@@ -76,14 +77,14 @@ export interface Letter {
 }
 
 /** Headers that prove a POST to come from us, and the check of its answer. */
-export function signPost(keys: KeyWallet, { host, ours, theirs }: HostSession, letter: Letter) {
+export function signPost(keys: KeyWallet, { host, ours, theirs }: HostSession, post: Post) {
   const requestId = randomBytes(requestIdBytes)
   const named = toBase64(requestId)
   const nonce = newNonce(answerNonceBytes)
-  const fields = requestFields(letter.headers)
-  const digest = requestDigest({ requestId, method: 'POST', url: letter.url, fields }, letter.body)
+  const fields = requestFields(post.headers)
+  const digest = requestDigest({ requestId, method: 'POST', url: post.url, fields }, post.body)
   const headers: Record<string, string> = {
-    ...letter.headers,
+    ...post.headers,
     'x-bsv-auth-version': authVersion,
     'x-bsv-auth-identity-key': keys.identity,
     'x-bsv-auth-nonce': nonce,
@@ -109,12 +110,3 @@ const nameOf = (counterparty: Key, keyID: string): KeyName => ({
   keyID,
   counterparty,
 })
-
-/** `undefined` for what is no JSON. */
-export function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(fromUtf8(bytes))
-  } catch {
-    return undefined
-  }
-}

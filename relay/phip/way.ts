@@ -6,6 +6,7 @@ import { Resolver } from 'node:dns/promises'
 import http, { type Agent, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import { isIP } from 'node:net'
+import { fromUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import {
   type Lookup,
@@ -26,7 +27,7 @@ const wayLimits = {
   /** Of the head of an answer. */
   headBytes: 16 * 1024,
 } as const
-export type WayLimits = Record<keyof typeof wayLimits, number>
+type WayLimits = Record<keyof typeof wayLimits, number>
 /** Of one question for a name; each is asked twice, the second time for twice as long. */
 const nameMs = 1000
 /** Addresses of one name that are tried. */
@@ -207,6 +208,15 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
     parts.push(part)
   }
   return Buffer.concat(parts, length)
+}
+
+/** What it says; `undefined` for what is no JSON. */
+export function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(fromUtf8(bytes))
+  } catch {
+    return undefined
+  }
 }
 
 /** Without the address: who is told of it need not know where the operator's own hosts are. */

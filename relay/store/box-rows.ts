@@ -4,6 +4,7 @@
  */
 import { fromHex } from '../../market/bytes.ts'
 import { sha256, sha256Hex } from '../../market/hash.ts'
+import { lru } from '../../market/lru.ts'
 import { boxIdPrefix, type RecordPath } from '../../market/record.ts'
 import type { Key } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
@@ -52,7 +53,9 @@ export const IdRow = row('box id row', 1, { owner: key, recordId: text })
 export const QuotaRow = row('box quota', 1, { messages: uint, bytes: uint, sent: uint, sentBytes: uint })
 export type Quota = RowOf<typeof QuotaRow>
 
-export const listPrefix = (recipient: Key, box: string): Buffer => keys.boxKey(recipient, 'l', sha256(box))
+/** The part of a key that names a box; not to be written to. Few names are used by all. */
+export const boxPart: (box: string) => Uint8Array = lru(1024, (box) => sha256(box))
+export const listPrefix = (recipient: Key, box: string): Buffer => keys.boxKey(recipient, 'l', boxPart(box))
 const idPrefixOf = (recipient: Key, id: string): Buffer => keys.boxKey(recipient, 'i', fromHex(id))
 export const idsPrefix = (recipient: Key, messageId: string): Buffer =>
   idPrefixOf(recipient, sha256Hex(messageId))
@@ -63,16 +66,12 @@ export const allPlaces = (prefix: Buffer): { gte: Buffer; lte: Buffer } => ({
   lte: keys.placeKey(prefix, Number.MAX_SAFE_INTEGER),
 })
 
-/** Under what a message of this sender is found whose record is that of the host that brought it. */
-const carrierKey = (recipient: Key, sender: Key, box: string, id: string): Buffer =>
-  keys.boxKey(recipient, 'c', sha256(bytesOfKey(sender), sha256(box), fromHex(id)))
+/** Under what the record of a message is found that is the host's who brought it. */
+const carrierKey = (recipient: Key, recordId: string): Buffer =>
+  keys.boxKey(recipient, 'c', Buffer.from(recordId, 'latin1'))
 
-export function carrierOf(
-  from: Reader,
-  { recipient, box, messageId }: BoxName,
-  sender: Key,
-): Key | undefined {
-  const value = from.get(carrierKey(recipient, sender, box, sha256Hex(messageId)))
+export function carrierOf(from: Reader, recipient: Key, recordId: string): Key | undefined {
+  const value = from.get(carrierKey(recipient, recordId))
   return value === undefined ? undefined : CarrierRow.decode(value).carrier
 }
 
@@ -93,7 +92,7 @@ export function putBoxed(
   batch.put(keys.placeKey(listPrefix(receiver, tag), place), entry)
   batch.put(keys.placeKey(idPrefixOf(receiver, id), place), IdRow.encode({ owner, recordId }))
   if (owner !== sender && owner !== receiver)
-    batch.put(carrierKey(receiver, sender, tag, id), CarrierRow.encode({ carrier: owner }))
+    batch.put(carrierKey(receiver, recordId), CarrierRow.encode({ carrier: owner }))
   countBoxed(batch, { recipient: receiver, sender, bytes }, 1)
 }
 
@@ -102,10 +101,10 @@ export function dropBoxed(batch: Batch, { receiver, place, tag, bytes }: StoredH
   const listed = keys.placeKey(listPrefix(receiver, tag), place)
   const value = batch.get(listed)
   if (value === undefined) return
-  const { owner, sender, id } = BoxRow.decode(value)
+  const { owner, recordId, sender, id } = BoxRow.decode(value)
   batch.del(listed)
   batch.del(keys.placeKey(idPrefixOf(receiver, id), place))
-  if (owner !== sender && owner !== receiver) batch.del(carrierKey(receiver, sender, tag, id))
+  if (owner !== sender && owner !== receiver) batch.del(carrierKey(receiver, recordId))
   countBoxed(batch, { recipient: receiver, sender, bytes }, -1)
 }
 

@@ -1,10 +1,10 @@
 /** What people set about their message boxes, and payments that were used for messages; as operations on a batch. */
-import { sha256 } from '../../market/hash.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { ANYONE_KEY } from '../../market/identity.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import type { Batch } from './batch.ts'
+import { boxPart } from './box-rows.ts'
 import { bytesOfKey, hash, key, oneOf, type RowOf, row, text, uint } from './codec.ts'
 import * as keys from './keys.ts'
 import type { Reader } from './postings.ts'
@@ -57,7 +57,7 @@ export type UsedPayment = RowOf<typeof UsedRow>
 
 const nobody = Buffer.alloc(33)
 const permissionKey = (recipient: Key, box: string, sender: string): Buffer =>
-  keys.boxKey(recipient, 'p', sha256(box), sender === '' ? nobody : bytesOfKey(sender))
+  keys.boxKey(recipient, 'p', boxPart(box), sender === '' ? nobody : bytesOfKey(sender))
 
 export function findPermission(
   from: Reader,

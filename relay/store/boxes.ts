@@ -7,6 +7,7 @@ import { formatPath } from '../../market/record.ts'
 import type { Hash, Key } from '../../market/units.ts'
 import { BoxError } from '../boxes/codes.ts'
 import { BoxRow, type BoxName, boxRecordId, carrierOf, listPrefix, putBoxed, quotaOf } from './box-rows.ts'
+import { countersOf } from './counters.ts'
 import * as keys from './keys.ts'
 import { bookEnd } from './ledger.ts'
 import { timeOf } from './place.ts'
@@ -65,31 +66,39 @@ export function sendToBoxes(batch: RecordBatch, sending: Sending): Boxed[] {
   for (const message of messages) {
     const { recipient, messageId, hash } = message
     const name = { recipient, box, messageId }
-    const before = messageOf(batch, name, sender)
+    const ids = { own: boxRecordId(name), others: boxRecordId(name, sender) }
+    const before = messageOf(batch, { sender, recipient }, ids)
     if (before !== undefined && before.hash !== hash)
       throw new BoxError('ERR_DUPLICATE_MESSAGE', 'this message id is that of another message', {
         recipient,
         messageId,
       })
     boxed.push(
-      before === undefined ? put(batch, message, sending) : { ...before, recipient, messageId, isNew: false },
+      before === undefined
+        ? put(batch, { ...message, ids }, sending)
+        : { ...before, recipient, messageId, isNew: false },
     )
   }
   return boxed
 }
 
-/** The message of this name, whoever pays for it. */
+/** Of the record that a message is: where its sender pays for it, and where somebody else does. */
+interface Ids {
+  readonly own: string
+  readonly others: string
+}
+
+/** The message of these ids, whoever pays for it. */
 function messageOf(
   from: RecordBatch,
-  name: BoxName,
-  sender: Key,
+  { sender, recipient }: { sender: Key; recipient: Key },
+  { own, others }: Ids,
 ): (Found & { readonly hash: Hash }) | undefined {
-  const places = [
-    { owner: sender, recordId: boxRecordId(name) },
-    { owner: name.recipient, recordId: boxRecordId(name, sender) },
-  ]
-  const carrier = carrierOf(from, name, sender)
-  if (carrier !== undefined) places.push({ owner: carrier, recordId: boxRecordId(name, sender) })
+  const places = [{ owner: sender, recordId: own }]
+  // Counters stay in memory, and most recipients have no records here that this could be one of.
+  if (countersOf(from, recipient).records > 0) places.push({ owner: recipient, recordId: others })
+  const carrier = carrierOf(from, recipient, others)
+  if (carrier !== undefined) places.push({ owner: carrier, recordId: others })
   for (const id of places) {
     const head = headOf(from, id)
     if (head === undefined || head.state === 'deleted') continue
@@ -100,19 +109,19 @@ function messageOf(
   return undefined
 }
 
-function put(batch: RecordBatch, message: BoxMessage, sending: Sending): Boxed {
+function put(batch: RecordBatch, message: BoxMessage & { ids: Ids }, sending: Sending): Boxed {
   const { sender, box, ttlMs, agree } = sending
-  const { recipient: receiver, messageId, content, hash } = message
+  const { recipient: receiver, messageId, content, hash, ids } = message
   const bytes = content.length
   checkQuotas(batch, { recipient: receiver, bytes }, sending)
   const maxPulls = listedPulls
   const offer = { bytes, at: batch.nextTime, expires: batch.nextTime + ttlMs, maxPulls }
   const { owner, terms } = agree(batch, receiver, offer)
   const { purse, prices, paidUntil } = terms
-  const name = { recipient: receiver, box, messageId }
-  const recordId = owner === sender ? boxRecordId(name) : boxRecordId(name, sender)
+  const recordId = owner === sender ? ids.own : ids.others
   const place = batch.nextPlace()
-  const reserved = String(ceilSatoshi(worstUnits({ bytes, at: timeOf(place), paidUntil, maxPulls, prices })))
+  const worst = { bytes, at: timeOf(place), paidUntil, maxPulls, prices }
+  const reserved = isFree(prices) ? '0' : String(ceilSatoshi(worstUnits(worst)))
   const left = { pullsLeft: maxPulls, bilateralLeft: maxPulls }
   const facts = { place, receiver, hash, root: hash, bytes, paidUntil, maxPulls, ...left, tag: box }
   const head = { state: 'stored' as const, ...facts, expires: offer.expires, reserved, purse, ...prices }

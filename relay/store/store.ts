@@ -216,7 +216,7 @@ export class Store {
   }
 
   get(key: Buffer): Buffer | undefined {
-    return this.#committer.database.get(key)
+    return this.#committer.get(key)
   }
 
   scan(bounds: Bounds): Scan {

@@ -57,6 +57,30 @@ function flipBit(inputs: [Uint8Array, Uint8Array, Uint8Array], dice: Uint8Array)
 
 const backends = [await loadBackend('native'), await loadBackend('wasm')]
 
+t.test('verifying by a tweaked key is verifying by that key', async (t) => {
+  const random = seeded('tweaked')
+  for (const curve of backends) {
+    for (let round = 0; round < 32; round++) {
+      const [privateKey, tweak, digest] = [random(), random(), random()]
+      const key = { publicKey: curve.publicKeyOf(privateKey), tweak }
+      const child = curve.addToPublicKey(key.publicKey, tweak)
+      const signature = curve.sign(digest, curve.addToPrivateKey(privateKey, tweak))
+      t.ok(curve.verifyTweaked(signature, digest, key))
+      const [flipped, other, tweakedElse] = flipBit([signature, digest, tweak], random())
+      t.notOk(curve.verifyTweaked(flipped, other, { ...key, tweak: tweakedElse }))
+      t.notOk(curve.verifyTweaked(signature, digest, { publicKey: child, tweak }), 'not twice')
+    }
+    const privateKey = random()
+    const digest = random()
+    const signature = curve.sign(digest, privateKey)
+    const publicKey = curve.publicKeyOf(privateKey)
+    for (const tweak of [scalar(order), new Uint8Array(31), new Uint8Array(33)])
+      t.notOk(curve.verifyTweaked(signature, digest, { publicKey, tweak }), 'a tweak out of range')
+    t.notOk(curve.verifyTweaked(signature, digest.subarray(1), { publicKey, tweak: scalar(1) }))
+    t.notOk(curve.verifyTweaked(signature, digest, { publicKey: publicKey.subarray(1), tweak: scalar(1) }))
+  }
+})
+
 t.test('the native backend is selected where it loads', async (t) => {
   t.equal(selected.backend, 'native')
   t.strictSame(

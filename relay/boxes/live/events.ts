@@ -150,7 +150,7 @@ export class Events {
       const request = parseSend(asked, parts.means.limits)
       const caller = { address, now: parts.means.now() }
       const order = { till: undefined, from, payment: undefined, what: '', reply, gate: service.gate, caller }
-      const [sent] = await sendMessage(parts, { request, from, address, proof, signed, reply, order })
+      const [sent] = await sendMessage(parts, { request, from, address, proof, signed, order })
       return sent!.messageId // of the one recipient
     } finally {
       hold.release()

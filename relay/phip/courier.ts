@@ -1,31 +1,17 @@
 /** What is done when it is the turn of a message at a host: whatever is known of it then is written, and told to who waits. */
-import type { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import type { Accounts } from '../accounts.ts'
 import type { Quotas } from '../store/boxes.ts'
 import { findDeparture } from '../store/departures.ts'
 import type { Store } from '../store/store.ts'
 import type { Askings, Word } from './asking.ts'
-import { Bringing } from './bringing.ts'
-import type { HostCaller } from './caller.ts'
-import type { HostFees } from './host-fees.ts'
+import { Bringing, type BringingOptions } from './bringing.ts'
 import type { Lane } from './lane.ts'
+import { isSame } from './host.ts'
 import type { Lanes } from './lanes.ts'
-import {
-  type Ending,
-  expiredCode,
-  isKept,
-  isSame,
-  settle,
-  settleExpired,
-  settleReceived,
-} from './outcomes.ts'
+import { type Ending, expiredCode, isKept, settle, settleExpired, settleReceived } from './outcomes.ts'
 
-export interface CarrierOptions {
+export interface CourierOptions extends BringingOptions {
   readonly store: Store
-  readonly keys: KeyWallet
-  readonly caller: Pick<HostCaller, 'post'>
-  /** Undefined where no host is paid. */
-  readonly fees: HostFees | undefined
   readonly accounts: Pick<Accounts, 'checkRoom'>
   readonly quotas: Quotas
   /** Milliseconds since 1970. */
@@ -37,15 +23,15 @@ export interface CarrierOptions {
   readonly log: Record<'debug' | 'error', (facts: object, message: string) => void>
 }
 
-export class Carrier {
+export class Courier {
   readonly counts = { delivered: 0, refused: 0, givenUp: 0, retries: 0 }
-  readonly #options: CarrierOptions
+  readonly #options: CourierOptions
   readonly #lanes: Lanes
   readonly #askings: Askings
   readonly #bringing: Bringing
   readonly #ending: Ending
 
-  constructor(options: CarrierOptions, { lanes, askings }: { lanes: Lanes; askings: Askings }) {
+  constructor(options: CourierOptions, { lanes, askings }: { lanes: Lanes; askings: Askings }) {
     const { keys, quotas, accounts, log } = options
     this.#options = options
     this.#lanes = lanes
