@@ -49,6 +49,11 @@ export class Accounts {
     return this.#options.open || this.#options.allowed.has(owner)
   }
 
+  /** The operator lets him write, by his key. */
+  isNamed(owner: Key): boolean {
+    return this.#options.allowed.has(owner)
+  }
+
   /**
    * Refuses at once, before anything is prepared for them, those who have no credit and will be given none; nobody is asked
    * to pay for what there is no room for.
@@ -160,7 +165,7 @@ export class Accounts {
     const quote = this.#options.pricing.quote({ bytes, ttl, maxPulls }, prices, now)
     if (quote === undefined)
       return new MarketError('ERR_PAYMENT_REQUIRED', 'this costs more than all the coins there will ever be')
-    const credit = isKnown ? `${most} are available` : 'the sender has no credit here'
+    const credit = isKnown ? `${most} are available` : 'whoever sends it has no credit here'
     const sentence = `this costs up to ${quote.satoshis} satoshi and ${credit}`
     const extras = { quote: { ...quote, available: String(most) } }
     return new MarketError('ERR_PAYMENT_REQUIRED', sentence, { extras })

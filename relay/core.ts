@@ -64,6 +64,7 @@ export async function openCore(config: Config, deps: RelayDeps, undo: Undo) {
   const pricing = await Pricing.open(store, { configured: config.prices, open })
   if (
     !open &&
+    !(config.boxes.isServed && config.boxes.isOpen) &&
     allowed.size === 0 &&
     !config.autoPrice &&
     isFree(pricing.next(now())?.prices ?? pricing.at(now()))

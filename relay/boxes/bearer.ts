@@ -7,7 +7,7 @@ import { freePrices } from '../../market/price.ts'
 import type { Key } from '../../market/units.ts'
 import type { Accounts } from '../accounts.ts'
 import type { Sending } from '../store/boxes.ts'
-import { type FeeRules, recipientFee } from './fees.ts'
+import { deliveryFee, type FeeRules, recipientFee } from './fees.ts'
 
 export interface BearerRules extends FeeRules {
   readonly accounts: Accounts
@@ -33,11 +33,19 @@ export const bearerOf =
   (batch, recipient, offer) => {
     const { accounts, isOpen } = rules
     const bringer = carrier ?? sender
-    if (isPaid || isOpen) {
+    // Whoever likes is a host: where a delivery has a fee, he must be somebody here.
+    const isKnown = carrier === undefined || accounts.isNamed(carrier) || accounts.has(carrier)
+    const owesFee = !isKnown && deliveryFee(batch, rules, box) > 0
+    if (isPaid || (isOpen && !owesFee)) {
       accounts.checkRoom(offer.bytes)
       return { owner: bringer, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
     }
     try {
+      if (owesFee && accounts.isAllowed(bringer))
+        throw new MarketError(
+          'ERR_PAYMENT_REQUIRED',
+          'a host without account pays for what it brings into this box',
+        )
       return { owner: bringer, terms: accounts.terms(batch, { ...offer, owner: bringer }, address) }
     } catch (error) {
       if (!isPoor(error)) throw error

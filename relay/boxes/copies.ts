@@ -3,6 +3,7 @@ import { sha256Hex } from '../../market/hash.ts'
 import type { Key } from '../../market/units.ts'
 import type { BoxMessage } from '../store/boxes.ts'
 import { BoxError } from './codes.ts'
+import type { Routes } from './departing.ts'
 import { encodeContent, listedBody, type Share } from './content.ts'
 import type { Letter, SentResult } from './send.ts'
 
@@ -26,19 +27,26 @@ export function copiesOf(
   {
     names,
     shares,
+    routes,
     now,
-  }: { names: readonly SentResult[]; shares: ReadonlyMap<Key, Share> | undefined; now: number },
+  }: {
+    names: readonly SentResult[]
+    shares: ReadonlyMap<Key, Share> | undefined
+    routes: Routes
+    now: number
+  },
 ): Copies {
   const { box, body } = request
   const hash = sha256Hex(body)
   // With a payment it is many times as much, and more than what was offered for sale before there was one.
   const isBare = order.payment === undefined && request.payment === undefined
   const isKept = isBare && signed.length * names.length <= copyLimits.signedBytes
-  const kept = isKept ? signed : new Uint8Array()
   let bytes = 0
   const messages = names.map(({ recipient, messageId }) => {
     const payment = shares?.get(recipient)
     checkListed(body, payment)
+    // What leaves is kept until it is there, and paid for.
+    const kept = isKept || (isBare && routes.has(recipient)) ? signed : new Uint8Array()
     const content = encodeContent({ box, messageId, body, createdAt: now, proof, payment }, kept)
     bytes += content.length
     checkCopies(bytes)

@@ -1,7 +1,7 @@
 /** Messages for people who live on other hosts: they leave with the commit that stores them (docs/protocol.md §14.4). */
 import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
 import { fromHex } from '../../market/bytes.ts'
-import { dayMs, type Key } from '../../market/units.ts'
+import { dayMs, type Hash, type Key } from '../../market/units.ts'
 import type { Host } from '../phip/host.ts'
 import type { Boxed, BoxMessage } from '../store/boxes.ts'
 import {
@@ -38,8 +38,8 @@ export interface Outcome {
 
 /** The way to other hosts. */
 export interface Federation {
-  /** Satoshi that the operator adds, for each recipient, to what was paid for a delivery. */
-  readonly budget: number
+  /** Satoshi that the operator adds to what a sender paid for a delivery, for each recipient; counted as given. */
+  readonly budgetOf: (sender: Key) => number
   /** Those who live elsewhere. */
   routesOf(recipients: readonly Key[], box: string): Promise<Routes>
   /** @throws ERR_BUSY where so many more of this sender do not fit */
@@ -48,6 +48,8 @@ export interface Federation {
   begin(places: readonly number[]): Promise<readonly Outcome[]>
 }
 
+/** Of what was signed: in base64 it must fit into the request of a host. */
+const leavingBytes = 5 << 20
 /** How long hosts are tried. */
 const patienceMs = 3 * dayMs
 
@@ -64,6 +66,10 @@ export async function routesOf(
   if (routes.size === 0) return routes
   if (proof.protocol === 'brc103')
     throw new BoxError('ERR_RECIPIENT_ELSEWHERE', 'the recipient lives on another host: send this over HTTP')
+  if (signed.length > leavingBytes)
+    throw new BoxError('ERR_MESSAGE_BODY_TOO_LARGE', 'for another host the whole request is too large', {
+      ...{ limit: leavingBytes, broadcast: false },
+    })
   const bytes = routes.size * signed.length
   checkCopies(bytes)
   federation.checkRoom(from, routes.size, bytes)
@@ -74,7 +80,13 @@ export async function routesOf(
 export function putDepartures(
   batch: RecordBatch,
   boxed: readonly Boxed[],
-  { letter, routes, dues, budget }: { letter: Letter; routes: Routes; dues: Dues; budget: number },
+  {
+    letter,
+    routes,
+    dues,
+    txid,
+    budgetOf,
+  }: { letter: Letter; routes: Routes; dues: Dues; txid?: Hash; budgetOf: (sender: Key) => number },
 ): number[] {
   const { from: sender, request, signed } = letter
   const { signature, nonce, yourNonce } = letter.proof
@@ -84,12 +96,15 @@ export function putDepartures(
   return boxed.flatMap(({ owner, recordId, recipient, messageId, place, isNew }) => {
     const route = routes.get(recipient)
     if (route === undefined) return []
-    // The same again: it is told how it goes.
-    if (!isNew) return findDeparture(batch, place) === undefined ? [] : [place]
+    // The same again: it is told how it goes. What was left here before he lived elsewhere leaves now.
+    if (!isNew && findDeparture(batch, place) !== undefined) return [place]
+    if (!isNew && route.staysHere) return []
     const departure: Departure = {
       ...{ place, owner, recordId, sender, recipient, messageId, message },
-      ...{ box: request.box, at: batch.now, until: batch.now + patienceMs, budget: share + budget },
+      ...{ box: request.box, at: batch.now, until: batch.now + patienceMs, budget: share + budgetOf(sender) },
       ...{ ...route, delivered: [], refused: [], isTold: false },
+      // Of several recipients some may have it: then it has paid for that.
+      ...(boxed.length === 1 && txid !== undefined && { txid }),
     }
     putDeparture(batch, departure)
     return [place]

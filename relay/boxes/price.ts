@@ -2,6 +2,7 @@
 import { MarketError } from '../../market/errors.ts'
 import { dayMs } from '../../market/units.ts'
 import { listedPulls, type BoxMessage } from '../store/boxes.ts'
+import { deliveryFee } from './fees.ts'
 import type { Letter, SendParts } from './send.ts'
 
 export const boxLife = {
@@ -17,8 +18,8 @@ const longestSignature = 2 * 72
  * the payment, too, whose signature may be longer.
  */
 export function priceOf(
-  { means, till }: SendParts,
-  { from, carrier, proof, order }: Letter,
+  { means, rules, till }: SendParts,
+  { from, carrier, request, proof, order }: Letter,
   messages: readonly BoxMessage[],
 ): number {
   const { accounts, now } = means
@@ -28,10 +29,12 @@ export function priceOf(
   const prices = messages.map(({ content }) =>
     Number(accounts.quoteFor(payer, { ...wish, bytes: content.length + longer }, now()).satoshis),
   )
+  // What a delivery costs its sender, a host has in credit at least.
+  const least = carrier === undefined ? 1 : Math.max(1, deliveryFee(means.store, rules, request.box))
   const debt = Math.max(0, -(till?.creditOf(payer).available ?? 0))
   return (
     Math.max(
-      1,
+      least,
       prices.reduce((sum, satoshis) => sum + satoshis, 0),
     ) + debt
   )

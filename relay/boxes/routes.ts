@@ -132,7 +132,9 @@ function addMessages(scope: FastifyInstance, deps: BoxesDeps, parts: SendParts):
     const { proof, signed } = proofOf(auth.signedBy(request))
     const results = await sendMessage(parts, { request: asked, from, address, proof, signed, order })
     const [first] = results
-    const whom = results.length === 1 ? first?.recipient : `${results.length} recipients`
+    const taken = results.filter(({ delivery }) => delivery !== 'refused').length
+    const all = `${taken < results.length ? `${taken} of ` : ''}${results.length} recipients`
+    const whom = results.length === 1 ? first?.recipient : all
     const message = `Your message has been sent to ${whom}`
     return success(reply, { messageId: first?.messageId, message, results })
   })

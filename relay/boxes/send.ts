@@ -70,8 +70,8 @@ export async function sendMessage(parts: SendParts, letter: Letter): Promise<Sen
   // What a host brings for one recipient was perhaps paid for with what it brought for another.
   const isOver = isUsed && letter.carrier === undefined
   const shares = order === undefined || isOver ? undefined : parts.payments.sharesOf(order)
-  const { messages, bytes } = copiesOf(letter, { names, shares, now: means.now() })
-  means.admitWrite(bytes)
+  const { messages, bytes } = copiesOf(letter, { names, shares, routes, now: means.now() })
+  means.admitWrite(bytes + routes.size * letter.signed.length)
   const price = () => priceOf(parts, letter, messages)
   const batching = { messages, isPaid: dues.delivery > 0, dues, routes }
   const departures = await whenPaid({ ...letter.order, price }, async () => {
@@ -173,7 +173,7 @@ function commit(parts: SendParts, letter: Letter, of: Stored): Promise<number[]>
     const boxed = sendToBoxes(batch, { ...sending, messages: newlyBrought(batch, letter, messages) })
     if (txid !== undefined) markUsed(batch, txid)
     if (routes.size === 0) return []
-    return putDepartures(batch, boxed, { letter, ...of, budget: parts.federation?.budget ?? 0 })
+    return putDepartures(batch, boxed, { letter, ...of, budgetOf: parts.federation!.budgetOf }) // it knows the routes
   }, bytes)
 }
 

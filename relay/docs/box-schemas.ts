@@ -116,13 +116,25 @@ export const PropagateMessage = z.object({
   keyLinkage: Bytes,
   signedMessage: Bytes,
   senderSignature: Bytes,
-  protocol: z.enum(['brc104', 'brc31']),
-  nonce: z.string(),
-  yourNonce: z.string(),
-  sharedSecret: Bytes,
-  linkageProof: Bytes,
+  ...z
+    .object({
+      protocol: z.enum(['brc104', 'brc31']),
+      nonce: z.string(),
+      yourNonce: z.string(),
+      sharedSecret: Bytes,
+      linkageProof: Bytes,
+    })
+    .partial().shape,
   recipient: Recipient.optional(),
   messageId: z.string().optional(),
 })
-export const AuthorizeRouting = z.object({ message: z.string().max(1024), signature: Bytes })
+export const AuthorizeRouting = z.object({
+  message: z
+    .string()
+    .max(1024)
+    .describe(
+      '`KEY DOMAIN PATTERN`: identity key and domain of this relay, and ALL or a regular expression for boxes',
+    ),
+  signature: Bytes.describe('DER, by [1, "PHIP authorization"], key ID "1", counterparty anyone (BRC-3)'),
+})
 export const Done = z.object(success)

@@ -21,5 +21,7 @@ export const box = command({
 
 const lines = ({ fees }: ResultOf<'box-fees'>): string[] => {
   const rows = Object.entries(fees).map(([name, satoshi]) => [name, String(satoshi)])
-  return rows.length === 0 ? ['no fees are set here'] : table(['box', 'satoshi'], rows)
+  return rows.length === 0
+    ? ['no fees are set here; those of --box-fee hold']
+    : table(['box', 'satoshi'], rows)
 }

@@ -8,13 +8,14 @@ import type { LookupService } from '@bsv/overlay/LookupService.ts'
 import { OverlayRows } from './rows.ts'
 import { LevelStorage } from './storage.ts'
 import type { Topic } from './topic.ts'
-import { openTopics, topicNames } from './topics.ts'
+import { openTopics, type Topics, topicNames } from './topics.ts'
 
 export interface Hosting {
   readonly rows: OverlayRows
   readonly storage: LevelStorage
   /** By their names. */
   readonly topics: ReadonlyMap<string, Topic>
+  readonly phip: Topics['phip']
   readonly engine: Engine
 }
 
@@ -27,7 +28,12 @@ export async function openHosting(options: OverlayOptions): Promise<Hosting> {
   const rows = await OverlayRows.open(directory)
   try {
     const storage = await LevelStorage.open(rows, now, topicNames)
-    const topics = await openTopics({ ...options, chain: () => patient(chain()), rows, storage })
+    const { all: topics, phip } = await openTopics({
+      ...options,
+      chain: () => patient(chain()),
+      rows,
+      storage,
+    })
     const managers = Object.fromEntries(topics.map(({ name, manager }) => [name, manager]))
     const services = Object.fromEntries(
       topics.flatMap((topic) => {
@@ -47,6 +53,7 @@ export async function openHosting(options: OverlayOptions): Promise<Hosting> {
       storage,
       engine,
       topics: new Map(topics.map((topic) => [topic.name, topic])),
+      phip,
     }
   } catch (error) {
     await rows.close()

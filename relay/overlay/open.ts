@@ -48,7 +48,9 @@ export async function openOverlay(
     // Who is told nothing any more is told of that.
     told: told.length === 0 && host !== undefined ? ['self'] : told,
     submit: (where, submission, signal) =>
-      where === 'self' && host !== undefined ? host.submit(submission) : submitTo(where, submission, signal),
+      where === 'self' && host !== undefined
+        ? host.submit(submission)
+        : submitTo(config.phip.reach[new URL(where).host] ?? where, submission, signal),
     authorizations: () => authorizations.all(),
   })
   undo.push(async () => {

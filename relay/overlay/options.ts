@@ -14,9 +14,12 @@ export const overlayOptions = {
 
 const mostHosts = 16
 
+const isWhere = (text: string): boolean =>
+  text === 'self' || (/^https?:\/\/[^\s]+$/.test(text) && URL.canParse(text))
+
 export const Federation = z.strictObject({
   /** Who is told what is hosted here: `self`, or URLs. Nobody: it is told no more. */
-  told: z.array(z.string().regex(/^(?:self|https?:\/\/[^\s]+)$/)).max(mostHosts),
+  told: z.array(z.string().refine(isWhere)).max(mostHosts),
 })
 export type Federation = z.infer<typeof Federation>
 

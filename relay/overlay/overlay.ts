@@ -16,6 +16,7 @@ import { type Hosting, openHosting } from './hosting.ts'
 import { boundedBeef, parseSubmitted, settle } from './settle.ts'
 import type { Admittance, LevelStorage } from './storage.ts'
 import type { Topic } from './topic.ts'
+import type { PhipClaim } from './phip-routes.ts'
 import { serviceNames } from './topics.ts'
 import { lookAgain } from './upkeep.ts'
 
@@ -65,6 +66,7 @@ export class Overlay {
   /** By topic. */
   readonly #looked = new Map<string, number>()
   #isClosed = false
+  #wasThere: Promise<boolean> | undefined
 
   /** Nothing is opened or loaded yet: most relays are never asked. */
   constructor(options: OverlayOptions) {
@@ -108,6 +110,11 @@ export class Overlay {
     return engine.lookup(question)
   }
 
+  /** Who takes messages for somebody, newest first. @throws ERR_BUSY */
+  async hostsOf(user: Key): Promise<readonly PhipClaim[]> {
+    return (await this.#isThere()) ? (await this.#open()).phip.claimsAbout(user) : []
+  }
+
   /** What is hosted, and what is said of it. */
   async engine(): Promise<Engine> {
     return (await this.#open()).engine
@@ -146,6 +153,12 @@ export class Overlay {
     const parts = await this.#parts?.catch(() => undefined)
     await this.#last
     await parts?.rows.close()
+  }
+
+  /** Most relays are never told anything, and then this process alone makes the folder. */
+  async #isThere(): Promise<boolean> {
+    this.#wasThere ??= exists(this.#options.directory)
+    return this.#parts !== undefined || (await this.#wasThere)
   }
 
   #open(): Promise<Hosting> {

@@ -99,6 +99,11 @@ export class TokenIndex<C extends Claim> implements LookupService {
     return found
   }
 
+  /** What is said about somebody, newest first. */
+  claimsAbout(about: string): C[] {
+    return [...(this.#about.get(about) ?? [])].reverse().map((name) => this.#claims.get(name)!) // what is found by a name is held
+  }
+
   held(): Outpoint[] {
     return [...this.#claims.keys()].map(parseOutpoint)
   }

@@ -23,7 +23,7 @@ const mostTokens = 64
 export async function openTokenTopic<C extends Claim>(
   kind: TokenKind<C>,
   { storage, chain, most }: TokenTopicDeps,
-): Promise<Topic> {
+): Promise<Topic & { readonly index: TokenIndex<C> }> {
   const index = await TokenIndex.open(kind, storage, most)
   const newIn = (transaction: Transaction): number[] => {
     const tokens = transaction.outputs.flatMap(({ script }, vout) => (kind.parse(script) ? [vout] : []))
@@ -47,7 +47,7 @@ export async function openTokenTopic<C extends Claim>(
     getMetaData: async () => ({ name: kind.topic, shortDescription: kind.about.topic, version }),
   }
   return {
-    ...{ name: kind.topic, service: kind.service, aliases: kind.aliases, manager, lookup: index },
+    ...{ name: kind.topic, service: kind.service, aliases: kind.aliases, manager, lookup: index, index },
     concerns: (transaction) => newIn(transaction).length > 0,
     held: () => index.held(),
     sweep: () => {},

@@ -9,9 +9,10 @@ import { hostAdverts } from './host-adverts.ts'
 import { MarketIndex } from './market-lookup.ts'
 import { MarketTopic } from './market-topic.ts'
 import type { OverlayOptions } from './overlay.ts'
-import { phipKind } from './phip-routes.ts'
+import { type PhipClaim, phipKind } from './phip-routes.ts'
 import type { Rows } from './rows.ts'
 import type { LevelStorage } from './storage.ts'
+import type { TokenIndex } from './token-index.ts'
 import { openTokenTopic } from './token-topic.ts'
 import type { Topic } from './topic.ts'
 
@@ -31,14 +32,22 @@ export const serviceNames: readonly string[] = [
   ...[marketService, boxService, hostingNames.SHIP.service, hostingNames.SLAP.service, phipServices[0]],
 ]
 
-export const openTopics = (deps: TopicDeps): Promise<Topic[]> =>
-  Promise.all([
+export interface Topics {
+  readonly all: readonly Topic[]
+  /** Who takes messages for whom. */
+  readonly phip: TokenIndex<PhipClaim>
+}
+
+export async function openTopics(deps: TopicDeps): Promise<Topics> {
+  const phip = await openTokenTopic(phipKind(deps.denied ?? new Set()), deps)
+  const others = [
     openMarket(deps),
     openTokenTopic(boxHosts, deps),
     openTokenTopic(hostAdverts.SHIP, deps),
     openTokenTopic(hostAdverts.SLAP, deps),
-    openTokenTopic(phipKind(deps.denied ?? new Set()), deps),
-  ])
+  ]
+  return { all: [...(await Promise.all(others)), phip], phip: phip.index }
+}
 
 async function openMarket({ rows, storage, now, most, ...rest }: TopicDeps): Promise<Topic> {
   const name = marketTopic

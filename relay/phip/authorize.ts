@@ -58,7 +58,11 @@ export function addAuthorizing(
         'ERR_SIGNATURE_INVALID',
         'the recipient authorization signature could not be verified',
       )
-    if (!isServed(user)) throw new MarketError('ERR_NO_ACCOUNT', 'this relay keeps nothing for you')
+    if (!isServed(user))
+      throw new MarketError(
+        'ERR_NO_ACCOUNT',
+        'you have no account here: deposit, or ask the operator for one',
+      )
     const address = callerAddress(request.raw, trustProxy)
     rate.check(address, now())
     rate.count(address, now())

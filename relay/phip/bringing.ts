@@ -13,11 +13,8 @@ import type { HostFees } from './host-fees.ts'
 export type Said =
   | { readonly status: 'delivered' }
   | (Why & { readonly status: 'refused' })
-  /** `because`: of what it would be the same now. `reason`: for our operator. */
-  | (Why & { readonly status: 'waiting'; readonly because: Cause; readonly reason?: string })
-
-/** Any message to this host, this message, or one of the two. */
-type Cause = 'host' | 'message' | 'either'
+  /** `because`: of what it would be the same now, any message to this host or this one. `reason`: for our operator. */
+  | (Why & { readonly status: 'waiting'; readonly because: 'host' | 'message'; readonly reason?: string })
 
 interface Why {
   readonly code: string
@@ -28,7 +25,7 @@ const route = '/propagateMessage'
 
 export interface BringingOptions {
   readonly keys: KeyWallet
-  readonly caller: Pick<HostCaller, 'post'>
+  readonly caller: Pick<HostCaller, 'post' | 'isThere'>
   /** Undefined where no host is paid. */
   readonly fees: HostFees | undefined
 }
@@ -47,17 +44,24 @@ export class Bringing {
     const { keys, caller, fees } = this.#options
     const { place, budget } = departure
     const body = propagationBody(keys, departure, departure.message)
-    const post = (payment?: WebPayment) =>
-      caller.post(host, route, body, { signal, ...(payment && { payment }) }).then(saidOf, unheard)
+    const post = async (payment?: WebPayment): Promise<Heard> => {
+      const heard = await caller.post(host, route, body, { signal, payment }).then(saidOf, unheard)
+      const { asked, isMet, ...said } = heard
+      // Who proves his key, and never answers to this, answers to others: they must not wait for it.
+      const isThis = isMet && (await caller.isThere(host, signal))
+      return { ...said, ...(isThis && { because: 'message' }), ...(asked && { asked }) } as Heard
+    }
     const payer = budget > 0 ? fees : undefined
+    // A host that nobody pays is not kept waiting by a wallet; one that was paid asks again, and is paid the same.
+    const paid = await payer?.paid({ place, host }).catch(() => undefined)
+    const { asked, ...said } = await post(paid)
+    if (asked === undefined || paid !== undefined) return said
+    if (payer === undefined) return tooDear(asked)
     try {
-      // A host that nobody pays is not kept waiting by a wallet; one that was paid asks again, and is paid the same.
-      const paid = await payer?.paid({ place, host }).catch(() => undefined)
-      const said = await post(paid)
-      if (payer === undefined || paid !== undefined || said.asked === undefined) return said
-      return await post(await this.#pay(payer, { departure, host, ...said.asked }))
+      const { asked: _, ...answer } = await post(await this.#pay(payer, { departure, host, ...asked }))
+      return answer
     } catch (error) {
-      return unpaid(error)
+      return unpaid(error, asked)
     }
   }
 
@@ -75,14 +79,16 @@ export class Bringing {
 
 type Asked = NonNullable<HostAnswer['asked']>
 
-/** `asked`: it would be taken for so much. */
-function saidOf({ status, body, asked }: HostAnswer): Said & { readonly asked?: Asked } {
+/** `asked`: it would be taken for so much. `isMet`: the host proved its key before it gave no answer. */
+type Heard = Said & { readonly asked?: Asked; readonly isMet?: boolean }
+
+/** What a host has signed says that it is there. */
+function saidOf({ status, body, asked }: HostAnswer): Heard {
   if (status === 200) return { status: 'delivered' }
   const why = whyOf(status, body)
   if (status === 402) return { status: 'refused', ...why, ...(asked && { asked }) }
-  const isFailing = status >= 500 || status === 401 || why.code === 'ERR_LIMIT'
-  if (isFailing) return { status: 'waiting', because: 'either', ...why }
-  const isLater = status === 429 || (status === 409 && why.code === 'ERR_PAYMENT_IN_PROGRESS')
+  const isFailing = status >= 500 || status === 401 || status === 429
+  const isLater = isFailing || (status === 409 && why.code === 'ERR_PAYMENT_IN_PROGRESS')
   return isLater ? { status: 'waiting', because: 'message', ...why } : { status: 'refused', ...why }
 }
 
@@ -94,8 +100,8 @@ function whyOf(status: number, { code, description }: HostAnswer['body']): Why {
 }
 
 /** @throws what is no refusal */
-function unheard(error: unknown): Said & { readonly asked?: undefined } {
-  const { code, message } = expected(error)
+function unheard(error: unknown): Heard {
+  const { code, message, extras } = expected(error)
   if (!codes[code].retryable) return { status: 'refused', code, description: saidBy(message) }
   // Why that is tells of our network.
   return {
@@ -104,17 +110,22 @@ function unheard(error: unknown): Said & { readonly asked?: undefined } {
     code,
     description: 'the host cannot be reached now',
     reason: message,
+    isMet: extras.isMet === true,
   }
 }
 
 /** @throws what is no refusal */
-function unpaid(error: unknown): Said {
+function unpaid(error: unknown, asked: Asked): Said {
   const { code, message } = expected(error)
-  // How our purse stands is nobody else's business.
-  return code === 'ERR_PAYMENT_REQUIRED'
-    ? { status: 'refused', code, description: 'the host asks for more than was paid for it' }
-    : { status: 'waiting', because: 'message', code, reason: message }
+  if (code === 'ERR_PAYMENT_REQUIRED') return tooDear(asked)
+  return { status: 'waiting', because: 'message', code, reason: message }
 }
+
+/** How our purse stands is nobody else's business. */
+const tooDear = ({ satoshis }: Asked): Said => ({
+  ...{ status: 'refused', code: 'ERR_PAYMENT_REQUIRED' },
+  description: `the host asks for ${satoshis} satoshi, which with the fee of the network is more than may be spent on this message`,
+})
 
 function expected(error: unknown): MarketError {
   if (error instanceof MarketError) return error

@@ -90,7 +90,8 @@ export class HostCaller {
     const end = performance.now() + callMs
     const url = `${this.#options.way.urlOf(host.domain)}${path}`
     // A port above 65535, or what looks like an address and is none, is a domain of a good token.
-    if (!URL.canParse(url)) throw unreachable(host.domain, 'there is no such name')
+    if (!URL.canParse(url) || this.#options.way.isAddress(host.domain))
+      throw unreachable(host.domain, 'there is no such name')
     const call = { host, url, signal, left: () => Math.max(1, Math.ceil(end - performance.now())) }
     const bare = { headers: { 'content-type': 'application/json' }, body: toUtf8(body) }
     if (payment === undefined) return this.#ask(call, bare)
@@ -108,6 +109,17 @@ export class HostCaller {
     return this.#ask(call, { ...bare, headers: { ...bare.headers, [paymentHeaders.payment]: paid } })
   }
 
+  /** Whether a host proves its key, now. @throws the reason of `signal` */
+  async isThere(host: Host, signal: AbortSignal): Promise<boolean> {
+    const { callMs } = this.#limits
+    const call = { host, url: this.#options.way.urlOf(host.domain), signal, left: () => callMs }
+    const met = this.#shakeHands(call).then(
+      () => true,
+      () => false,
+    )
+    return untilAborted(met, signal)
+  }
+
   /** Asks nobody any more. What is under way ends with its signal, or with the way. */
   close(): void {
     this.#isClosed = true
@@ -123,11 +135,14 @@ export class HostCaller {
       const session = await untilAborted(kept.session, signal)
       const { headers, isProved } = signPost(keys, session, { url: `${pathname}${search}`, ...content })
       const exchange = { headers, body: content.body, timeoutMs: call.left(), shown: host.domain }
-      const reply = await way.post(url, { ...exchange, signal })
+      const reply = await way.post(url, { ...exchange, signal }).catch((error: unknown) => {
+        signal?.throwIfAborted()
+        throw afterMeeting(error)
+      })
       if (isProved(reply)) return this.#answer(host, reply)
       if (this.#sessions.get(nameOf(host)) === kept) this.#sessions.delete(nameOf(host))
       if (isLast || !isForgetful(reply))
-        throw unreachable(host.domain, `an answer (${reply.status}) that it did not sign`)
+        throw afterMeeting(unreachable(host.domain, `an answer (${reply.status}) that it did not sign`))
     }
   }
 
@@ -167,6 +182,12 @@ export class HostCaller {
     putBounded(this.#takesParts, nameOf(host), takesParts, this.#limits.hosts)
     return { status, body: json, asked: { satoshis, derivationPrefix } }
   }
+}
+
+/** It proved its key before: perhaps it is what we say that it does not answer. */
+function afterMeeting(error: unknown): unknown {
+  if (!(error instanceof MarketError)) return error
+  return new MarketError(error.code, error.message, { extras: { isMet: true }, cause: error })
 }
 
 const Said = z.record(z.string(), z.unknown())

@@ -20,8 +20,11 @@ export interface CourierOptions extends BringingOptions {
   readonly monotonic: () => number
   /** @throws while the time is not to be trusted: nothing is given up then */
   readonly checkClock?: () => void
-  readonly log: Record<'debug' | 'error', (facts: object, message: string) => void>
+  readonly log: Record<'debug' | 'warn' | 'error', (facts: object, message: string) => void>
 }
+
+/** A host that takes longer is called like one that did not answer: it must not hold up others. */
+const quickMs = 2000
 
 export class Courier {
   readonly counts = { delivered: 0, refused: 0, givenUp: 0, retries: 0 }
@@ -69,25 +72,28 @@ export class Courier {
   }
 
   async #carry(lane: Lane, place: number, signal: AbortSignal): Promise<void> {
-    const { store, monotonic } = this.#options
+    const { store, monotonic, log } = this.#options
     const { host } = lane
     const departure = findDeparture(store, place)
     if (!departure?.hosts.some((one) => isSame(one, host))) return this.#lanes.leave(lane, place)
     if (this.#isOver(departure.until))
       return this.#settle(lane, place, { status: 'refused', code: expiredCode })
     if (!isKept(store, departure)) return this.#received(lane, place)
+    const start = monotonic()
     const said = await this.#bringing.bring(departure, host, signal)
+    const isQuick = monotonic() - start < quickMs
     if (said.status !== 'waiting') {
-      lane.answered()
+      lane.answered(isQuick)
       return this.#settle(lane, place, said)
     }
     const { because, reason, ...word } = said
-    if (because === 'message') lane.answered()
-    else lane.rest(monotonic())
+    const about = { host: host.domain, code: word.code, reason: reason ?? word.description }
+    if (because === 'message') lane.answered(isQuick)
+    else if (lane.rest(monotonic())) log.warn(about, 'messages wait for a host that does not answer')
     if (because === 'host') lane.again(place)
     else lane.defer(place, monotonic())
     this.counts.retries++
-    this.#options.log.debug({ host: host.domain, code: word.code, reason }, 'a message is brought later')
+    log.debug(about, 'a message is brought later')
     this.#askings.hear(place, host, word)
     // Whoever waits for a host that rests hears no more of it soon.
     if (because !== 'message') this.#askings.hearAll(host, word, (other) => lane.isLater(other, monotonic()))

@@ -53,6 +53,8 @@ export interface HostFeesOptions {
   readonly monotonic: () => number
 }
 
+/** BRC-100 has no longer ones. */
+const descriptionLength = 50
 /** They are made one after another, so that none is paid with what is left for another. */
 const mostWaiting = 64
 /** With one input and two outputs; whether it takes more is seen when it is drafted. */
@@ -144,7 +146,7 @@ async function draft(
   const key = paymentKey(names, name.host.key)
   const { publicKey } = await coins.getPublicKey({ ...key, forSelf: false })
   const { signableTransaction } = await coins.createAction({
-    description: 'for a message that another host takes',
+    description: `a message brought to ${name.host.domain}`.slice(0, descriptionLength),
     labels: [departureLabel(name.place), label],
     outputs: [
       {

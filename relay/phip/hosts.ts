@@ -5,7 +5,7 @@
 import type { Chain } from '../../contracts/chain/chain.ts'
 import { parsePattern } from '../../contracts/overlay/box-pattern.ts'
 import { OutputList, outputOf } from '../../contracts/overlay/output-list.ts'
-import { parsePhip, type Phip, phipServices, readPhip } from '../../contracts/overlay/phip.ts'
+import { type Phip, phipServices, readPhip } from '../../contracts/overlay/phip.ts'
 import type { Outpoint } from '../../contracts/transaction/transaction.ts'
 import { MarketError } from '../../market/errors.ts'
 import { putBounded } from '../../market/lru.ts'
@@ -20,7 +20,7 @@ export interface HostsOptions {
   /** Hosts whose tokens are not taken. */
   readonly denied: ReadonlySet<Key>
   /** What we host; what it holds was verified when it was admitted. */
-  readonly overlay: Pick<Overlay, 'lookup'> | undefined
+  readonly overlay: Pick<Overlay, 'hostsOf'> | undefined
   /** URLs without a slash at the end, by the operator's own word. */
   readonly lookups: readonly string[]
   readonly way: Pick<Way, 'post'>
@@ -52,10 +52,19 @@ const hostLimits = {
 } as const
 type HostLimits = { readonly [name in keyof typeof hostLimits]: number }
 
+/** What counts of a token here. */
+type Token = Pick<Phip, 'host' | 'domain' | 'boxes'>
+
+interface Answered {
+  readonly tokens: readonly Token[]
+  /** Everybody who was asked has answered. */
+  readonly isSure: boolean
+}
+
 interface Known {
   readonly at: number
   forMs: number
-  readonly tokens: Promise<readonly Phip[]>
+  readonly answered: Promise<Answered>
 }
 
 export class Hosts {
@@ -71,48 +80,64 @@ export class Hosts {
     this.#limits = { ...hostLimits, ...options.limits }
   }
 
-  /** Other hosts that take this box of his, each once, by its newest token. Rejects never, resolves within `inAllMs`. */
-  async of(user: Key, box: string): Promise<readonly Host[]> {
+  /**
+   * Other hosts that take this box of his, each once, by its newest token; undefined where there are none that are known, and
+   * somebody who was asked did not answer. Rejects never, resolves within `inAllMs`.
+   */
+  async of(user: Key, box: string): Promise<readonly Host[] | undefined> {
     const found = new Map<Key, Host>()
-    for (const { host: key, domain, boxes } of await this.#tokensOf(user)) {
+    const { tokens, isSure } = await this.#tokensOf(user)
+    for (const { host: key, domain, boxes } of tokens) {
       if (key === this.#options.own || found.has(key)) continue
       if (boxes === undefined || parsePattern(boxes)?.test(box)) found.set(key, { key, domain })
     }
-    return [...found.values()]
+    return found.size > 0 || isSure ? [...found.values()] : undefined
   }
 
-  #tokensOf(user: Key): Promise<readonly Phip[]> {
+  async #tokensOf(user: Key): Promise<{ tokens: readonly Token[]; isSure: boolean }> {
+    const [own, others] = await Promise.all([this.#own(user), this.#othersOf(user)])
+    const tokens = distinct([...(own ?? []), ...others.tokens]).slice(0, this.#limits.tokens)
+    return { tokens, isSure: own !== undefined && others.isSure }
+  }
+
+  /** Not remembered: it costs nothing, and is new at once. */
+  async #own(user: Key): Promise<readonly Token[] | undefined> {
+    const { overlay, denied } = this.#options
+    if (overlay === undefined) return []
+    const held = await this.#heard('self', overlay.hostsOf(user))
+    return held?.filter(({ host }) => !denied.has(host))
+  }
+
+  #othersOf(user: Key): Promise<Answered> | Answered {
+    if (this.#options.lookups.length === 0) return { tokens: [], isSure: true }
     const now = this.#options.now()
     const known = this.#known.get(user)
     const isFresh = known !== undefined && now >= known.at && now < known.at + known.forMs
-    const kept = isFresh ? known : this.#ask(user, now)
+    const kept = isFresh ? known : this.#ask(user, now, known)
     putBounded(this.#known, user, kept, this.#limits.users)
-    return kept.tokens
+    return kept.answered
   }
 
-  #ask(user: Key, at: number): Known {
-    const { rememberMs, retryMs, tokens } = this.#limits
-    const answers = this.#answers(user).then((found) => {
-      if (found.includes(undefined)) known.forMs = retryMs
-      return distinct(found.flatMap((some) => some ?? [])).slice(0, tokens)
+  /** What was known before holds until it is known better. */
+  #ask(user: Key, at: number, before: Known | undefined): Known {
+    const { rememberMs, retryMs } = this.#limits
+    const answered = this.#answers(user).then(async (found) => {
+      const isSure = !found.includes(undefined)
+      if (!isSure) known.forMs = retryMs
+      const former = isSure ? [] : ((await before?.answered)?.tokens ?? [])
+      return { tokens: distinct([...found.flatMap((some) => some ?? []), ...former]), isSure }
     })
-    const known: Known = { at, forMs: rememberMs, tokens: answers }
+    const known: Known = { at, forMs: rememberMs, answered }
     return known
   }
 
   /** Of each who is asked, undefined where he does not answer. */
-  async #answers(user: Key): Promise<(readonly Phip[] | undefined)[]> {
-    const { overlay, lookups } = this.#options
-    const asked: Promise<readonly Phip[] | undefined>[] = []
-    if (overlay !== undefined) asked.push(this.#heard('self', this.#own(overlay, user)))
-    if (lookups.length === 0) return Promise.all(asked)
-    if (this.#asking >= this.#limits.asking) return [...(await Promise.all(asked)), undefined]
+  async #answers(user: Key): Promise<(readonly Token[] | undefined)[]> {
+    if (this.#asking >= this.#limits.asking) return [undefined]
     this.#asking++
     try {
-      return await Promise.all([
-        ...asked,
-        ...lookups.map((url) => this.#heard(url, this.#strangers(url, user))),
-      ])
+      const { lookups } = this.#options
+      return await Promise.all(lookups.map((url) => this.#heard(url, this.#strangers(url, user))))
     } finally {
       this.#asking--
     }
@@ -132,23 +157,18 @@ export class Hosts {
     }
   }
 
-  async #own(overlay: Pick<Overlay, 'lookup'>, user: Key): Promise<Phip[]> {
-    const { outputs } = await overlay.lookup(questionAbout(user))
-    return this.#read(outputs, user, parsePhip).map(({ token }) => token)
-  }
-
   async #strangers(url: string, user: Key): Promise<Phip[]> {
     const { answerMs, answerBytes } = this.#limits
     const { status, body } = await this.#options.way.post(`${url}/lookup`, {
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(questionAbout(user)),
+      body: JSON.stringify({ service: phipServices[0], query: { user } }),
       timeoutMs: answerMs,
       maxReplyBytes: answerBytes,
     })
     if (status !== 200) throw new MarketError('ERR_BUSY', `it answers with status ${status}`)
     const { data } = OutputList.safeParse(jsonOf(body))
     if (data === undefined) throw new MarketError('ERR_BUSY', 'it answers with no list of outputs')
-    const found = this.#read(data.outputs, user, readPhip)
+    const found = this.#read(data.outputs, user)
     const isGone = await Promise.all(found.map(({ outpoint }) => this.#isGone(outpoint)))
     return found.flatMap(({ token }, at) => (isGone[at] ? [] : [token]))
   }
@@ -156,11 +176,10 @@ export class Hosts {
   #read(
     outputs: readonly Parameters<typeof outputOf>[0][],
     user: Key,
-    read: (script: Uint8Array) => Phip | undefined,
   ): { token: Phip; outpoint: Outpoint }[] {
     return outputs.slice(0, this.#limits.outputs).flatMap((found) => {
       const output = outputOf(found)
-      const token = output && read(output.script)
+      const token = output && readPhip(output.script)
       const isWanted = token?.user === user && !this.#options.denied.has(token.host)
       return output !== undefined && token !== undefined && isWanted ? [{ token, outpoint: output }] : []
     })
@@ -178,11 +197,9 @@ export class Hosts {
   }
 }
 
-const questionAbout = (user: Key) => ({ service: phipServices[0], query: { user } })
-
 /** Those that say what another said before are left out. */
-function distinct(tokens: readonly Phip[]): Phip[] {
-  const said = new Map<string, Phip>()
+function distinct(tokens: readonly Token[]): Token[] {
+  const said = new Map<string, Token>()
   for (const token of tokens) {
     const what = `${token.host} ${token.domain} ${token.boxes ?? ''}`
     if (!said.has(what)) said.set(what, token)

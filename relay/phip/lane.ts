@@ -39,15 +39,11 @@ export class Lane {
     return this.#ready.size + this.#underWay.size + this.#later.size
   }
 
-  has(place: number): boolean {
-    return this.#ready.has(place) || this.isUnderWay(place) || this.#later.has(place)
-  }
-
   isUnderWay(place: number): boolean {
     return this.#underWay.has(place)
   }
 
-  /** Whether the host did when it was last asked. */
+  /** Whether the host did when it was last asked, and quickly. */
   get answers(): boolean {
     return this.#answers
   }
@@ -62,7 +58,7 @@ export class Lane {
   }
 
   add(place: number): void {
-    if (!this.has(place)) this.#ready.add(place)
+    if (!this.isUnderWay(place) && !this.#later.has(place)) this.#ready.add(place)
   }
 
   /** Whose turn it is; under way from now on. */
@@ -82,8 +78,8 @@ export class Lane {
   }
 
   /** The host is there: nothing waits because of it. */
-  answered(): void {
-    this.#answers = true
+  answered(isQuick: boolean): void {
+    this.#answers = isQuick
     this.#restMs = 0
     this.#restsUntil = Number.NEGATIVE_INFINITY
   }
@@ -102,13 +98,15 @@ export class Lane {
     this.#later.set(place, { until: this.#endOf(restMs, now), restMs })
   }
 
-  /** The host does not answer, or fails: the next one is tried when it has rested. */
-  rest(now: number): void {
+  /** The host does not answer, or fails: the next one is tried when it has rested. Whether that is new. */
+  rest(now: number): boolean {
     this.#answers = false
     // What was under way beside it fails as well, for the same reason.
-    if (this.rests(now)) return
+    if (this.rests(now)) return false
+    const isNew = this.#restMs === 0
     this.#restMs = longer(this.#restMs)
     this.#restsUntil = this.#endOf(this.#restMs, now)
+    return isNew
   }
 
   /** Nothing more is done for this one. */

@@ -7,6 +7,7 @@ import { MarketError } from '../../market/errors.ts'
 import type { Key } from '../../market/units.ts'
 import type { Treasury } from '../treasury.ts'
 import { HostCaller } from './caller.ts'
+import { DailyBudget } from './daily-budget.ts'
 import { Deliveries } from './deliveries.ts'
 import { CoinFees } from './host-fees.ts'
 import { Hosts } from './hosts.ts'
@@ -20,7 +21,7 @@ export interface OpenedPhip {
 }
 
 export async function openPhip(
-  { boxes, phip, allow }: Config,
+  { boxes, phip }: Config,
   core: Core & { treasury: Treasury | undefined; overlay: OpenedOverlay | undefined },
   undo: Undo,
 ): Promise<OpenedPhip | undefined> {
@@ -48,18 +49,19 @@ export async function openPhip(
       return wallet().chain
     },
   })
-  const allowed = new Set(allow)
   // Where everybody may write, that alone says nothing.
   const livesHere = (user: Key) =>
-    allowed.has(user) || accounts.has(user) || (overlay?.isRouted(user) ?? false)
+    accounts.isNamed(user) || accounts.has(user) || (overlay?.isRouted(user) ?? false)
   const federation: Federation = {
-    budget: phip.budget,
+    budgetOf: new DailyBudget(phip.budget, now).take,
     async routesOf(recipients, box) {
       const routes = await Promise.all(
         recipients.map(async (recipient) => {
           const others = await hosts.of(recipient, box)
-          if (others.length === 0) return []
-          return [[recipient, { hosts: others, staysHere: livesHere(recipient) }]] as const
+          const staysHere = livesHere(recipient)
+          if (others === undefined && !staysHere) throw unknown()
+          if (others === undefined || others.length === 0) return []
+          return [[recipient, { hosts: others, staysHere }]] as const
         }),
       )
       return new Map(routes.flat())
@@ -74,4 +76,8 @@ export async function openPhip(
   }
 }
 
+const unknown = () =>
+  new MarketError('ERR_BUSY', 'it is not known now on which host the recipient takes messages', {
+    extras: { retryAfterMs: 10_000 },
+  })
 const noChain = () => new MarketError('ERR_CHAIN_UNAVAILABLE', 'this relay sees no chain')

@@ -35,14 +35,18 @@ export const phipOptions = {
 } as const
 
 const most = 16
-const Url = z.string().regex(/^https?:\/\/[^\s]+$/)
+const Url = z
+  .string()
+  .regex(/^https?:\/\/[^\s]+$/)
+  .refine((text) => URL.canParse(text))
+const Domain = z.string().regex(/^[a-z0-9.-]+(?::[0-9]+)?$/)
 
 export const Phip = z.strictObject({
   isServed: z.boolean(),
   denied: z.array(Key),
   lookups: z.array(Url).max(most),
   /** By domain. */
-  reach: z.record(z.string(), Url),
+  reach: z.record(Domain, Url),
   /** Satoshi. */
   budget: z.int().min(0).max(mostSatoshi),
   isPlainTaken: z.boolean(),
@@ -66,11 +70,16 @@ export function parsePhipOptions(given: Readonly<Record<string, unknown>>): Phip
     budget: Number(given['phip-budget'] ?? 0),
     isPlainTaken: given['plain-phip'] === true,
   })
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    const { isServed, lookups, reach, budget, isPlainTaken } = parsed.data
+    if (!isServed && (lookups.length > 0 || Object.keys(reach).length > 0 || budget > 0 || isPlainTaken))
+      throw new UsageError('--no-phip brings and takes nothing: leave out the other options of PHIP')
+    return parsed.data
+  }
   const sentences: Record<string, string> = {
     denied: '--phip-deny takes a compressed public key in lower-case hex',
     lookups: `--phip-lookup takes the URL of a host; at most ${most}`,
-    reach: '--phip-reach takes DOMAIN=URL',
+    reach: '--phip-reach takes DOMAIN=URL: a name, or name:port, as tokens say it, and where it is reached',
     budget: '--phip-budget takes a whole number of satoshi',
   }
   throw new UsageError(sentences[String(parsed.error.issues[0]?.path[0])] ?? 'an option of PHIP does not fit')

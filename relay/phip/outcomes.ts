@@ -2,6 +2,7 @@
  * What becomes of a departure, as operations on a batch: hosts go from it as they take or refuse its message, and with the last
  * it ends, its record too, and its sender hears of it. All of that is one commit, and harmless when it is repeated.
  */
+import { markUnused } from '../store/box-settings.ts'
 import { acknowledgeBoxed } from '../store/boxes.ts'
 import { type Departure, dropDeparture, findDeparture, putDeparture } from '../store/departures.ts'
 import type { Reader } from '../store/postings.ts'
@@ -82,6 +83,9 @@ function end(batch: RecordBatch, departure: Departure, ending: Ending, isReceive
   const { place, owner, recordId, sender, staysHere, isTold } = departure
   dropDeparture(batch, place)
   if (!staysHere) acknowledgeBoxed(batch, [{ owner, recordId, place }])
+  // The same payment brings the same message again.
+  if (!isReceived && !staysHere && departure.delivered.length === 0 && departure.txid !== undefined)
+    markUnused(batch, departure.txid)
   // After a crash nobody waits, and its sender may have heard nothing.
   if (!isTold && ending.isAwaited(place)) return
   const report = reportOf(departure, batch.now, isReceived)

@@ -1,4 +1,5 @@
 /** What the sender of a message signed for another host, read back: a request to send it, and nothing else. */
+import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
 import { isMultipart, readMultipart } from '../web/multipart.ts'
 
 const requestIdBytes = 32
@@ -10,7 +11,7 @@ const absent = 2n ** 64n - 1n
  */
 export function bodyOfSigned(
   signed: Uint8Array,
-  protocol: 'brc104' | 'brc31' | undefined,
+  protocol: SignedMessage['protocol'] | undefined,
 ): Buffer | undefined {
   const bytes = Buffer.from(signed.buffer, signed.byteOffset, signed.length)
   if (protocol === 'brc31') return bytes

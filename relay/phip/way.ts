@@ -97,8 +97,14 @@ export class Way {
     return (this.#reach.get(domain) ?? `https://${domain}`).replace(/\/+$/, '')
   }
 
+  /** Whether a domain is an address in disguise, which might be one that the operator named for something else. */
+  isAddress(domain: string): boolean {
+    if (this.#reach.has(domain)) return false
+    return isIP(new URL(`https://${domain}`).hostname.replace(/^\[|\]$/g, '')) !== 0
+  }
+
   /** @throws ERR_BUSY for http to where the operator did not say so */
-  agentFor(url: string): Agent {
+  #agentFor(url: string): Agent {
     const { protocol, origin, host } = new URL(url)
     if (!this.#named.has(origin)) {
       if (protocol === 'https:') return this.#agents.strange
@@ -159,7 +165,7 @@ export class Way {
       const isSecure = url.startsWith('https:')
       const request = (isSecure ? https : http).request(url, {
         method: 'POST',
-        agent: this.agentFor(url),
+        agent: this.#agentFor(url),
         headers: { ...headers, 'content-length': Buffer.byteLength(body) },
         maxHeaderSize: this.#limits.headBytes,
         signal: on.signal,
@@ -179,6 +185,8 @@ export class Way {
         else reject(error)
       }
       request.on('error', failed)
+      // Where the other side switches protocols, say, nothing else is told.
+      request.once('close', () => reject(new Error('it ends without an answer')))
       request.end(body)
     })
   }

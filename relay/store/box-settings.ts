@@ -174,6 +174,12 @@ export function markUsed(batch: Batch, txid: Hash): void {
   if (before !== undefined) batch.put(usedKey(txid), UsedRow.encode({ ...before, state: 'used' }))
 }
 
+/** What it was used for came to nothing: it may come with the same message again. */
+export function markUnused(batch: Batch, txid: Hash): void {
+  const before = findUsed(batch, txid)
+  if (before !== undefined) batch.put(usedKey(txid), UsedRow.encode({ ...before, state: 'taken' }))
+}
+
 /** The network refused it, and nothing came of it. */
 export function forgetForBox(batch: Batch, txid: Hash): void {
   if (findUsed(batch, txid)?.state === 'taken') batch.del(usedKey(txid))

@@ -35,6 +35,8 @@ export interface Departure {
   readonly delivered: readonly string[]
   /** Who refused it for good. */
   readonly refused: readonly { readonly domain: string; readonly code: string }[]
+  /** The payment that came with it, for this message alone. */
+  readonly txid?: Hash
   /** Its sender was told that it is on its way. */
   readonly isTold: boolean
   readonly message: SignedMessage

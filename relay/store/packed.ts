@@ -5,11 +5,12 @@ import { damaged } from './codec.ts'
 const lengthBytes = 4
 
 export function pack(json: unknown, bytes: Uint8Array): Buffer {
-  const head = Buffer.from(JSON.stringify(json))
-  const packed = Buffer.allocUnsafe(lengthBytes + head.length + bytes.length)
-  packed.writeUInt32BE(head.length, 0)
-  head.copy(packed, lengthBytes)
-  packed.set(bytes, lengthBytes + head.length)
+  const text = JSON.stringify(json)
+  const length = Buffer.byteLength(text)
+  const packed = Buffer.allocUnsafe(lengthBytes + length + bytes.length)
+  packed.writeUInt32BE(length, 0)
+  packed.write(text, lengthBytes)
+  packed.set(bytes, lengthBytes + length)
   return packed
 }
 

@@ -78,6 +78,7 @@ async function openScene(t: Test, hosts: readonly TestHost[], given: Partial<Del
     debug: (facts: object, message: string) => {
       if (message.startsWith('the report')) dropped.push((facts as { code: string }).code)
     },
+    warn: () => {},
     error: (facts: object) => t.fail('something failed', facts),
   }
   const open = async () => {

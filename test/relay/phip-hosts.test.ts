@@ -94,7 +94,7 @@ t.test('hosts of somebody are those of verified tokens', async (t) => {
       ...options,
     })
   const found = async (from: Hosts, box = 'inbox', user = bob) =>
-    (await from.of(user.identity, box)).map(({ key, domain }) => `${nameOf(key)} ${domain}`)
+    (await from.of(user.identity, box))?.map(({ key, domain }) => `${nameOf(key)} ${domain}`)
   const names = ['own', 'denied', 'carol', ...Array.from({ length: 10 }, (_, at) => `h${at}`)]
   const nameOf = (key: string) => names.find((name) => keysOf(name).identity === key)
   const say = async (scripts: readonly Uint8Array[], { isSent = true } = {}) => {
@@ -161,8 +161,8 @@ t.test('hosts of somebody are those of verified tokens', async (t) => {
     )
 
     await say(Array.from({ length: 10 }, (_, at) => script({ of: keysOf(`h${at}`) })))
-    t.equal((await found(hosts())).length, 8)
-    t.equal((await found(hosts({ limits: { outputs: 3 } }))).length, 3)
+    t.equal((await found(hosts()))?.length, 8)
+    t.equal((await found(hosts({ limits: { outputs: 3 } })))?.length, 3)
   })
 
   t.test('an answer is remembered for a minute, a failure for seconds', async (t) => {
@@ -202,6 +202,29 @@ t.test('hosts of somebody are those of verified tokens', async (t) => {
     t.equal(lookup.asked.length, 8, 'no more users than so many')
   })
 
+  t.test('what was known before a failure holds until it is known better', async (t) => {
+    await say([script({ of: keysOf('h1') }), script({ of: keysOf('h2'), boxes: '^inbox$' })])
+    const known = hosts()
+    const both = ['h1 host.example', 'h2 host.example']
+    t.same(await found(known), both)
+    lookup.said.status = 503
+    for (const laterMs of [60_000, 10_000, 10_000, 86_400_000]) {
+      scene.clock.now += laterMs
+      t.same(await found(known), both, `${laterMs} ms later`)
+    }
+    t.equal(await found(known, 'inbox', carol), undefined, 'nothing is known of her')
+    t.equal(await found(hosts()), undefined)
+    lookup.said.status = 200
+    await say([])
+    scene.clock.now += 10_000
+    t.same(await found(known), [])
+    lookup.said.status = 503
+    scene.clock.now += 60_000
+    t.equal(await found(known), undefined, 'not what was known before that')
+    lookup.said.status = 200
+    await say([script({ of: keysOf('h1') })])
+  })
+
   t.test('nobody waits for who does not answer', async (t) => {
     warnings.length = 0
     const held: ServerResponse[] = []
@@ -211,13 +234,13 @@ t.test('hosts of somebody are those of verified tokens', async (t) => {
     t.same(await found(hosts({ lookups, limits: { inAllMs: 50 } })), ['h1 host.example'])
     other.said.answer = (response) => response.end('x'.repeat(100))
     const all = ['h1 host.example']
-    t.same(await found(hosts({ lookups: [other.url], limits: { answerBytes: 99 } })), [])
+    t.equal(await found(hosts({ lookups: [other.url], limits: { answerBytes: 99 } })), undefined)
     other.said.answer = (response) => response.writeHead(307, { location: `${lookup.url}/lookup` }).end()
-    t.same(await found(hosts({ lookups: [other.url] })), [], 'nobody is sent elsewhere')
+    t.equal(await found(hosts({ lookups: [other.url] })), undefined, 'nobody is sent elsewhere')
     t.equal(warnings.length, 4)
     const busy = hosts({ limits: { asking: 1 } })
     const [first, second] = await Promise.all([found(busy), found(busy, 'inbox', carol)])
-    t.same([first, second], [all, []], 'of too many at once nothing is known')
+    t.same([first, second], [all, undefined], 'of too many at once nothing is known')
     await overlay.close()
     t.same(await found(hosts({ overlay })), all, 'nor for our own')
   })
