@@ -15,7 +15,8 @@ import type { Receiving } from './propagate.ts'
 import { Way } from './way.ts'
 
 export interface OpenedPhip {
-  readonly federation: Federation
+  /** Absent where nothing is known of other hosts. */
+  readonly federation: Federation | undefined
   readonly receiving: Receiving
   readonly counts: () => Deliveries['counts']
 }
@@ -69,8 +70,9 @@ export async function openPhip(
     checkRoom: (sender, count, bytes) => deliveries.checkRoom(sender, count, bytes),
     begin: (places) => deliveries.begin(places),
   }
+  const knowsOthers = overlay?.host !== undefined || phip.lookups.length > 0
   return {
-    federation,
+    federation: knowsOthers ? federation : undefined,
     receiving: { denied, isPlainTaken: phip.isPlainTaken, livesHere },
     counts: () => deliveries.counts,
   }

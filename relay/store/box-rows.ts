@@ -50,7 +50,14 @@ const CarrierRow = row('carrier row', 1, { carrier: key })
 export const IdRow = row('box id row', 1, { owner: key, recordId: text })
 
 /** What lies in the boxes of an identity, and what it has sent that lies in those of others. */
-export const QuotaRow = row('box quota', 1, { messages: uint, bytes: uint, sent: uint, sentBytes: uint })
+export const QuotaRow = row('box quota', 1, {
+  messages: uint,
+  bytes: uint,
+  /** Of these, records of the hosts that brought them. */
+  brought: uint,
+  sent: uint,
+  sentBytes: uint,
+})
 export type Quota = RowOf<typeof QuotaRow>
 
 /** The part of a key that names a box; not to be written to. Few names are used by all. */
@@ -70,14 +77,17 @@ export const allPlaces = (prefix: Buffer): { gte: Buffer; lte: Buffer } => ({
 const carrierKey = (recipient: Key, recordId: string): Buffer =>
   keys.boxKey(recipient, 'c', Buffer.from(recordId, 'latin1'))
 
+/** Most recipients have nothing that a host brought, which their quota says. */
 export function carrierOf(from: Reader, recipient: Key, recordId: string): Key | undefined {
+  if (quotaOf(from, recipient).brought === 0) return undefined
   const value = from.get(carrierKey(recipient, recordId))
   return value === undefined ? undefined : CarrierRow.decode(value).carrier
 }
 
 export function quotaOf(from: Reader, identity: Key): Quota {
   const value = from.get(keys.boxKey(identity, 'q'))
-  return value === undefined ? { messages: 0, bytes: 0, sent: 0, sentBytes: 0 } : QuotaRow.decode(value)
+  if (value !== undefined) return QuotaRow.decode(value)
+  return { messages: 0, bytes: 0, brought: 0, sent: 0, sentBytes: 0 }
 }
 
 /** @param facts `pulls`: listings to be booked */
@@ -91,9 +101,9 @@ export function putBoxed(
   const entry = BoxRow.encode({ owner, recordId, sender, id, bytes, expires, pulls })
   batch.put(keys.placeKey(listPrefix(receiver, tag), place), entry)
   batch.put(keys.placeKey(idPrefixOf(receiver, id), place), IdRow.encode({ owner, recordId }))
-  if (owner !== sender && owner !== receiver)
-    batch.put(carrierKey(receiver, recordId), CarrierRow.encode({ carrier: owner }))
-  countBoxed(batch, { recipient: receiver, sender, bytes }, 1)
+  const isBrought = owner !== sender && owner !== receiver
+  if (isBrought) batch.put(carrierKey(receiver, recordId), CarrierRow.encode({ carrier: owner }))
+  countBoxed(batch, { recipient: receiver, sender, bytes, isBrought }, 1)
 }
 
 /** What `putBoxed` has put for a message that ends. */
@@ -104,18 +114,20 @@ export function dropBoxed(batch: Batch, { receiver, place, tag, bytes }: StoredH
   const { owner, recordId, sender, id } = BoxRow.decode(value)
   batch.del(listed)
   batch.del(keys.placeKey(idPrefixOf(receiver, id), place))
-  if (owner !== sender && owner !== receiver) batch.del(carrierKey(receiver, recordId))
-  countBoxed(batch, { recipient: receiver, sender, bytes }, -1)
+  const isBrought = owner !== sender && owner !== receiver
+  if (isBrought) batch.del(carrierKey(receiver, recordId))
+  countBoxed(batch, { recipient: receiver, sender, bytes, isBrought }, -1)
 }
 
 function countBoxed(
   batch: Batch,
-  { recipient, sender, bytes }: { recipient: Key; sender: Key; bytes: number },
+  { recipient, sender, bytes, isBrought }: { recipient: Key; sender: Key; bytes: number; isBrought: boolean },
   sign: 1 | -1,
 ): void {
   const received = quotaOf(batch, recipient)
   received.messages += sign
   received.bytes += sign * bytes
+  if (isBrought) received.brought += sign
   putQuota(batch, recipient, received)
   const sent = quotaOf(batch, sender)
   sent.sent += sign
