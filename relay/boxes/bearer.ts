@@ -41,7 +41,7 @@ export const bearerOf =
       return { owner: bringer, terms: { purse: 'credit', prices: freePrices, paidUntil: offer.expires } }
     }
     try {
-      if (owesFee && accounts.isAllowed(bringer))
+      if (owesFee && (isOpen || accounts.isAllowed(bringer)))
         throw new MarketError(
           'ERR_PAYMENT_REQUIRED',
           'a host without account pays for what it brings into this box',

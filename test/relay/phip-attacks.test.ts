@@ -692,6 +692,28 @@ t.test('who pays for what is brought', async (t) => {
   })
 })
 
+for (const open of ['--open', '--open-boxes'])
+  t.test(`a fee for a box is no smaller for who calls himself a host, ${open}`, async (t) => {
+    const allowed = ['--allow', bob.identity, '--allow', hostC.identity]
+    const scene = await openBoxScene(t, [open, '--box-fee', 'inbox=500', ...allowed])
+    const { relay } = scene
+    const a = await hostOf(relay, hostA)
+    const b = await boxUserOf(relay, bob)
+    const message = bodyOf(hostA, said(hostA))
+    const offer = await a.push(message)
+    t.match(offer, refusal(402, 'ERR_PAYMENT_REQUIRED'), 'fresh')
+    t.ok(Number(offer.headers.get('x-bsv-payment-satoshis-required')) >= 500)
+    t.same(told(await b.list()), [])
+    t.match(await a.bring(said(hostA, { messageBox: 'other' })), success, 'another box has none')
+    t.match(await (await hostOf(relay, hostC)).bring(said(hostC, { messageId: 'c' })), success, 'allowed')
+
+    const paying = webClient(relay, await scene.person('host a'))
+    const paid = await paying.ask('POST', '/propagateMessage', JSON.stringify(message))
+    t.match(paid, success, paid.text)
+    t.match(await a.bring(said(hostA, { messageId: 'two' })), success, 'with an account')
+    t.same(told(await b.list()), ['c "hello"', 'one "hello"', 'two "hello"'])
+  })
+
 /** A payment to recipients, as the client of message boxes makes it. */
 async function payTo(wallet: EmbeddedWallet, parts: readonly (readonly [KeyWallet, number])[]) {
   const planned = await Promise.all(

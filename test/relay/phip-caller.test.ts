@@ -264,6 +264,25 @@ t.test('a connection that was kept and is gone is replaced', async (t) => {
   t.same([...asked.values()], [2, 1])
 })
 
+t.test('a host that switches protocols answers nothing, at once', async (t) => {
+  const switching = 'HTTP/1.1 101 Switching Protocols\r\nupgrade: other\r\nconnection: upgrade\r\n\r\n'
+  const never = { ...busy, message: /without an answer/ }
+  const host = await openHost(t)
+  const atHandshake = await listen(t, ({ socket }) => void socket.write(switching))
+  await t.rejects(callerOf(t, atHandshake.url).post({ key: host.key, domain }, path, '{}'), never)
+
+  host.respond = (reply) => {
+    reply.raw.socket!.write(switching)
+    return reply.hijack()
+  }
+  const caller = callerOf(t, host.url)
+  const post = () => caller.post({ key: host.key, domain }, path, '{}')
+  await t.rejects(post(), never)
+  t.equal(await caller.isThere({ key: host.key, domain }, AbortSignal.timeout(9000)), true)
+  host.respond = (reply, _request, body) => reply.send(body)
+  t.same(await post(), { status: 200, body: {} })
+})
+
 t.test('a redirect is not followed', async (t) => {
   const host = await openHost(t)
   const other = await listen(t, (_request, response) => response.end('{}'))
@@ -316,6 +335,29 @@ t.test(
     await t.rejects(way.post(inside.url, bytes), busy)
   },
 )
+
+t.test('an address in disguise is not what the operator named for something else', async (t) => {
+  const inside = await listen(t, (_request, response) => response.end())
+  const { port } = new URL(inside.url)
+  const key = KeyWallet.random().identity
+  const names = ['0x7f.1', '127.1', '2130706433', '127.0.0.1', '[::1]'].map((name) => `${name}:${port}`)
+  const named = names.map((name) => `https://${name}`)
+  const caller = callerOf(t, undefined, { named })
+  for (const name of [...names, '0xa.0.0.5:8443'])
+    await t.rejects(
+      caller.post({ key, domain: name }, path, '{}'),
+      { ...busy, message: /no such name/ },
+      name,
+    )
+  t.equal(inside.connections(), 0)
+  const way = new Way({ reach: new Map([['127.1:1', inside.url]]), named: ['https://10.0.0.5:8443'] })
+  t.teardown(() => way.close())
+  t.same(
+    ['0xa.0.0.5:8443', '10.0.0.5:8443', '127.1:1', 'a.example:8443'].map((name) => way.isAddress(name)),
+    [true, true, false, false],
+    'what he named by that very name is reached',
+  )
+})
 
 t.test('a 402 of BRC-105 is understood, and another only heard', async (t) => {
   const host = await openHost(t)

@@ -1,11 +1,17 @@
 /** docs/protocol.md §14.4: what hosts ask for, out of what was paid for a delivery: to the satoshi, once, and never more. */
+import { randomBytes } from 'node:crypto'
 import { LookupResolver, type WalletInterface } from '@bsv/sdk'
 import { MessageBoxClient } from '@bsv/message-box-client'
 import t from 'tap'
+import { p2pkh } from '../../contracts/transaction/script.ts'
+import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
+import { fromHex, toHex } from '../../market/bytes.ts'
+import { dayMs } from '../../market/units.ts'
 import { control } from '../../relay/operator/control.ts'
+import { DailyBudget } from '../../relay/phip/daily-budget.ts'
 import { balanceOf, boxUser, told } from '../fixtures/boxes.ts'
 import { openFederation, type TestHost, until } from '../fixtures/federation.ts'
-import { openOtherHost, placeOf, sells } from '../fixtures/other-host.ts'
+import { openOtherHost, placeOf, refuses, sells, taken } from '../fixtures/other-host.ts'
 import { keysOf } from '../fixtures/wallet.ts'
 
 t.setTimeout(60_000)
@@ -13,6 +19,22 @@ for (const method of ['warn', 'info', 'log', 'error'] as const) t.capture(consol
 const prices = ['--price', 'storageGBDay=1000000']
 /** Satoshi that host A asks for a delivery, by box. */
 const fees = { inbox: 500, tiny: 1 }
+
+t.test('what the operator adds has an end each day', async (t) => {
+  const clock = { ms: 20_000 * dayMs - 1 }
+  const budget = new DailyBudget(5, () => clock.ms)
+  const given = (sender: string, times: number) =>
+    Array.from({ length: times }, () => budget.take(sender)).filter((satoshi) => satoshi === 5).length
+  for (const day of ['one day', 'the next']) {
+    t.equal(given('alice', 101), 100, day)
+    t.equal(budget.take('alice'), 0)
+    for (let at = 0; at < 8; at++) t.equal(given(`sender ${at}`, 100), 100)
+    t.equal(given('bob', 99), 99, 'another has his own')
+    t.same([budget.take('carol'), budget.take('carol'), budget.take('bob')], [5, 0, 0], 'but all have an end')
+    clock.ms += day === 'one day' ? 1 : 0
+  }
+  t.equal(new DailyBudget(0, () => clock.ms).take('alice'), 0)
+})
 
 t.test('hosts that sell', async (t) => {
   const places = [await placeOf('c'), await placeOf('d')]
@@ -84,6 +106,18 @@ t.test('hosts that sell', async (t) => {
     t.same(told(await bob.list('tiny')), [])
   })
 
+  await t.test('what leaves is paid for as it is kept, with all that was signed', async (t) => {
+    const poor = await boxUser(a, 'poor')
+    const asked = async (recipient: { key: string }) => {
+      const large = { messageBox: 'free', junk: 'x'.repeat(1_100_000) }
+      const { status, headers } = await poor.send(recipient, large)
+      t.equal(status, 402)
+      return Number(headers.get('x-bsv-payment-satoshis-required'))
+    }
+    t.ok((await asked(bob)) > 33_000, '30 days of 1.1 MB')
+    t.ok((await asked({ key: keysOf('nobody').identity })) < 1000, 'of what stays, the message and a hash')
+  })
+
   await t.test('what its sender paid for storage is released when nobody takes it', async (t) => {
     await grant(a, 'alice', 10_000)
     const alice = await boxUser(a, 'alice')
@@ -112,6 +146,34 @@ t.test('hosts that sell', async (t) => {
     const [spent] = await spentBy(a)
     t.ok(spent > 300 && spent <= fees.inbox)
     t.equal(await coinsOf(a), before + fees.inbox - spent)
+  })
+
+  await t.test('a payment for what nobody took pays for the same again', async (t) => {
+    await d.takes([keysOf('wim')], a)
+    const alice = await boxUser(a, 'alice')
+    const payment = await payFor(wallet, a.key, fees.inbox)
+    const send = (messageId = 'paid once') =>
+      alice.send({ key: keysOf('wim').identity }, { messageId }, payment)
+    const before = { coins: await coinsOf(a), asked: d.asked.length }
+    const asked = () => d.asked.length - before.asked
+    d.respond = refuses(403, 'ERR_NOT_NOW')
+    for (const times of [1, 2]) {
+      t.match(await send(), {
+        status: 502,
+        body: { results: [{ hosts: [{ status: 'refused', code: 'ERR_NOT_NOW' }] }] },
+      })
+      t.equal(asked(), times)
+    }
+    t.match(await send('another'), { status: 409, body: { code: 'ERR_PAYMENT_REPLAYED' } })
+    d.respond = taken
+    t.match(await send(), { status: 200, body: { results: [{ delivery: 'delivered' }] } })
+    t.equal(asked(), 3)
+    t.match(await send(), { status: 200 })
+    t.match(await send('another'), { status: 409, body: { code: 'ERR_PAYMENT_REPLAYED' } })
+    t.equal(asked(), 3, 'it was delivered once')
+    t.equal(await coinsOf(a), before.coins + fees.inbox, 'and paid once')
+    t.same(told(await (await boxUser(a, 'wim')).list()), [])
+    await areBooksGood()
   })
 
   await t.test('who was paid and did not answer is not paid again', async (t) => {
@@ -155,3 +217,22 @@ t.test('hosts that sell', async (t) => {
     await areBooksGood()
   })
 })
+
+/** A payment for a delivery by this relay, which sends it. */
+async function payFor(wallet: EmbeddedWallet, relay: string, satoshis: number) {
+  const [derivationPrefix, derivationSuffix] = [randomBytes(32), randomBytes(32)].map((bytes) =>
+    bytes.toString('base64'),
+  )
+  const name = {
+    protocolID: [2, '3241645161d8'] as [2, string],
+    keyID: `${derivationPrefix} ${derivationSuffix}`,
+  }
+  const { publicKey } = await wallet.getPublicKey({ ...name, counterparty: relay })
+  const { tx } = await wallet.createAction({
+    description: 'pays for a message',
+    outputs: [{ lockingScript: toHex(p2pkh(fromHex(publicKey))), satoshis, outputDescription: 'a payment' }],
+    options: { randomizeOutputs: false, noSend: true },
+  })
+  const paymentRemittance = { derivationPrefix, derivationSuffix, senderIdentityKey: wallet.identity }
+  return { tx: [...tx!], outputs: [{ outputIndex: 0, protocol: 'wallet payment', paymentRemittance }] }
+}

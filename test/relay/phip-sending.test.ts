@@ -1,5 +1,6 @@
 /** docs/protocol.md §14.4: what becomes of messages for people who live on other hosts, whatever these hosts do. */
 import { once } from 'node:events'
+import { createServer as createWebServer } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { LookupResolver, type WalletInterface } from '@bsv/sdk'
 import { MessageBoxClient } from '@bsv/message-box-client'
@@ -9,6 +10,7 @@ import { boxUser, told } from '../fixtures/boxes.ts'
 import { liveUser } from '../fixtures/box-live.ts'
 import { openFederation, type TestHost, until } from '../fixtures/federation.ts'
 import { openOtherHost, placeOf, refuses } from '../fixtures/other-host.ts'
+import { start, startTestRelay } from '../fixtures/relay.ts'
 import { keysOf } from '../fixtures/wallet.ts'
 
 t.setTimeout(60_000)
@@ -121,8 +123,30 @@ t.test('hosts that others tell of', async (t) => {
     t.equal(JSON.parse(messages[0].body).message, largest)
     const larger = await sent('bob', 'larger', { messageBox: 'large', body: `${largest}.` })
     t.match(larger, { status: 413, body: { code: 'ERR_MESSAGE_BODY_TOO_LARGE' } })
+    const junk = { messageBox: 'large', junk: 'x'.repeat(5 << 20) }
+    t.match(
+      await sent('bob', 'junk', junk),
+      { status: 413, body: { code: 'ERR_MESSAGE_BODY_TOO_LARGE' } },
+      'what is signed with it',
+    )
     t.equal((await bob.list('large')).body.messages.length, 1)
   })
+
+  await t.test(
+    'what was left here before its recipient lived elsewhere leaves when it is sent again',
+    async (t) => {
+      t.same((await sent('walt', 'early')).body.results, [
+        { recipient: keysOf('walt').identity, messageId: 'early' },
+      ])
+      t.same(await listed('walt', a), ['early "hello"'])
+      await scene.resident('walt', b)
+      for (const _ of ['again', 'and again'])
+        t.match((await sent('walt', 'early')).body.results, [
+          { delivery: 'delivered', hosts: [is('delivered', b)] },
+        ])
+      t.same([await listed('walt', a), await listed('walt', b)], [[], ['early "hello"']])
+    },
+  )
 
   await t.test('live', async (t) => {
     const clientOf = async (name: string, host: string) => {
@@ -246,4 +270,48 @@ t.test('hosts that others tell of', async (t) => {
     t.same(answer.body.results, [{ recipient: bob.key, messageId: 'kept' }])
     t.same([await listed('bob', a, 'kept'), await listed('bob', b, 'kept')], [['kept "hello"'], []])
   })
+})
+
+t.test('while nobody says where people live, nothing is left for those who may live elsewhere', async (t) => {
+  let [status, asked] = [503, 0]
+  const lookup = createWebServer((_request, response) => {
+    asked++
+    response
+      .writeHead(status, { 'content-type': 'application/json' })
+      .end('{"type":"output-list","outputs":[]}')
+  })
+  lookup.listen(0, '127.0.0.1')
+  await once(lookup, 'listening')
+  t.teardown(() => {
+    lookup.closeAllConnections()
+    lookup.close()
+  })
+  const clock = { ms: start }
+  const url = `http://127.0.0.1:${(lookup.address() as AddressInfo).port}`
+  const relay = await startTestRelay(t.testdir(), {
+    args: ['--open', '--allow', keysOf('bob').identity, '--phip-lookup', url],
+    now: () => clock.ms,
+  })
+  t.teardown(() => relay.close())
+  const [alice, bob, zed] = await Promise.all([
+    boxUser(relay, 'alice'),
+    boxUser(relay, 'bob'),
+    boxUser(relay, 'zed'),
+  ])
+  const unknown = { status: 503, body: { status: 'error', code: 'ERR_BUSY' } }
+
+  t.match(await alice.send(zed, { messageId: 'one' }), unknown)
+  t.match(
+    await alice.send(undefined, { recipients: [bob.key, zed.key], messageId: ['two', 'three'] }),
+    unknown,
+    'all of them, or none',
+  )
+  t.match(await alice.send(bob, { messageId: 'four' }), { status: 200 }, 'he lives here')
+  t.same([told(await zed.list()), told(await bob.list())], [[], ['four "hello"']])
+  t.equal(asked, 2, 'once for each')
+  status = 200
+  t.match(await alice.send(zed, { messageId: 'one' }), unknown, 'for a while')
+  clock.ms += 10_000
+  t.match(await alice.send(zed, { messageId: 'one' }), { status: 200 })
+  t.same(told(await zed.list()), ['one "hello"'])
 })
