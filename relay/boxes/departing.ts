@@ -2,7 +2,7 @@
 import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
 import { fromHex } from '../../market/bytes.ts'
 import { dayMs, type Hash, type Key } from '../../market/units.ts'
-import type { Host } from '../phip/host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 import type { Boxed, BoxMessage } from '../store/boxes.ts'
 import {
   broughtHash,

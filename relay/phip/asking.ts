@@ -1,7 +1,7 @@
 /** A sender who waits for a moment to hear what becomes of his message. */
 import type { Key } from '../../market/units.ts'
 import type { Outcome } from '../boxes/departing.ts'
-import { type Host, isSame } from './host.ts'
+import { type Host, isSame } from '../../contracts/overlay/host.ts'
 
 /** What is known of one host. */
 export type Word = Omit<Outcome, 'recipient' | 'host'>

@@ -6,7 +6,7 @@ import { saidBy } from '../../market/channels/channel.ts'
 import { codes, MarketError } from '../../market/errors.ts'
 import type { Departure } from '../store/departures.ts'
 import type { HostAnswer, HostCaller } from './caller.ts'
-import type { Host } from './host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 import type { HostFees } from './host-fees.ts'
 
 /** Delivered, refused for good, or to be tried again. */

@@ -8,7 +8,7 @@ import { toUtf8 } from '../../market/bytes.ts'
 import { MarketError } from '../../market/errors.ts'
 import { putBounded } from '../../market/lru.ts'
 import { mostSatoshi } from '../../market/units.ts'
-import { type Host, nameOf } from './host.ts'
+import { type Host, nameOf } from '../../contracts/overlay/host.ts'
 import { greet, type HostSession, signPost } from './session.ts'
 import { jsonOf, type Reply, unreachable, type Way } from './way.ts'
 

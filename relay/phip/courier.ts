@@ -6,7 +6,7 @@ import type { Store } from '../store/store.ts'
 import type { Askings, Word } from './asking.ts'
 import { Bringing, type BringingOptions } from './bringing.ts'
 import type { Lane } from './lane.ts'
-import { isSame } from './host.ts'
+import { isSame } from '../../contracts/overlay/host.ts'
 import type { Lanes } from './lanes.ts'
 import { type Ending, expiredCode, isKept, settle, settleExpired, settleReceived } from './outcomes.ts'
 

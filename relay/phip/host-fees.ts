@@ -16,7 +16,7 @@ import { sha256 } from '../../market/hash.ts'
 import { owedToCustomers } from '../escrow/backing.ts'
 import type { Store } from '../store/store.ts'
 import { isHeld } from '../store/withdrawals.ts'
-import type { Host } from './host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 
 export interface HostFees {
   /**

@@ -11,7 +11,7 @@ import { MarketError } from '../../market/errors.ts'
 import { putBounded } from '../../market/lru.ts'
 import type { Key } from '../../market/units.ts'
 import type { Overlay } from '../overlay/overlay.ts'
-import type { Host } from './host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 import { jsonOf, type Way } from './way.ts'
 
 export interface HostsOptions {

@@ -3,7 +3,7 @@
  * of them rest, and then one is tried; where it is that message, the others go on. Times are milliseconds that no setting of
  * a clock changes.
  */
-import type { Host } from './host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 
 const laneLimits = {
   /** Calls under way of a host that answers; one of another. */

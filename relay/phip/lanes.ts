@@ -1,7 +1,7 @@
 /** All that is on its way to other hosts, and whose turn it is: hosts take turns, and so do the messages of each. In memory. */
 import type { Key } from '../../market/units.ts'
 import type { Departure } from '../store/departures.ts'
-import { type Host, nameOf } from './host.ts'
+import { type Host, nameOf } from '../../contracts/overlay/host.ts'
 import { Lane } from './lane.ts'
 
 interface OnItsWay {

@@ -7,7 +7,7 @@ import { acknowledgeBoxed } from '../store/boxes.ts'
 import { type Departure, dropDeparture, findDeparture, putDeparture } from '../store/departures.ts'
 import type { Reader } from '../store/postings.ts'
 import { headOf, type RecordBatch } from '../store/records.ts'
-import { type Host, isSame } from './host.ts'
+import { type Host, isSame } from '../../contracts/overlay/host.ts'
 import { type HostReport, putReport, type Report, type ReportParts } from './reports.ts'
 
 /** Of a host that had no chance to say anything until the end. */

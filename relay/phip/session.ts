@@ -9,14 +9,20 @@ import { Key, SignatureHex } from '../../market/units.ts'
 import { authProtocol } from '../web/auth.ts'
 import { authVersion } from '../web/handshake.ts'
 import { answerNonceBytes, newNonce, sessionNonceBytes } from '../web/nonces.ts'
-import { requestDigest, requestFields, responseDigest, responseFields } from '../web/preimage.ts'
+import {
+  requestDigest,
+  requestFields,
+  responseDigest,
+  responseFields,
+  requestIdBytes,
+} from '../web/preimage.ts'
+import { nonceForm } from '../web/proofs.ts'
 import { jsonOf } from './way.ts'
 
-const requestIdBytes = 32
 const derBytes = 72
 
 /** A nonce as text: base64, of 16 to 66 bytes. */
-const Nonce = z.string().regex(/^[A-Za-z0-9+/]{22,88}={0,2}$/)
+const Nonce = z.string().regex(nonceForm)
 
 const InitialResponse = z.object({
   version: z.literal(authVersion),

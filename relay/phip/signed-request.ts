@@ -1,8 +1,8 @@
 /** What the sender of a message signed for another host, read back: a request to send it, and nothing else. */
 import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
+import { requestIdBytes } from '../web/preimage.ts'
 import { isMultipart, readMultipart } from '../web/multipart.ts'
 
-const requestIdBytes = 32
 const absent = 2n ** 64n - 1n
 
 /**

@@ -5,7 +5,7 @@
 import type { SignedMessage } from '../../contracts/overlay/propagation.ts'
 import { sha256 } from '../../market/hash.ts'
 import { dayMs, type Hash, type Key } from '../../market/units.ts'
-import type { Host } from '../phip/host.ts'
+import type { Host } from '../../contracts/overlay/host.ts'
 import type { Batch } from './batch.ts'
 import { bytesOfKey } from './codec.ts'
 import * as keys from './keys.ts'

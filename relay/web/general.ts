@@ -5,7 +5,14 @@ import { MarketError } from '../../market/errors.ts'
 import type { Dialect, Exchange } from './exchange.ts'
 import { authVersion } from './handshake.ts'
 import { answerNonceBytes, newNonce } from './nonces.ts'
-import { digestOf, requestFields, requestHead, responseDigest, responseFields } from './preimage.ts'
+import {
+  digestOf,
+  requestFields,
+  requestHead,
+  responseDigest,
+  responseFields,
+  requestIdBytes,
+} from './preimage.ts'
 import { keyField, nonceField, type Proofs, signatureField } from './proofs.ts'
 
 /** A request that has one of these wants to be authenticated, and needs them all. */
@@ -17,7 +24,6 @@ const names = [
   'x-bsv-auth-signature',
   'x-bsv-auth-request-id',
 ] as const
-const requestIdBytes = 32
 
 /** @param publicPrefix what a proxy takes away from the front of paths: clients sign the path before that */
 export function generalMessages(proofs: Proofs, publicPrefix: string): Dialect {

@@ -7,6 +7,8 @@ import { concat } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import type { AnswerHeaders } from './exchange.ts'
 
+export const requestIdBytes = 32
+
 export type Field = readonly [name: string, value: string]
 
 export interface SignedRequest {

@@ -27,7 +27,7 @@ export interface Claim {
 }
 
 /** A nonce as text: base64, of 16 to 66 bytes. Its text is what is signed, so it has no second spelling. */
-const nonceForm = /^[A-Za-z0-9+/]{22,88}={0,2}$/
+export const nonceForm = /^[A-Za-z0-9+/]{22,88}={0,2}$/
 const retryAfterMs = 60_000
 
 export class Proofs {

@@ -13,6 +13,7 @@ import { addPoints } from '../../contracts/wallet/point-addition.ts'
 import { fromHex, toBase64, toHex, toUtf8 } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import { publicKeyOf } from '../../market/secp256k1.ts'
+import { forged, type Known } from '../fixtures/forgery.ts'
 
 const [alice, bob, host, other] = ['alice', 'bob', 'host', 'other'].map(
   (name) => new KeyWallet(sha256(name)),
@@ -102,27 +103,7 @@ t.test('what a host invents is no link', async (t) => {
 t.test('the plain form lets a host put its words into the mouth of anybody: it has no proof', async (t) => {
   // (r, s) is any signature of Alice that is public, under a key whose offset is known.
   const known = bodyOf()
-  const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
-  const number = (bytes: Uint8Array) => BigInt(`0x${toHex(bytes)}`)
-  const inverse = (value: bigint) => {
-    let result = 1n
-    for (let [base, rest] = [value, order - 2n]; rest > 0n; rest >>= 1n) {
-      if (rest & 1n) result = (result * base) % order
-      base = (base * base) % order
-    }
-    return result
-  }
-  const { r } = sdk.Signature.fromDER([...fromHex(known.senderSignature)])
-  const words = toUtf8('words that Alice never said')
-  const [before, after] = [number(sha256('hello')), number(sha256(words))]
-  const shift = ((before - after + order) * inverse(BigInt(`0x${r.toHex()}`))) % order
-  const offset = (number(fromHex(known.keyLinkage)) + shift + order) % order
-  const plain = {
-    originalSender: alice.identity,
-    keyLinkage: offset.toString(16).padStart(64, '0'),
-    signedMessage: toBase64(words),
-    senderSignature: known.senderSignature,
-  }
+  const plain = await forged(known as Known, toUtf8('words that Alice never said'))
   const given = Form.parse(plain)
   const link = signingKey(given, host.identity)
 

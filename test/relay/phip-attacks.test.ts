@@ -9,7 +9,7 @@ import { p2pkh } from '../../contracts/transaction/script.ts'
 import type { EmbeddedWallet } from '../../contracts/wallet/embedded-wallet.ts'
 import { KeyWallet } from '../../contracts/wallet/key-wallet.ts'
 import { isLinkageProof } from '../../contracts/wallet/linkage.ts'
-import { fromHex, toBase64, toHex, toUtf8 } from '../../market/bytes.ts'
+import { fromHex, toHex, toUtf8 } from '../../market/bytes.ts'
 import { sha256 } from '../../market/hash.ts'
 import { ANYONE_KEY, anyonePrivateKey, childPublicKey, invoiceNumber } from '../../market/identity.ts'
 import { verify } from '../../market/secp256k1.ts'
@@ -20,6 +20,7 @@ import { contentOfBody } from '../../relay/store/body.ts'
 import { bodyKey } from '../../relay/store/keys.ts'
 import { Store } from '../../relay/store/store.ts'
 import { type Field, requestPreimage } from '../../relay/web/preimage.ts'
+import { forged, type Known } from '../fixtures/forgery.ts'
 import { type BoxUser, boxUserOf, openBoxScene, told } from '../fixtures/boxes.ts'
 import { diceOf } from '../fixtures/dice.ts'
 import { start, startTestRelay } from '../fixtures/relay.ts'
@@ -281,25 +282,6 @@ const flipped = (hex: string, at: number): string => {
   return toHex(bytes)
 }
 
-/** Any words, under a signature of Alice that is public: the offset follows (test/contracts/propagation.test.ts). */
-function forgedOffset(known: Body, text: Uint8Array): string {
-  const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
-  const number = (bytes: Uint8Array) => BigInt(`0x${toHex(bytes)}`)
-  const inverse = (value: bigint) => {
-    let result = 1n
-    for (let [base, rest] = [value, order - 2n]; rest > 0n; rest >>= 1n) {
-      if (rest & 1n) result = (result * base) % order
-      base = (base * base) % order
-    }
-    return result
-  }
-  const der = fromHex(known.senderSignature)
-  const r = number(der.subarray(4, 4 + der[3]!))
-  const [before, after] = [number(sha256(Buffer.from(known.signedMessage, 'base64'))), number(sha256(text))]
-  const shift = ((before - after + order) * inverse(r)) % order
-  return ((number(fromHex(known.keyLinkage)) + shift) % order).toString(16).padStart(64, '0')
-}
-
 const plainOf = ({ originalSender, keyLinkage, signedMessage, senderSignature }: Body): Body => ({
   ...{ originalSender, keyLinkage, signedMessage, senderSignature },
 })
@@ -471,12 +453,12 @@ t.test('what a host invents', async (t) => {
 
     const known = bodyOf(hostA, said(hostA))
     const text = requestBytes(words({ messageId: 'forged', body: 'never said' }))
-    const forged = { ...plainOf(known), signedMessage: toBase64(text), keyLinkage: forgedOffset(known, text) }
-    t.match(await strict.push(forged), refusal(403, 'ERR_LINKAGE_PROOF_REQUIRED'))
+    const invented = await forged(known as Known, text)
+    t.match(await strict.push(invented), refusal(403, 'ERR_LINKAGE_PROOF_REQUIRED'))
     const { protocol, nonce, yourNonce, sharedSecret, linkageProof } = known
-    const dressed = { ...forged, protocol, nonce, yourNonce, sharedSecret, linkageProof }
+    const dressed = { ...invented, protocol, nonce, yourNonce, sharedSecret, linkageProof }
     for (const host of [strict, open]) t.match(await host.push(dressed), refusal(400, noLink))
-    t.match(await open.push(forged), success, 'whoever takes the plain form takes inventions')
+    t.match(await open.push(invented), success, 'whoever takes the plain form takes inventions')
     t.same(await b.inbox(), [])
   })
 
